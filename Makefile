@@ -1,0 +1,60 @@
+# Everything a newcomer needs: `make up` runs a cluster, `make test` the quick tests. Needs Python >= 3.11 and make.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= auto
+UP_FLAGS ?=
+
+.PHONY: help install up down status test test-all check bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP) ## create .venv from the lock file
+
+$(STAMP): requirements.lock pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then echo "Oarlock needs Python 3.11 or newer, and none was found."; \
+		echo "  Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; fi
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+up: install ## run a highly available cluster on this machine (UP_FLAGS="--hollow 10" and so on)
+	$(BIN)/oarlock up $(UP_FLAGS)
+
+down: install ## stop it; its objects are kept
+	$(BIN)/oarlock down
+
+status: install ## show its parts
+	$(BIN)/oarlock status
+
+test: install ## the quick tests: units, simulation, one small cluster (at most 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not ray and not chaos and not thorough"
+
+test-all: install ## every test; Ray and chaos alone, since they need the machine for themselves
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not ray and not chaos"
+	$(BIN)/python -m pytest -m "ray or chaos"
+
+check: install build/dev/oarlock ## ruff, mypy, pyright, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+	$(BIN)/python tests/check_types.py
+
+build/dev/oarlock:
+	@mkdir -p $@
+	@for room in cluster consensus actors; do ln -sfn ../../../$$room $@/$$room; done
+
+bench: install ## measure, and write the tables of docs/benchmarks.md
+	$(BIN)/python -m bench
+
+lock: install ## choose the newest versions again
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --generate-hashes --no-emit-index-url --no-emit-find-links \
+		--no-emit-trusted-host --allow-unsafe --strip-extras --extra dev --output-file requirements.lock pyproject.toml
+
+clean: ## remove .venv and all that was built
+	rm -rf $(VENV) build dist *.egg-info

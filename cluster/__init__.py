@@ -1,0 +1,1 @@
+"""The Kubernetes system: objects, API server, node agents and what boots them."""

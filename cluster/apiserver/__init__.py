@@ -1,0 +1,1 @@
+"""The API server: kube-apiserver's wire behaviour over the replicated store."""

@@ -1,0 +1,122 @@
+"""One supervised process: started, watched until it is ready, waited for, ended with all its group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+NOTICE_BYTES_MAX = 65_536
+STOP_S = 10.0
+
+
+class ChildFailed(Exception):
+    """The process ended, or said that it failed, before it was ready. The text is the reason for people."""
+
+
+class Child:
+    """A process in a session of its own. It tells of its readiness by one JSON line on the pipe OARLOCK_NOTIFY_FD."""
+
+    def __init__(self, process: asyncio.subprocess.Process, notices: asyncio.StreamReader, log: Path) -> None:
+        self._process = process
+        self._notices = notices
+        self._log = log
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @classmethod
+    async def start(cls, role: str, settings_file: Path, log: Path, environment: Mapping[str, str]) -> Child:
+        read_end, write_end = os.pipe()
+        try:
+            with log.open("ab") as output:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-m",
+                    "oarlock.cluster.boot.process",
+                    role,
+                    str(settings_file),
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=(write_end,),
+                    start_new_session=True,
+                    env={**os.environ, **environment, "OARLOCK_NOTIFY_FD": str(write_end)},
+                )
+        except BaseException:
+            os.close(read_end)
+            raise
+        finally:
+            os.close(write_end)
+        reader = asyncio.StreamReader(NOTICE_BYTES_MAX)
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb")
+        )
+        return cls(process, reader, log)
+
+    async def ready(self, within_s: float) -> dict[str, Any]:
+        """Return what the process said when it became ready. Raises ChildFailed."""
+        try:
+            async with asyncio.timeout(within_s):
+                line = await self._notices.readline()
+        except TimeoutError:
+            raise ChildFailed(f"not ready after {within_s:g} s; see {self._log}") from None
+        if not line:
+            code = await self._process.wait()
+            raise ChildFailed(f"{_ending(code)} before it was ready; see {self._log}")
+        notice: dict[str, Any] = json.loads(line)
+        if "error" in notice:
+            raise ChildFailed(str(notice["error"]))
+        return notice
+
+    async def wait(self) -> str:
+        """Return how the process ended, as a phrase."""
+        return _ending(await self._process.wait())
+
+    async def stop(self, within_s: float = STOP_S) -> None:
+        """End the process: SIGTERM, after `within_s` SIGKILL; then whatever is left of its process group."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+class Notifier:
+    """The child's end of the pipe: says once that it is ready, or why not."""
+
+    def __init__(self) -> None:
+        descriptor = os.environ.pop("OARLOCK_NOTIFY_FD", "")
+        self._write: Callable[[bytes], object] = lambda _: None
+        if descriptor:
+            file = os.fdopen(int(descriptor), "wb", buffering=0)
+            os.set_inheritable(file.fileno(), False)  # noqa: FBT003 - positional only
+            self._write = file.write
+
+    def ready(self, address: str, metrics: str) -> None:
+        self._send({"address": address, "metrics": metrics})
+
+    def failed(self, reason: str) -> None:
+        self._send({"error": reason})
+
+    def _send(self, notice: dict[str, str]) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._write(json.dumps(notice).encode() + b"\n")
+
+
+def _ending(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"ended with status {code}"

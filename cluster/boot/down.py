@@ -1,0 +1,40 @@
+"""`oarlock down`: stops a cluster, also one whose supervisor is dead, and its containers."""
+
+from __future__ import annotations
+
+from typing import TextIO
+
+from oarlock.cluster.boot import control, kubeconfig, processes
+from oarlock.cluster.boot.containers import kill_containers
+from oarlock.cluster.boot.state import StateFolder
+
+STOP_S = 90.0
+
+
+def down(folder: StateFolder, out: TextIO) -> bool:
+    """Stop everything that belongs to the cluster; return whether anything was running. Objects are kept."""
+    was_running = False
+    try:
+        for answer in control.ask(folder.control_socket, "down", STOP_S):
+            was_running = True
+            print(f" - {answer['stopped']}", file=out, flush=True)
+    except OSError:
+        pass
+    return stop_leftovers(folder) or was_running
+
+
+def delete(folder: StateFolder, context: str) -> None:
+    """Remove a stopped cluster's state and its entry in the kubeconfig."""
+    kubeconfig.remove(kubeconfig.default_file(), context)
+    folder.remove()
+
+
+def stop_leftovers(folder: StateFolder) -> bool:
+    """End the supervisor, the parts and the containers that are still there; return whether any was."""
+    left = processes.leftovers(folder.processes_file)
+    first = sorted(left, key=lambda name: name != processes.SUPERVISOR)
+    processes.end([left[name] for name in first])
+    folder.processes_file.unlink(missing_ok=True)
+    containers = kill_containers(folder)
+    processes.remove_tree(folder.runtime)
+    return bool(left) or containers > 0

@@ -1,0 +1,249 @@
+"""Which processes a cluster on this machine has, and with what settings: a pure function of specification and record.
+
+Decision 0002 tells why each part is a process of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oarlock.cluster.boot.network import LOOPBACK, Slot
+from oarlock.cluster.boot.parts import Part
+from oarlock.cluster.boot.pki import MASTERS, Authority, CertificateFiles
+from oarlock.cluster.boot.spec import ClusterSpec
+from oarlock.cluster.boot.state import ClusterRecord, StateFolder
+
+STORES_GROUP = "system:oarlock:stores"
+COMPONENTS = {
+    "scheduler": ("oarlock.actors.scheduler.component:create", "system:kube-scheduler"),
+    "controllers": ("oarlock.actors.controllers.component:create", "system:kube-controller-manager"),
+}
+LEASE_TTL_MS = 2_000
+RAY_NODES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The parts of one cluster. `port` is the balancer's, where people and clients connect."""
+
+    spec: ClusterSpec
+    record: ClusterRecord
+    folder: StateFolder
+    authority: Authority
+    ray_token: str
+
+    @property
+    def slot(self) -> Slot:
+        return Slot(self.record.slot)
+
+    @property
+    def server(self) -> str:
+        return f"https://{LOOPBACK}:{self.record.port}"
+
+    def parts(self) -> list[Part]:
+        if self.spec.single:
+            return [self._single()]
+        return [
+            *self._stores(),
+            *self._api_servers(),
+            self._balancer(),
+            *self._agents(),
+            *self._hollow(),
+            *self._ray_nodes(),
+        ]
+
+    def admin(self) -> CertificateFiles:
+        return self.authority.issue("admin", "oarlock-admin", [MASTERS])
+
+    # The parts
+
+    def _stores(self) -> Iterator[Part]:
+        for name in store_names(self.spec):
+            tls = self._server_tls(name, f"system:oarlock:store:{name}", [STORES_GROUP])
+            settings = {
+                "name": name,
+                "cluster_id": self.record.cluster_id,
+                "members": self._members(),
+                "host": LOOPBACK,
+                "port": self._port(f"{name}-client"),
+                "data_dir": str(self.folder.store / name),
+                "tls": tls,
+                "metrics": dict(tls),
+            }
+            yield Part(name, "store", "store", settings)
+
+    def _api_servers(self) -> Iterator[Part]:
+        for name in api_server_names(self.spec):
+            yield Part(name, "apiserver", "apiserver", self._api_server(name, self._port(name)))
+
+    def _balancer(self) -> Part:
+        tls = self._server_tls("balancer", "system:oarlock:balancer", [])
+        settings = {
+            "host": LOOPBACK,
+            "port": self.record.port,
+            "backends": [[LOOPBACK, self._port(name)] for name in api_server_names(self.spec)],
+            "tls": tls,
+            "metrics": dict(tls),
+        }
+        return Part("balancer", "balancer", "balancer", settings)
+
+    def _agents(self) -> Iterator[Part]:
+        for number in range(1, self.spec.nodes + 1):
+            name = f"node-{number}"
+            yield Part(name, "agent", "agent", self._agent(name, number), after=("balancer",))
+
+    def _hollow(self) -> Iterator[Part]:
+        if self.spec.hollow:
+            tls = self._server_tls("hollow", "system:node:hollow", ["system:nodes", MASTERS])
+            settings = {
+                "count": self.spec.hollow,
+                "client": self._client(tls),
+                "tls": tls,
+                "root": str(self.folder.nodes / "hollow"),
+                "slot": self.record.slot,
+                "metrics": dict(tls),
+            }
+            yield Part("hollow", "hollow", "hollow", settings, after=("balancer",))
+
+    def _ray_nodes(self) -> Iterator[Part]:
+        for number in range(1, RAY_NODES + 1):
+            name = f"ray-{number}"
+            settings = {
+                "number": number,
+                "ports": {key: self._port(f"{name}-{key}") for key in RAY_PORTS},
+                "head_port": self._port("ray-1-gcs"),
+                "token": self.ray_token,
+                "root": str(self.folder.path / name),
+                "temp": str(self.folder.runtime / f"r{number}"),
+                "log": str(self.folder.logs / f"{name}.log"),
+                "components": [self._component(component) for component in COMPONENTS],
+            }
+            after = ("balancer",) if number == 1 else ("ray-1",)
+            yield Part(name, "ray", "raynode", settings, after=after)
+
+    def _single(self) -> Part:
+        api = self._api_server("apiserver", self.record.port)
+        settings = {
+            "cluster_id": self.record.cluster_id,
+            "store": {
+                "name": "store-1",
+                "port": self._port("store-1"),
+                "data_dir": str(self.folder.store / "store-1"),
+                "tls": self._server_tls("store-1", "system:oarlock:store:store-1", [STORES_GROUP]),
+            },
+            "apiserver": api,
+            "components": [self._component(component) for component in COMPONENTS],
+            "agents": [self._agent(f"node-{number}", number) for number in range(1, self.spec.nodes + 1)],
+            "hollow": [part.settings for part in self._hollow()],
+        }
+        return Part("oarlock", "single", "single", settings)
+
+    # Their settings
+
+    def _members(self) -> Mapping[str, list[object]]:
+        return {name: [LOOPBACK, self._port(name)] for name in store_names(self.spec)}
+
+    def _api_server(self, name: str, port: int) -> dict[str, Any]:
+        hosts = [
+            LOOPBACK,
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+            "kubernetes.default.svc.cluster.local",
+            self.slot.first_service_ip,
+        ]
+        serving = self.authority.issue("apiserver", "kube-apiserver", hosts=hosts)
+        client = self.authority.issue("apiserver-client", "system:oarlock:apiserver", [MASTERS])
+        return {
+            "name": name,
+            "host": LOOPBACK,
+            "port": port,
+            "store": [f"{LOOPBACK}:{self._port(f'{store}-client')}" for store in store_names(self.spec)]
+            if not self.spec.single
+            else [],
+            "tls": _files(serving),
+            "client_tls": _files(client),
+            "service_cidr": self.slot.service_cidr,
+            "token_file": str(self.spec.token_file.resolve()) if self.spec.token_file else None,
+            "advertise": [LOOPBACK, self.record.port],
+        }
+
+    def _agent(self, name: str, number: int) -> dict[str, Any]:
+        ip = self.slot.node_ip(number)
+        tls = _files(
+            self.authority.issue(
+                name, f"system:node:{name}", ["system:nodes", MASTERS], [ip, LOOPBACK, "localhost", name]
+            )
+        )
+        return {
+            "name": name,
+            "ip": ip,
+            "pod_ip_prefix": self.slot.pod_ip_prefix(number),
+            "port": 10250,
+            "root": str(self.folder.nodes / name),
+            "client": self._client(tls),
+            "tls": tls,
+            "metrics": dict(tls),
+        }
+
+    def _component(self, name: str) -> dict[str, Any]:
+        factory, user = COMPONENTS[name]
+        tls = self._server_tls(name, user, [MASTERS])
+        settings: dict[str, Any] = {}
+        if name == "controllers":
+            settings["ca_pem"] = Path(tls["ca_file"]).read_text()
+        return {
+            "name": name,
+            "factory": factory,
+            "lease": f"kube-{'scheduler' if name == 'scheduler' else 'controller-manager'}",
+            "lease_ttl_ms": LEASE_TTL_MS,
+            "client": self._client(tls),
+            "tls": tls,
+            "settings": settings,
+        }
+
+    def _client(self, tls: Mapping[str, str]) -> dict[str, Any]:
+        return {"server": self.server, **tls}
+
+    def _server_tls(self, name: str, user: str, groups: list[str]) -> dict[str, str]:
+        return _files(self.authority.issue(name, user, groups, [LOOPBACK, "localhost"]))
+
+    def _port(self, name: str) -> int:
+        return self.record.ports[name]
+
+
+RAY_PORTS: tuple[str, ...] = ("gcs", "node-manager", "object-manager", "runtime-env-agent", "metrics-export")
+
+
+def store_names(spec: ClusterSpec) -> list[str]:
+    return [f"store-{number}" for number in range(1, (1 if spec.single else spec.servers) + 1)]
+
+
+def api_server_names(spec: ClusterSpec) -> list[str]:
+    return [f"apiserver-{number}" for number in range(1, spec.api_servers + 1)]
+
+
+def port_names(spec: ClusterSpec) -> list[str]:
+    """The names of all ports, apart from the one for people, that a cluster needs."""
+    stores = store_names(spec)
+    if spec.single:
+        return stores
+    client_ports = [f"{name}-client" for name in stores]
+    ray = [f"ray-{number}-{key}" for number in range(1, RAY_NODES + 1) for key in RAY_PORTS]
+    return [*stores, *client_ports, *api_server_names(spec), *ray]
+
+
+def choose_ports(
+    wanted: list[str], kept: Mapping[str, int], is_free: Callable[[int], bool], fresh: list[int]
+) -> dict[str, int]:
+    """Give each name the port it had if that is still free, else one of `fresh`."""
+    spare = iter(fresh)
+    return {name: kept[name] if name in kept and is_free(kept[name]) else next(spare) for name in wanted}
+
+
+def _files(files: CertificateFiles) -> dict[str, str]:
+    return {"ca_file": str(files.ca), "cert_file": str(files.cert), "key_file": str(files.key)}

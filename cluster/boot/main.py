@@ -1,0 +1,115 @@
+"""The command line: `oarlock up`, `down`, `status`, `version`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from oarlock.cluster.boot.errors import BootError
+from oarlock.cluster.boot.state import StateFolder, default_folder
+
+EXIT_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status. A BootError is printed as its sentences."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except BootError as error:
+        print(f"oarlock: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("oarlock: interrupted; nothing was left half-started", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("oarlock", description="A highly available Kubernetes on this machine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    where = argparse.ArgumentParser(add_help=False)
+    where.add_argument("--name", default="oarlock", help="the cluster's name; several run side by side")
+    where.add_argument("--state", type=Path, metavar="DIR", help="where its data lives (~/.local/state/oarlock/NAME)")
+
+    up = commands.add_parser("up", parents=[where], help="bring a cluster up", description=_up.__doc__)
+    up.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig to merge the context into")
+    up.add_argument("--port", type=int, default=0, metavar="P", help="where the API is served (6443, else a free one)")
+    up.add_argument("--servers", type=int, default=3, metavar="N", help="store replicas: 1, 3 or 5 (3)")
+    up.add_argument("--api-servers", type=int, default=2, metavar="N", help="API servers (2)")
+    up.add_argument("--nodes", type=int, default=1, metavar="N", help="node agents that run processes (1)")
+    up.add_argument("--hollow", type=int, default=0, metavar="N", help="simulated nodes (0)")
+    up.add_argument("--token-file", type=Path, metavar="FILE", help="static tokens as CSV: token,user,uid,groups")
+    up.add_argument("--single", action="store_true", help="everything in one process, without Ray")
+    up.add_argument("--fresh", action="store_true", help="forget the objects of an earlier run")
+    up.set_defaults(run=_up)
+
+    down = commands.add_parser("down", parents=[where], help="stop a cluster", description=_down.__doc__)
+    down.add_argument("--delete", action="store_true", help="remove its data and its kubeconfig entry as well")
+    down.set_defaults(run=_down)
+
+    status = commands.add_parser("status", parents=[where], help="show a cluster's parts", description=_status.__doc__)
+    status.add_argument("-o", "--output", choices=("table", "json"), default="table")
+    status.set_defaults(run=_status)
+
+    version = commands.add_parser("version", help="print the version")
+    version.set_defaults(run=_version)
+    return parser
+
+
+def _up(options: argparse.Namespace) -> int:
+    """Bring a cluster up in the background and add its context to the kubeconfig."""
+    from oarlock.cluster.boot import kubeconfig
+    from oarlock.cluster.boot.spec import ClusterSpec
+    from oarlock.cluster.boot.up import up
+
+    spec = ClusterSpec(
+        options.name,
+        options.single,
+        options.servers,
+        options.api_servers,
+        options.nodes,
+        options.hollow,
+        options.port,
+        options.token_file,
+    )
+    kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
+    up(spec, _folder(options), kubeconfig_file.absolute(), fresh=options.fresh, out=sys.stdout)
+    return 0
+
+
+def _down(options: argparse.Namespace) -> int:
+    """Stop a cluster and all of its containers. Its objects are kept unless --delete is given."""
+    from oarlock.cluster.boot.down import delete, down
+    from oarlock.cluster.boot.spec import ClusterSpec
+
+    folder = _folder(options)
+    stopped = down(folder, sys.stdout)
+    if options.delete:
+        delete(folder, ClusterSpec(options.name).context)
+    print(f"{options.name} is down" if stopped else f"{options.name} was not running")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    """Show each part of a cluster: its address, whether it leads or holds its lease, its age."""
+    from oarlock.cluster.boot.status import show
+
+    return show(_folder(options), options.name, options.output, sys.stdout)
+
+
+def _version(_: argparse.Namespace) -> int:
+    print(importlib.metadata.version("oarlock"))
+    return 0
+
+
+def _folder(options: argparse.Namespace) -> StateFolder:
+    return StateFolder((options.state or default_folder(options.name)).absolute())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

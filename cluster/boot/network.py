@@ -1,0 +1,95 @@
+"""Addresses of a cluster on one machine: free ports, and a slot of loopback networks of its own.
+
+Every address in 127.0.0.0/8 is local on Linux, so pods and Services get addresses there without any privilege.
+Decision 0003.
+"""
+
+from __future__ import annotations
+
+import socket
+import zlib
+from dataclasses import dataclass
+
+from oarlock.cluster.boot.errors import BootError
+
+LOOPBACK = "127.0.0.1"
+SLOTS = 60
+GUARD_PORT = 47474
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One cluster's share of 127.0.0.0/8: 127.(64+n).0.0/16 for nodes and pods, 127.(128+n).0.0/16 for Services."""
+
+    number: int
+
+    @property
+    def service_cidr(self) -> str:
+        return f"127.{128 + self.number}.0.0/16"
+
+    @property
+    def first_service_ip(self) -> str:
+        return f"127.{128 + self.number}.0.1"
+
+    def node_ip(self, node: int) -> str:
+        """The InternalIP of node `node`, counted from 1."""
+        return f"127.{64 + self.number}.0.{node}"
+
+    def pod_ip_prefix(self, node: int) -> str:
+        """The first three numbers of the addresses of that node's pods."""
+        return f"127.{64 + self.number}.{node}"
+
+    def hold(self) -> socket.socket:
+        """Claim the slot for as long as the returned socket is open. Raises OSError if another cluster holds it.
+
+        A listening socket is the lock: the kernel frees it however its process ends, and it works between users.
+        """
+        guard = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            guard.bind((f"127.{64 + self.number}.255.254", GUARD_PORT))
+            guard.listen(1)
+        except OSError:
+            guard.close()
+            raise
+        return guard
+
+    def is_free(self) -> bool:
+        try:
+            self.hold().close()
+        except OSError:
+            return False
+        return True
+
+
+def choose_slot(seed: str) -> Slot:
+    """Return a free slot; the same seed gets the same one while nobody else holds it."""
+    first = zlib.crc32(seed.encode()) % SLOTS
+    for step in range(SLOTS):
+        slot = Slot((first + step) % SLOTS)
+        if slot.is_free():
+            return slot
+    raise BootError(f"all {SLOTS} network slots of this machine are taken", "Stop a cluster: oarlock down --name NAME.")
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Tell whether a server could listen on the port right now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
+    """Return `count` different ports that nothing listened on just now."""
+    probes = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
+    try:
+        for probe in probes:
+            probe.bind((host, 0))
+        return [probe.getsockname()[1] for probe in probes]
+    finally:
+        for probe in probes:
+            probe.close()

@@ -1,0 +1,40 @@
+"""What the supervisor runs and what it knows of it: plain values that cross the control socket as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+PartState = Literal["waiting", "starting", "ready", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process to keep running. It is first started when all of `after` have been ready once.
+
+    `kind` is what people call it (store, apiserver, …), `role` names what `roles` builds from `settings`.
+    """
+
+    name: str
+    kind: str
+    role: str
+    settings: Mapping[str, object]
+    after: tuple[str, ...] = ()
+    ready_within_s: float = 60.0
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class PartStatus:
+    """What `oarlock status` prints of one part. `started` is in seconds of the Unix clock, 0 before the first start."""
+
+    name: str
+    kind: str
+    state: PartState = "waiting"
+    pid: int = 0
+    address: str = ""
+    metrics: str = ""
+    started: float = 0.0
+    restarts: int = 0
+    error: str = ""

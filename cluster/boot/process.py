@@ -1,0 +1,69 @@
+"""The main module of every supervised process: `python -m oarlock.cluster.boot.process ROLE SETTINGS.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from oarlock.cluster.boot.child import Notifier
+from oarlock.cluster.boot.metrics import MetricsListener
+from oarlock.cluster.boot.roles import ROLES, Running
+
+log = logging.getLogger(__name__)
+
+
+def main() -> int:
+    role, settings_file = sys.argv[1:]
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+    settings = json.loads(Path(settings_file).read_bytes())
+    return uvloop.run(_run(role, settings, Notifier()))
+
+
+async def _run(role: str, settings: dict[str, Any], notifier: Notifier) -> int:
+    """Run the role until SIGTERM, SIGINT or a fatal fault; return the exit status."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        running: Running = await ROLES[role](settings)
+    except Exception as error:
+        log.exception("role=%s did not start", role)
+        notifier.failed(f"{type(error).__name__}: {error}" if not str(error) else str(error))
+        return 1
+    listener = MetricsListener(settings["metrics"]) if settings.get("metrics") else None
+    metrics = listener.start() if listener else ""
+    gc.collect()
+    gc.freeze()
+    notifier.ready(running.address, metrics)
+    status = await _until_stopped(running, stop)
+    await running.component.stop()
+    if listener:
+        listener.stop()
+    return status
+
+
+async def _until_stopped(running: Running, stop: asyncio.Event) -> int:
+    fault = asyncio.create_task(running.component.wait())
+    asked = asyncio.create_task(stop.wait())
+    await asyncio.wait({fault, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if fault.done() and not stop.is_set():
+        log.error("fatal: %s", fault.exception() or "the component ended by itself")
+        return 1
+    fault.cancel()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

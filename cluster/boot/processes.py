@@ -1,0 +1,61 @@
+"""Processes of an earlier supervisor: found again by id and start time, so that no stranger is ever signalled."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import time
+from pathlib import Path
+
+END_S = 10.0
+SUPERVISOR = "supervisor"
+"""The supervisor's own name in its list: it is ended before its parts, so that it restarts none of them."""
+
+
+def start_ticks(pid: int) -> int:
+    """Return the start of a process in clock ticks since boot, 0 if there is none. Source: proc(5), stat, field 22."""
+    try:
+        content = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    fields = content.rpartition(")")[2].split()
+    return 0 if fields[0] == "Z" else int(fields[19])
+
+
+def leftovers(processes_file: Path) -> dict[str, int]:
+    """Return the still running processes of the list that a supervisor kept, by part name."""
+    try:
+        recorded = json.loads(processes_file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {name: pid for name, (pid, ticks) in recorded.items() if ticks and start_ticks(pid) == ticks}
+
+
+def end(pids: list[int]) -> None:
+    """End the processes and their groups: SIGTERM, SIGKILL for what is still there after 10 s."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + END_S
+    for pid in pids:
+        _wait_gone(pid, deadline)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def _wait_gone(pid: int, deadline: float) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return
+    with os.fdopen(handle, "rb", buffering=0):
+        select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a folder and all below it; a missing one is fine."""
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,52 @@
+"""What a cluster on this machine consists of: the flags of `oarlock up`, validated, as one frozen value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from oarlock.cluster.boot.errors import BootError
+
+NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
+DEFAULT_NAME = "oarlock"
+DEFAULT_PORT = 6443
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """Counts of each part. `hollow` counts simulated nodes; `port` 0 takes any free one; ports are TCP."""
+
+    name: str = DEFAULT_NAME
+    single: bool = False
+    servers: int = 3
+    api_servers: int = 2
+    nodes: int = 1
+    hollow: int = 0
+    port: int = 0
+    token_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise BootError(
+                f"--name {self.name!r} is no cluster name",
+                "Use lower-case letters, digits and dashes, at most 40 of them.",
+            )
+        if self.servers not in (1, 3, 5):
+            raise BootError(f"--servers {self.servers} gives no useful majority", "Use 1, 3 or 5 store replicas.")
+        _bounded("--api-servers", self.api_servers, 1, 16)
+        _bounded("--nodes", self.nodes, 0, 100)
+        _bounded("--hollow", self.hollow, 0, 10_000)
+        _bounded("--port", self.port, 0, 65_535)
+        if self.token_file is not None and not self.token_file.is_file():
+            raise BootError(f"--token-file {self.token_file} is not a file", "Name a CSV file: token,user,uid,groups.")
+
+    @property
+    def context(self) -> str:
+        """The name of this cluster's entries in a kubeconfig."""
+        return self.name if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"
+
+
+def _bounded(flag: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BootError(f"{flag} {value} is out of range", f"Use a number from {low} to {high}.")

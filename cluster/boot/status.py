@@ -1,0 +1,150 @@
+"""`oarlock status`: every part, where it listens, who leads, how old it is."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TextIO
+
+from oarlock.cluster.boot import control
+from oarlock.cluster.boot.errors import BootError
+from oarlock.cluster.boot.layout import COMPONENTS
+from oarlock.cluster.boot.state import ClusterRecord, StateFolder
+
+ANSWER_S = 3.0
+COLUMNS = ("NAME", "KIND", "STATE", "PID", "ADDRESS", "ACTIVE", "AGE", "RESTARTS")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One part. `active` marks the store's leader and the holders of leases; `age_s` counts from the last start."""
+
+    name: str
+    kind: str
+    state: str
+    pid: int
+    address: str
+    active: bool
+    age_s: float
+    restarts: int
+    error: str = ""
+
+
+def show(folder: StateFolder, name: str, output: str, out: TextIO) -> int:
+    """Print the parts; return 0 if all are ready, else 1. Raises BootError if the cluster isn't running."""
+    rows = gather(folder, name)
+    if output == "json":
+        print(json.dumps({"name": name, "parts": [asdict(row) for row in rows]}, indent=1), file=out)
+    else:
+        _print_table(rows, out)
+    return 0 if all(row.state == "ready" for row in rows) else 1
+
+
+def gather(folder: StateFolder, name: str) -> list[Row]:
+    record = folder.load()
+    try:
+        snapshot = next(control.ask(folder.control_socket, "status", ANSWER_S))
+    except OSError:
+        way_out = f"Start it: oarlock up --name {name}." if record else "See oarlock up --help."
+        raise BootError(f"the cluster {name} is not running", way_out) from None
+    assert record is not None
+    leader = _store_leader(folder, record, snapshot["parts"])
+    rows = [_row(part, leader) for part in snapshot["parts"]]
+    return rows + _actors(folder, record)
+
+
+def _row(part: Mapping[str, Any], leader: str) -> Row:
+    age_s = time.time() - part["started"] if part["started"] and part["pid"] else 0.0
+    active = part["name"] == leader or bool(part.get("active"))
+    return Row(
+        part["name"],
+        part["kind"],
+        part["state"],
+        part["pid"],
+        part["address"],
+        active,
+        round(age_s, 1),
+        part["restarts"],
+        part["error"],
+    )
+
+
+def _store_leader(folder: StateFolder, record: ClusterRecord, parts: list[dict[str, Any]]) -> str:
+    """Return the leading replica's name, "" while there is none or nobody answers."""
+    from oarlock.cluster.boot.roles import store_client
+
+    endpoints = [part["address"] for part in parts if part["kind"] == "store" and part["address"] and part["pid"]]
+    if not endpoints:
+        return ""
+    if record.single:
+        return next(part["name"] for part in parts if part["kind"] == "store")
+    tls = {key: str(folder.pki / file) for key, file in _ADMIN.items()}
+
+    async def ask() -> str:
+        client = store_client(endpoints, tls)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await client.start()
+                members = await client.status()
+        finally:
+            await client.close()
+        return max(members, key=lambda member: member.term).leader if members else ""
+
+    try:
+        return asyncio.run(ask())
+    except (OSError, TimeoutError):
+        return ""
+
+
+_ADMIN = {"ca_file": "ca.crt", "cert_file": "admin.crt", "key_file": "admin.key"}
+
+
+def _actors(folder: StateFolder, record: ClusterRecord) -> list[Row]:
+    """Return the actors that serve metrics right now; an API that doesn't answer shows none."""
+    try:
+        targets = _get(folder, record.port, "/oarlock/v1/targets")
+        leases = _get(folder, record.port, "/oarlock/v1/leases")
+    except (OSError, ValueError):
+        return []
+    holders = {item["holder"] for item in leases["items"]}
+    rows = []
+    for target in targets:
+        labels = target["labels"]
+        if labels.get("job") not in COMPONENTS:
+            continue
+        started = float(labels.get("started", 0) or 0)
+        age_s = round(time.time() - started, 1) if started else 0.0
+        pid, identity = int(labels.get("pid", 0)), labels.get("identity", "")
+        name = labels.get("instance_name") or identity.partition("@")[0]
+        rows.append(Row(name, "actor", "ready", pid, target["targets"][0], identity in holders, age_s, 0))
+    return sorted(rows, key=lambda row: row.name)
+
+
+def _get(folder: StateFolder, port: int, path: str) -> Any:
+    context = ssl.create_default_context(cafile=str(folder.pki / "ca.crt"))
+    context.load_cert_chain(folder.pki / "admin.crt", folder.pki / "admin.key")
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=ANSWER_S, context=context)
+    try:
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+def _print_table(rows: list[Row], out: TextIO) -> None:
+    lines = [COLUMNS]
+    for row in rows:
+        active = "*" if row.active else ""
+        pid = str(row.pid) if row.pid else "-"
+        lines.append((row.name, row.kind, row.state, pid, row.address, active, f"{row.age_s:.0f}s", str(row.restarts)))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip(), file=out)
+    for row in rows:
+        if row.error:
+            print(f"{row.name}: {row.error}", file=out)

@@ -1,0 +1,173 @@
+"""`oarlock up`: checks what can be checked, starts the cluster in the background, shows it come up."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TextIO
+
+from oarlock.cluster.boot import control, kubeconfig, processes
+from oarlock.cluster.boot.down import stop_leftovers
+from oarlock.cluster.boot.errors import BootError
+from oarlock.cluster.boot.layout import Layout, choose_ports, port_names
+from oarlock.cluster.boot.network import Slot, choose_slot, free_ports, is_free
+from oarlock.cluster.boot.pki import Authority
+from oarlock.cluster.boot.progress import Progress
+from oarlock.cluster.boot.spec import DEFAULT_NAME, DEFAULT_PORT, ClusterSpec
+from oarlock.cluster.boot.state import ClusterRecord, StateFolder, new_record, with_ports, write_private
+
+SUPERVISOR_STARTS_S = 15.0
+PARTS_START_S = 120.0
+
+
+def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: bool, out: TextIO) -> None:
+    """Bring the cluster up and return when every part is ready. Raises BootError and leaves nothing half-started."""
+    kubeconfig.load(kubeconfig_file)
+    folder.check()
+    _refuse_running(spec, folder)
+    new = fresh or not folder.path.exists()
+    if fresh:
+        stop_leftovers(folder)
+        folder.remove()
+    layout = _prepare(spec, folder)
+    try:
+        _launch(layout, folder)
+        _follow(folder, Progress(out))
+        kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
+    except BaseException:
+        _abandon(folder, new=new)
+        raise
+    _tell(layout, kubeconfig_file, out)
+
+
+def _refuse_running(spec: ClusterSpec, folder: StateFolder) -> None:
+    try:
+        next(control.ask(folder.control_socket, "status"), None)
+    except OSError:
+        return
+    down = "oarlock down" if spec.name == DEFAULT_NAME else f"oarlock down --name {spec.name}"
+    raise BootError(f"the cluster {spec.name} is already running", f"See it: oarlock status. Stop it: {down}.")
+
+
+def _prepare(spec: ClusterSpec, folder: StateFolder) -> Layout:
+    """Settle what the record keeps, make certificates, and stop what a killed supervisor left running."""
+    earlier = folder.load()
+    if earlier is not None:
+        _check_same_shape(spec, earlier)
+        stop_leftovers(folder)
+    port = _main_port(spec, earlier)
+    slot = _slot(spec, folder, earlier)
+    folder.create()
+    stores = 1 if spec.single else spec.servers
+    base = earlier or new_record(spec.name, slot=slot.number, servers=stores, single=spec.single, port=port)
+    names = port_names(spec)
+    ports = choose_ports(names, base.ports, is_free, free_ports(len(names)))
+    record = with_ports(replace(base, port=port), ports)
+    folder.save(record)
+    layout = Layout(spec, record, folder, Authority(folder.pki), secrets.token_hex(32))
+    kubeconfig.merge(folder.kubeconfig, spec.context, layout.server, layout.admin())
+    return layout
+
+
+def _check_same_shape(spec: ClusterSpec, earlier: ClusterRecord) -> None:
+    stores = 1 if spec.single else spec.servers
+    if (earlier.servers, earlier.single) != (stores, spec.single):
+        was = "--single" if earlier.single else f"--servers {earlier.servers}"
+        raise BootError(
+            f"the cluster {earlier.name} was made with {was}",
+            f"Bring it up with {was}, use another --name, or start anew with --fresh.",
+        )
+
+
+def _main_port(spec: ClusterSpec, earlier: ClusterRecord | None) -> int:
+    """Return the port for people: the asked one, the one it had, 6443 for the default cluster, or any."""
+    if spec.port:
+        wanted = spec.port
+    elif earlier is not None:
+        wanted = earlier.port
+    elif spec.name == DEFAULT_NAME and is_free(DEFAULT_PORT):
+        wanted = DEFAULT_PORT
+    else:
+        wanted = free_ports(1)[0]
+    if not is_free(wanted):
+        raise BootError(f"port {wanted} on 127.0.0.1 is in use", "Stop what uses it, or choose another: --port P.")
+    return wanted
+
+
+def _slot(spec: ClusterSpec, folder: StateFolder, earlier: ClusterRecord | None) -> Slot:
+    if earlier is None:
+        return choose_slot(f"{spec.name} {folder.path}")
+    slot = Slot(earlier.slot)
+    if not slot.is_free():
+        raise BootError(
+            f"the addresses of this cluster's Services ({slot.service_cidr}) are held by another running cluster",
+            "Stop that cluster, or start anew: oarlock up --fresh.",
+        )
+    return slot
+
+
+def _launch(layout: Layout, folder: StateFolder) -> None:
+    plan = {
+        "state": str(folder.path),
+        "slot": layout.record.slot,
+        "server": layout.server,
+        "admin": {key: str(value) for key, value in asdict(layout.admin()).items()},
+        "parts": [asdict(part) for part in layout.parts()],
+    }
+    write_private(folder.settings / "plan.json", json.dumps(plan, indent=1).encode())
+    with (folder.logs / "supervisor.log").open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "oarlock.cluster.boot.server", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+    deadline = time.monotonic() + SUPERVISOR_STARTS_S
+    while not folder.control_socket.exists():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise BootError(
+                f"the supervisor did not start (status {process.poll()})", f"See {folder.logs / 'supervisor.log'}."
+            )
+        time.sleep(0.01)
+
+
+def _follow(folder: StateFolder, progress: Progress) -> None:
+    """Show the parts until all are ready. Raises BootError as soon as one fails."""
+    deadline = time.monotonic() + PARTS_START_S
+    for answer in control.ask(folder.control_socket, "watch", PARTS_START_S):
+        parts = answer["parts"]
+        progress.show(parts)
+        for part in parts:
+            if part["state"] == "failed":
+                raise BootError(f"{part['name']} failed: {part['error']}", "Nothing was left running.")
+        if all(part["state"] == "ready" for part in parts):
+            return
+        if time.monotonic() > deadline:
+            break
+    late = ", ".join(part["name"] for part in parts if part["state"] != "ready")
+    raise BootError(f"not ready after {PARTS_START_S:g} s: {late}", f"See the logs in {folder.logs}.")
+
+
+def _abandon(folder: StateFolder, *, new: bool) -> None:
+    """Stop all that was started; a folder that this call made keeps only its logs."""
+    stop_leftovers(folder)
+    if new:
+        for room in (folder.pki, folder.store, folder.nodes, folder.settings):
+            processes.remove_tree(room)
+        folder.record_file.unlink(missing_ok=True)
+
+
+def _tell(layout: Layout, kubeconfig_file: Path, out: TextIO) -> None:
+    context = layout.spec.context
+    print(f"\n{context} is up at {layout.server}; context {context!r} is in {kubeconfig_file}.", file=out)
+    shown = "" if kubeconfig_file == kubeconfig.default_file() else f"--kubeconfig {kubeconfig_file} "
+    print(f"Next:  kubectl {shown}--context {context} get nodes", file=out)

@@ -1,0 +1,1 @@
+"""The replicated store: Raft, MVCC, watches and leases. Knows nothing of Kubernetes."""
