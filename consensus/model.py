@@ -93,7 +93,7 @@ class RangeResult(NamedTuple):
 
     revision: int
     kvs: tuple[KeyValue, ...] = ()
-    count: int = 0
+    count: int = 0  # type: ignore[assignment]  # hides tuple.count
     more: bool = False
 
 
@@ -144,7 +144,7 @@ class MemberStatus(NamedTuple):
     name: str
     leader: str
     term: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index
     applied: int
     revision: int
     compact_revision: int
@@ -206,7 +206,7 @@ class Store(Protocol):
     async def transact(self, transaction: Transaction) -> TransactionResult: ...
 
     async def revision(self) -> int:
-        """Return a revision no older than any transaction acknowledged before the call (ReadIndex; rounds are shared)."""
+        """Return a revision no older than any transaction acknowledged before the call (ReadIndex; rounds shared)."""
         ...
 
     def watch(self, key: bytes, range_end: bytes, start_revision: int, *, previous: bool = False) -> Watch:

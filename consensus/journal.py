@@ -1,0 +1,343 @@
+"""The log on disk: append-only segments of checksummed batches, one fdatasync for each batch.
+
+Layout of `NNNNNNNNNNNNNNNN.log`: a magic line, then batches. A batch is what one group commit wrote:
+
+    magic "OLJB" | payload bytes u32 | sequence u64 | payload CRC-32 u32 | CRC-32 of the header so far u32 | payload
+
+and its payload is records `kind u8 | bytes u32 | body`. Sequences count up without gaps through all segments. Batch n+1
+is written only after batch n is on disk, so a broken batch with an intact one behind it was damaged later: the journal
+refuses to open. A broken batch with nothing behind it is what a crash leaves of a write that nobody was told of: it is
+cut off.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import zlib
+from pathlib import Path
+from struct import Struct
+from typing import NamedTuple
+
+from prometheus_client import Counter, Histogram
+
+from oarlock.consensus.storage import StorageFault, fsync_directory
+
+MAGIC = b"oarlock journal\n"
+BATCH_MAGIC = b"OLJB"
+SEGMENT_BYTES = 16 << 20
+BATCH_HEADER = Struct("<4sIQII")
+RECORD_HEADER = Struct("<BI")
+INDEX_TERM = Struct("<QQ")
+
+ENTRY, TRUNCATE, COMPACT, RESET, HARD_STATE = range(1, 6)
+
+FSYNC_SECONDS = Histogram(
+    "etcd_disk_wal_fsync_duration_seconds",
+    "Time of one journal write with its fdatasync.",
+    buckets=(0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192),
+)
+WRITTEN_BYTES = Counter("etcd_disk_wal_write_bytes", "Bytes written to the journal.")
+
+ADVICE = (
+    "The disk or a program damaged the file; nothing was changed. Check the disk, then restore this member's whole "
+    "folder from a copy, or, while all other members are healthy, move the folder away and start the member empty: "
+    "the leader fills it again"
+)
+
+
+class Entry(NamedTuple):
+    """One log entry, in pysyncobj's order."""
+
+    data: bytes
+    index: int  # type: ignore[assignment] # shadows tuple.index
+    term: int
+
+
+class Commit:
+    """One batch on its way to disk. `write` blocks and may run in another thread; nothing else may."""
+
+    def __init__(self, descriptor: int, data: bytes, last_index: int, term: int) -> None:
+        self._descriptor = descriptor
+        self._data = data
+        self.last_index = last_index
+        self.term = term
+
+    def write(self) -> None:
+        """Write the batch and make it durable; raises OSError, after which the journal must not be used again."""
+        began = time.perf_counter()
+        rest = memoryview(self._data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
+        os.fdatasync(self._descriptor)
+        FSYNC_SECONDS.observe(time.perf_counter() - began)
+        WRITTEN_BYTES.inc(len(self._data))
+
+
+class Journal:
+    """Entries and hard state (term, vote). Changes count once `take`, `Commit.write` and `done` have run.
+
+    Entries are also held in memory, from `first_index` on. `durable_index` and `durable_term` say what is on disk.
+    """
+
+    def __init__(self, folder: Path, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        """Open or create the journal in `folder`; raises StorageFault if a file is damaged."""
+        self.folder = folder
+        self.term = 0
+        self.vote: str | None = None
+        self.bytes_held = 0
+        self._segment_bytes = segment_bytes
+        self._entries: list[Entry] = []
+        self._records: list[bytes] = []
+        self._in_flight: Commit | None = None
+        self._sequence = 0
+        self._size = 0
+        self._descriptor = -1
+        self._path = folder
+        self._segments: list[tuple[Path, int]] = []
+        """Closed segments, each with the last index when it was closed."""
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._load()
+        self.durable_index = self.last_index if self._entries else 0
+        self.durable_term = self.term
+
+    # What the log holds.
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def first_index(self) -> int:
+        return self._entries[0].index
+
+    @property
+    def last_index(self) -> int:
+        return self._entries[-1].index
+
+    @property
+    def last_term(self) -> int:
+        return self._entries[-1].term
+
+    def at(self, index: int) -> Entry | None:
+        """Return the entry with this index, None if it isn't in memory."""
+        offset = index - self._entries[0].index
+        return self._entries[offset] if 0 <= offset < len(self._entries) else None
+
+    def after(self, index: int, bytes_max: int) -> list[Entry]:
+        """Return the entries behind `index`, as many as fit in `bytes_max`, but at least one if there is any."""
+        chosen: list[Entry] = []
+        size = 0
+        for position in range(index + 1 - self._entries[0].index, len(self._entries)):
+            entry = self._entries[position]
+            size += len(entry.data)
+            if chosen and size > bytes_max:
+                break
+            chosen.append(entry)
+        return chosen
+
+    # Changes, all buffered.
+
+    @property
+    def dirty(self) -> bool:
+        """True if there is something for `take`."""
+        return bool(self._records)
+
+    def append(self, entry: Entry) -> None:
+        assert not self._entries or entry.index == self._entries[-1].index + 1, "a gap in the log"
+        self._entries.append(entry)
+        self.bytes_held += len(entry.data)
+        self._record(ENTRY, INDEX_TERM.pack(entry.index, entry.term) + entry.data)
+
+    def truncate_from(self, index: int) -> None:
+        """Drop the entries from `index` on."""
+        position = index - self._entries[0].index
+        assert position > 0, "the log's base entry is never dropped"
+        self.bytes_held -= sum(len(entry.data) for entry in self._entries[position:])
+        del self._entries[position:]
+        self.durable_index = min(self.durable_index, index - 1)
+        if self._in_flight is not None:
+            self._in_flight.last_index = min(self._in_flight.last_index, index - 1)
+        self._record(TRUNCATE, INDEX_TERM.pack(index, 0))
+
+    def compact_to(self, index: int) -> None:
+        """Forget the entries before `index`, which becomes the base entry. A durable snapshot must cover it."""
+        position = index - self._entries[0].index
+        if position <= 0:
+            return
+        self.bytes_held -= sum(len(entry.data) for entry in self._entries[:position])
+        del self._entries[:position]
+        self._record(COMPACT, INDEX_TERM.pack(index, 0))
+
+    def reset(self, base: Entry) -> None:
+        """Replace the whole log by one base entry. A durable snapshot must cover it."""
+        self._entries = [base]
+        self.bytes_held = len(base.data)
+        self.durable_index = 0
+        if self._in_flight is not None:
+            self._in_flight.last_index = 0
+        self._record(RESET, INDEX_TERM.pack(base.index, base.term) + base.data)
+
+    def set_hard_state(self, term: int, vote: str | None) -> None:
+        self.term, self.vote = term, vote
+        self._record(HARD_STATE, INDEX_TERM.pack(term, 0) + (vote or "").encode())
+
+    # Group commit.
+
+    def take(self) -> Commit:
+        """Hand over everything buffered as one batch; one batch at a time."""
+        assert self._in_flight is None, "a batch is on its way"
+        payload = b"".join(self._records)
+        self._records = []
+        self._sequence += 1
+        head = BATCH_HEADER.pack(BATCH_MAGIC, len(payload), self._sequence, zlib.crc32(payload), 0)[:-4]
+        data = head + zlib.crc32(head).to_bytes(4, "little") + payload
+        self._size += len(data)
+        self._in_flight = Commit(self._descriptor, data, self.last_index, self.term)
+        return self._in_flight
+
+    def done(self, commit: Commit) -> None:
+        """Note that `commit` is on disk. May begin a new segment and drop old ones."""
+        assert commit is self._in_flight
+        self._in_flight = None
+        self.durable_index = max(self.durable_index, commit.last_index)
+        self.durable_term = max(self.durable_term, commit.term)
+        if self._size >= self._segment_bytes:
+            self._segments.append((self._path, commit.last_index))
+            os.close(self._descriptor)
+            self._begin_segment()
+        if self._segments and self._segments[0][1] < self.first_index and not self._records:
+            self._drop_segments()
+
+    def sync(self) -> None:
+        """Write what is buffered, blocking."""
+        if self._records:
+            commit = self.take()
+            commit.write()
+            self.done(commit)
+
+    def close(self) -> None:
+        """Close the file; what is still buffered was promised to nobody and is dropped."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _record(self, kind: int, body: bytes) -> None:
+        self._records.append(RECORD_HEADER.pack(kind, len(body)))
+        self._records.append(body)
+
+    def _begin_segment(self) -> None:
+        """Start a segment that stands alone: its first batch carries the hard state."""
+        number = int(self._path.stem) + 1
+        self._open_segment(number)
+        vote = (self.vote or "").encode()
+        self._records[:0] = [RECORD_HEADER.pack(HARD_STATE, 16 + len(vote)), INDEX_TERM.pack(self.term, 0), vote]
+
+    def _open_segment(self, number: int) -> None:
+        self._path = self.folder / f"{number:016d}.log"
+        self._descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+        if not self._size:
+            self._size = os.write(self._descriptor, MAGIC)
+            os.fdatasync(self._descriptor)
+        fsync_directory(self.folder)
+
+    def _drop_segments(self) -> None:
+        while self._segments and self._segments[0][1] < self.first_index:
+            self._segments.pop(0)[0].unlink()
+        fsync_directory(self.folder)
+
+    # Reading it back.
+
+    def _load(self) -> None:
+        paths = sorted(self.folder.glob("*.log"))
+        for position, path in enumerate(paths):
+            if position and int(path.stem) != int(paths[position - 1].stem) + 1:
+                raise StorageFault(f"journal {self.folder}: the segment before {path.name} is missing. {ADVICE}")
+            self._load_segment(path, is_first=position == 0, is_last=position == len(paths) - 1)
+            if path is not paths[-1]:
+                self._segments.append((path, self._entries[-1].index if self._entries else 0))
+        self._open_segment(int(paths[-1].stem) if paths else 1)
+        # What a killed process wrote may be in memory only: make it durable before anything is promised on it.
+        os.fdatasync(self._descriptor)
+
+    def _load_segment(self, path: Path, *, is_first: bool, is_last: bool) -> None:
+        data = path.read_bytes()
+        if data[: len(MAGIC)] != MAGIC[: len(data)] or (len(data) < len(MAGIC) and not is_last):
+            raise StorageFault(f"journal {path} doesn't begin with {MAGIC!r}. {ADVICE}")
+        position = len(MAGIC) if len(data) >= len(MAGIC) else 0
+        while position < len(data):
+            batch = _batch_at(data, position)
+            if batch is None:
+                self._cut_tail(path, data, position, is_last=is_last)
+                return
+            sequence, payload = batch
+            if sequence != self._sequence + 1 and not (is_first and position == len(MAGIC)):
+                raise StorageFault(
+                    f"journal {path}: batch {sequence} at byte {position} follows batch {self._sequence}: "
+                    f"batches are missing. {ADVICE}"
+                )
+            self._sequence = sequence
+            self._replay(path, position, payload)
+            position += BATCH_HEADER.size + len(payload)
+        if position == 0 and data:
+            os.truncate(path, 0)
+
+    def _cut_tail(self, path: Path, data: bytes, position: int, *, is_last: bool) -> None:
+        where = f"journal {path}: batch {self._sequence + 1} at byte {position} has a wrong checksum"
+        if not is_last:
+            raise StorageFault(f"{where}, and later segments exist. {ADVICE}")
+        candidate = data.find(BATCH_MAGIC, position + 1)
+        while candidate >= 0:
+            later = _batch_at(data, candidate)
+            if later is not None and later[0] > self._sequence:
+                raise StorageFault(f"{where}, but batch {later[0]} behind it is intact. {ADVICE}")
+            candidate = data.find(BATCH_MAGIC, candidate + 1)
+        os.truncate(path, position)
+
+    def _replay(self, path: Path, position: int, payload: bytes) -> None:
+        offset = 0
+        try:
+            while offset < len(payload):
+                kind, size = RECORD_HEADER.unpack_from(payload, offset)
+                offset += RECORD_HEADER.size
+                self._replay_record(kind, payload[offset : offset + size])
+                offset += size
+        except (ValueError, struct.error) as error:
+            raise StorageFault(
+                f"journal {path}: batch {self._sequence} at byte {position} makes no sense: {error}. {ADVICE}"
+            ) from error
+
+    def _replay_record(self, kind: int, body: bytes) -> None:
+        index, term = INDEX_TERM.unpack_from(body)
+        rest = body[INDEX_TERM.size :]
+        entries = self._entries
+        if kind == ENTRY:
+            if entries and index != entries[-1].index + 1:
+                raise ValueError(f"entry {index} follows entry {entries[-1].index}")
+            entries.append(Entry(rest, index, term))
+            self.bytes_held += len(rest)
+        elif kind == TRUNCATE:
+            self._entries = [entry for entry in entries if entry.index < index]
+        elif kind == COMPACT:
+            self._entries = [entry for entry in entries if entry.index >= index]
+        elif kind == RESET:
+            self._entries = [Entry(rest, index, term)]
+        elif kind == HARD_STATE:
+            self.term, self.vote = index, rest.decode() or None
+        else:
+            raise ValueError(f"unknown record kind {kind}")
+        if kind != ENTRY:
+            self.bytes_held = sum(len(entry.data) for entry in self._entries)
+
+
+def _batch_at(data: bytes, position: int) -> tuple[int, bytes] | None:
+    """Return (sequence, payload) of the intact batch at `position`, None if there is none."""
+    if len(data) - position < BATCH_HEADER.size:
+        return None
+    magic, size, sequence, crc, header_crc = BATCH_HEADER.unpack_from(data, position)
+    if magic != BATCH_MAGIC or zlib.crc32(data[position : position + BATCH_HEADER.size - 4]) != header_crc:
+        return None
+    start = position + BATCH_HEADER.size
+    payload = data[start : start + size]
+    return (sequence, payload) if len(payload) == size and zlib.crc32(payload) == crc else None

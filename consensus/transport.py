@@ -1,0 +1,325 @@
+"""Messages between replicas over mutually authenticated TLS.
+
+Every replica dials every other and sends on the connection it dialled; it receives on those it accepted. A peer is who
+its certificate says (CN `system:oarlock:store:NAME`), whatever address it comes from. Connections carry length-capped
+frames of typed MessagePack; the first names protocol, cluster, sender and receiver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from prometheus_client import Counter
+
+from oarlock.consensus.messages import (
+    FRAME_BYTES_MAX,
+    PROTOCOL,
+    FrameReader,
+    Hello,
+    MalformedFrame,
+    RaftMessage,
+    decode_hello,
+    decode_messages,
+    frame,
+)
+
+log = logging.getLogger(__name__)
+
+NAME_PREFIX = "system:oarlock:store:"
+HELLO_BYTES_MAX = 4096
+UNSENT_BYTES_MAX = 24 << 20
+"""A connection with more than this unsent takes no further messages; Raft sends again what matters."""
+DIAL_TIMEOUT_S = 2.0
+REDIAL_S = (0.05, 1.0)
+DEAD_AFTER_MS = 5_000
+INCOMING_MAX = 64
+
+SENT_BYTES = Counter("etcd_network_peer_sent_bytes", "Bytes sent to peers.", ["To"])
+RECEIVED_BYTES = Counter("etcd_network_peer_received_bytes", "Bytes received from peers.", ["From"])
+
+
+@dataclass(frozen=True)
+class Tls:
+    """PEM files: the cluster's CA, and this member's certificate and key, used for both directions."""
+
+    ca_file: Path
+    cert_file: Path
+    key_file: Path
+
+
+def tls_context(tls: Tls, *, server: bool) -> ssl.SSLContext:
+    """Return a context that demands a certificate of the cluster's CA from the other side."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # identity is the member's name in the certificate, see `common_name`
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(tls.ca_file)
+    context.load_cert_chain(tls.cert_file, tls.key_file)
+    return context
+
+
+def common_name(transport: asyncio.BaseTransport) -> str:
+    """Return the CN of the other side's certificate, "" if it has none."""
+    certificate = cast("dict[str, Any] | None", transport.get_extra_info("peercert")) or {}
+    return next((value for rdn in certificate.get("subject", ()) for key, value in rdn if key == "commonName"), "")
+
+
+class PeerTransport:
+    """Connections to and from the other members.
+
+    Calls `on_message(peer, message)` for each message, then `on_turn()` once for each read; `on_up(peer)` when a
+    connection to a peer stands, `on_down(peer)` when one to or from it broke. All on the event loop.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        cluster: str,
+        members: Mapping[str, tuple[str, int]],
+        tls: Tls | None,
+        *,
+        on_message: Callable[[str, RaftMessage], None],
+        on_turn: Callable[[], None],
+        on_up: Callable[[str], None],
+        on_down: Callable[[str], None],
+        rng: random.Random,
+    ) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.tls = tls
+        self.on_message = on_message
+        self.on_turn = on_turn
+        self.on_down = on_down
+        self._on_up = on_up
+        self._members = members
+        self._rng = rng
+        self._outgoing: dict[str, asyncio.Transport] = {}
+        self._queued: dict[str, list[RaftMessage]] = {}
+        self._sent = {peer: SENT_BYTES.labels(peer) for peer in members if peer != name}
+        self.received = {peer: RECEIVED_BYTES.labels(peer) for peer in members if peer != name}
+        self._incoming: dict[str, _Incoming] = {}
+        self._accepted: set[_Incoming] = set()
+        self._redial = {peer: asyncio.Event() for peer in members if peer != name}
+        self._dialling: list[asyncio.Task[None]] = []
+        self._server: asyncio.Server | None = None
+
+    @property
+    def peers(self) -> Sequence[str]:
+        return tuple(self._redial)
+
+    async def start(self, listener: socket.socket | None = None) -> None:
+        """Listen on this member's address, or on `listener`, and dial the others. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        context = tls_context(self.tls, server=True) if self.tls else None
+        if listener is not None:
+            self._server = await loop.create_server(lambda: _Incoming(self), sock=listener, ssl=context)
+        else:
+            host, port = self._members[self.name]
+            self._server = await loop.create_server(lambda: _Incoming(self), host, port, ssl=context)
+        self._dialling = [loop.create_task(self._dial(peer)) for peer in self._redial]
+
+    async def stop(self) -> None:
+        """Close everything; calls no callback any more."""
+        for task in self._dialling:
+            task.cancel()
+        await asyncio.gather(*self._dialling, return_exceptions=True)
+        self._dialling = []
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for incoming in list(self._accepted):
+            incoming.abort()
+        for transport in list(self._outgoing.values()):
+            transport.close()
+        self._outgoing.clear()
+        self._incoming.clear()
+
+    # Sending.
+
+    def send(self, peer: str, message: RaftMessage) -> None:
+        """Queue a message; lost if there is no connection."""
+        if peer in self._outgoing:
+            self._queued.setdefault(peer, []).append(message)
+
+    def flush(self) -> None:
+        """Put what is queued on the wire, one frame for each peer."""
+        if not self._queued:
+            return
+        queued, self._queued = self._queued, {}
+        for peer, messages in queued.items():
+            transport = self._outgoing.get(peer)
+            if transport is None or transport.is_closing() or transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
+                continue
+            data = frame(messages)
+            transport.write(data)
+            self._sent[peer].inc(len(data))
+
+    async def _dial(self, peer: str) -> None:
+        """Keep a connection to `peer`, dialling again with a growing pause, or at once when the peer dials us."""
+        pause_s = REDIAL_S[0]
+        refusal = ""
+        while True:
+            self._redial[peer].clear()
+            try:
+                async with asyncio.timeout(DIAL_TIMEOUT_S):
+                    outgoing = await self._connect(peer)
+                refusal, pause_s = "", REDIAL_S[0]
+                reason = await outgoing.lost
+                raise ConnectionError(reason or "connection lost")
+            except (OSError, TimeoutError, ssl.SSLError) as error:
+                if str(error) != refusal:
+                    refusal = str(error)
+                    log.warning("no connection to peer=%s error=%s", peer, error or type(error).__name__)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s * self._rng.uniform(0.5, 1.0)):
+                    await self._redial[peer].wait()
+            pause_s = min(pause_s * 2, REDIAL_S[1])
+
+    async def _connect(self, peer: str) -> _Outgoing:
+        host, port = self._members[peer]
+        context = tls_context(self.tls, server=False) if self.tls else None  # read anew: certificates rotate
+        loop = asyncio.get_running_loop()
+        transport, outgoing = await loop.create_connection(lambda: _Outgoing(self, peer), host, port, ssl=context)
+        if self.tls and common_name(transport) != NAME_PREFIX + peer:
+            transport.abort()
+            raise ConnectionError(f"{host}:{port} is {common_name(transport) or 'unnamed'}, not member {peer}")
+        _watch_for_death(transport)
+        transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
+        transport.write(frame(Hello(PROTOCOL, self.cluster, self.name, peer)))
+        self._outgoing[peer] = transport
+        self._on_up(peer)
+        return outgoing
+
+    def outgoing_lost(self, peer: str, transport: asyncio.BaseTransport) -> None:
+        if self._outgoing.get(peer) is transport:
+            del self._outgoing[peer]
+            self._queued.pop(peer, None)
+            self.on_down(peer)
+
+    # Receiving.
+
+    def accepted(self, incoming: _Incoming) -> bool:
+        """Take a connection of a yet unknown peer; False if there are too many."""
+        self._accepted.add(incoming)
+        return len(self._accepted) <= INCOMING_MAX
+
+    def admit(self, incoming: _Incoming, hello: Hello, certified: str) -> str:
+        """Return why the peer of a new connection is refused, "" if it is welcome."""
+        if hello.protocol != PROTOCOL:
+            return f"this member speaks {PROTOCOL}, not {hello.protocol}"
+        if hello.cluster != self.cluster:
+            return f"this member belongs to another cluster than {hello.cluster}"
+        if hello.receiver != self.name:
+            return f"this is member {self.name}, not {hello.receiver}"
+        if hello.sender not in self._redial:
+            return f"{hello.sender} is no member of the cluster"
+        if self.tls and certified != NAME_PREFIX + hello.sender:
+            return f"the certificate of {certified} doesn't make it member {hello.sender}"
+        self._incoming[hello.sender] = incoming
+        self._redial[hello.sender].set()
+        return ""
+
+    def incoming_lost(self, incoming: _Incoming) -> None:
+        self._accepted.discard(incoming)
+        if incoming.peer and self._incoming.get(incoming.peer) is incoming:
+            del self._incoming[incoming.peer]
+            self.on_down(incoming.peer)
+
+
+class _Outgoing(asyncio.Protocol):
+    """The dialler's end: sends only; what it may hear is why it is refused."""
+
+    def __init__(self, owner: PeerTransport, peer: str) -> None:
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._owner = owner
+        self._peer = peer
+        self._reason = b""
+        self._transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._reason = (self._reason + data)[:HELLO_BYTES_MAX]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.lost.done():
+            self.lost.set_result(self._reason.decode(errors="replace") or str(exc or ""))
+        if self._transport is not None:
+            self._owner.outgoing_lost(self._peer, self._transport)
+
+
+class _Incoming(asyncio.Protocol):
+    """The listener's end: a hello, then messages."""
+
+    def __init__(self, owner: PeerTransport) -> None:
+        self.peer = ""
+        self._owner = owner
+        self._reader = FrameReader(HELLO_BYTES_MAX)
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        _watch_for_death(transport)
+        if not self._owner.accepted(self):
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer:
+            self._owner.received[self.peer].inc(len(data))
+        try:
+            for body in self._reader.feed(data):
+                if self.peer:
+                    for message in decode_messages(body):
+                        self._owner.on_message(self.peer, message)
+                elif not self._greet(decode_hello(body)):
+                    return
+        except MalformedFrame as error:
+            self._refuse(f"malformed frame: {error}")
+        self._owner.on_turn()
+
+    def _greet(self, hello: Hello) -> bool:
+        assert self._transport is not None, "data follows the connection"
+        refusal = self._owner.admit(self, hello, common_name(self._transport))
+        if refusal:
+            self._refuse(refusal)
+            return False
+        self.peer = hello.sender
+        self._reader.bytes_max = FRAME_BYTES_MAX
+        return True
+
+    def _refuse(self, reason: str) -> None:
+        assert self._transport is not None, "refused on a connection"
+        address = self._transport.get_extra_info("peername")
+        log.warning("peer refused address=%s reason=%s", address, reason)
+        self._transport.write(reason.encode())
+        self._transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._owner.incoming_lost(self)
+
+
+def _watch_for_death(transport: asyncio.BaseTransport) -> None:
+    """Have the kernel notice a silent peer within seconds, whether data is unsent or the connection idle."""
+    connection = transport.get_extra_info("socket")
+    if connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
+        return
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)
