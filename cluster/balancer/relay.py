@@ -1,0 +1,70 @@
+"""Two joined TCP connections: bytes that arrive on one leave on the other, as fast as the slower one takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+
+class Half(asyncio.Protocol):
+    """One end of a relay. Reads nothing until it is joined, so that no byte waits in our memory for a backend."""
+
+    def __init__(self, opened: Callable[[Half], None] | None = None) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.lost = False
+        self._opened = opened
+        self._other: Half | None = None
+        self._ended: Callable[[BaseException | None], None] | None = None
+        self.half_closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.pause_reading()
+        if self._opened is not None:
+            self._opened(self)
+
+    def join(self, other: Half, ended: Callable[[BaseException | None], None]) -> None:
+        """Let bytes flow from here to `other`; `ended` is told once when this connection is over."""
+        assert self.transport is not None
+        self._other, self._ended = other, ended
+        if not self.lost:
+            self.transport.resume_reading()
+
+    def abort(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        other = self._other
+        if other is not None and other.transport is not None and not other.lost:
+            other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        """Pass a half-close on; the connection stays open for what the other end still has to say."""
+        self.half_closed = True
+        other = self._other
+        if other is None or other.transport is None or other.lost or other.half_closed:
+            return False
+        if not other.transport.can_write_eof():
+            return False
+        other.transport.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if self._other is not None and self._other.transport is not None and not self._other.lost:
+            self._other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._other is not None and self._other.transport is not None and not self._other.lost:
+            self._other.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
+        other, self._other = self._other, None
+        if other is not None and other.transport is not None and not other.lost:
+            # close() sends what is still buffered; a broken connection's peer must see a break, not an orderly end.
+            other.transport.abort() if exc else other.transport.close()
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended(exc)

@@ -1,0 +1,44 @@
+"""What a balancer is told: where to listen, whom to share connections among, how soon to notice a failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+Address = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files for the health checks. Certificate and key are optional: /readyz is open to everybody."""
+
+    ca_file: str | Path
+    cert_file: str | Path | None = None
+    key_file: str | Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerSettings:
+    """Times in seconds. A killed backend is noticed at once (its health connection ends), a silent one after
+    `check_interval_s + check_timeout_s` at most.
+
+    `hold_s` is how long a new connection waits for a backend when none takes it; `held_max` bounds how many may wait.
+    """
+
+    host: str
+    port: int
+    backends: tuple[Address, ...]
+    tls: Tls
+    check_interval_s: float = 0.5
+    check_timeout_s: float = 1.0
+    retry_interval_s: float = 0.25
+    connect_timeout_s: float = 1.0
+    hold_s: float = 5.0
+    held_max: int = 1024
+    drain_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.backends:
+            raise ValueError("a balancer needs at least one backend")
+        if min(self.check_interval_s, self.check_timeout_s, self.retry_interval_s, self.connect_timeout_s) <= 0:
+            raise ValueError("a balancer's intervals and timeouts must be above 0")

@@ -1,0 +1,222 @@
+"""The balancer over real sockets: two TLS servers that can be killed, stopped or made not ready."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oarlock.cluster.balancer.pool import Health
+from oarlock.cluster.balancer.server import Balancer
+from oarlock.cluster.balancer.settings import BalancerSettings, Tls
+from oarlock.cluster.boot.pki import Authority
+
+
+class FakeServer:
+    """Answers /readyz with `status` and echoes `NAME:` + each line on any other path."""
+
+    def __init__(self, name: str, context: ssl.SSLContext) -> None:
+        self.name = name
+        self.status = 200
+        self.body = b"ok"
+        self.port = 0
+        self._context = context
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._context)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def kill(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while line := await reader.readline():
+                if line.startswith(b"GET /readyz"):
+                    await reader.readuntil(b"\r\n\r\n")
+                    head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(self.body)}\r\n\r\n"
+                    writer.write(head.encode() + self.body)
+                else:
+                    writer.write(self.name.encode() + b":" + line)
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        files = Authority(folder).issue("server", "server", hosts=["127.0.0.1", "localhost"])
+        self.tls = Tls(files.ca)
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(files.cert, files.key)
+        self.client_context = ssl.create_default_context(cafile=files.ca)
+        self.servers = [FakeServer("a", server), FakeServer("b", server)]
+        self.balancer: Balancer
+
+    async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self.balancer.port, ssl=self.client_context)
+
+    async def until(self, *healths: Health) -> None:
+        while [backend.health for backend in self.balancer.backends] != list(healths):
+            await self.balancer._news.wait()
+
+
+async def ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], line: bytes = b"hello\n") -> bytes:
+    reader, writer = connection
+    writer.write(line)
+    return await reader.readline()
+
+
+@asynccontextmanager
+async def rig(folder: Path, **settings: Any) -> AsyncIterator[Rig]:
+    made = Rig(folder)
+    for server in made.servers:
+        await server.start()
+    backends = tuple(("127.0.0.1", server.port) for server in made.servers)
+    quick = {"check_interval_s": 0.05, "retry_interval_s": 0.02, "drain_s": 0.1, **settings}
+    made.balancer = Balancer(BalancerSettings("127.0.0.1", 0, backends, made.tls, **quick))
+    await made.balancer.start()
+    try:
+        await made.until(Health.READY, Health.READY)
+        yield made
+    finally:
+        await made.balancer.stop()
+        for server in made.servers:
+            await server.kill()
+
+
+def run(folder: Path, scenario: Callable[[Rig], Coroutine[Any, Any, None]], **settings: Any) -> None:
+    async def inside() -> None:
+        async with asyncio.timeout(20), rig(folder, **settings) as made:
+            await scenario(made)
+
+    asyncio.run(inside())
+
+
+def test_connections_are_shared_evenly(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        connections = [await made.dial() for _ in range(6)]
+        answers = [await ask(connection) for connection in connections]
+        assert sorted(answers) == [b"a:hello\n"] * 3 + [b"b:hello\n"] * 3
+        for _, writer in connections:
+            writer.close()
+
+    run(tmp_path, scenario)
+
+
+def test_death_of_a_backend_cuts_its_connections_and_spares_the_others(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        connections = [await made.dial(), await made.dial()]
+        names = [(await ask(connection))[:1] for connection in connections]
+        await made.servers[0].kill()
+        cut = connections[names.index(b"a")]
+        kept = connections[names.index(b"b")]
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await cut[0].readexactly(1)
+        assert await ask(kept) == b"b:hello\n"
+        assert await ask(await made.dial()) == b"b:hello\n"
+
+    run(tmp_path, scenario)
+
+
+def test_a_backend_that_is_not_ready_loses_its_connections_until_it_is(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        connections = [await made.dial(), await made.dial()]
+        names = [(await ask(connection))[:1] for connection in connections]
+        made.servers[1].status = 500
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await connections[names.index(b"b")][0].readexactly(1)
+        assert [await ask(await made.dial()) for _ in range(3)] == [b"a:hello\n"] * 3
+        made.servers[1].status = 200
+        await made.until(Health.READY, Health.READY)
+        assert await ask(await made.dial()) == b"b:hello\n"
+
+    run(tmp_path, scenario)
+
+
+def test_a_backend_that_shuts_down_keeps_what_it_has_and_gets_nothing_new(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        connections = [await made.dial(), await made.dial()]
+        names = [(await ask(connection))[:1] for connection in connections]
+        made.servers[0].status, made.servers[0].body = 500, b"[+]ping ok\n[-]shutdown failed: reason withheld\n"
+        while made.balancer.backends[0].health is not Health.DRAINING:
+            await made.balancer._news.wait()
+        assert await ask(connections[names.index(b"a")]) == b"a:hello\n"
+        assert [await ask(await made.dial()) for _ in range(3)] == [b"b:hello\n"] * 3
+
+    run(tmp_path, scenario)
+
+
+def test_a_new_connection_waits_for_a_backend_that_restarts(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        for server in made.servers:
+            await server.kill()
+        waiting = asyncio.create_task(made.dial())
+        while not made.balancer._held:  # noqa: ASYNC110 - a state of the loop itself
+            await asyncio.sleep(0)
+        await made.servers[1].start()
+        assert await ask(await waiting) == b"b:hello\n"
+
+    run(tmp_path, scenario)
+
+
+def test_a_connection_that_nobody_takes_is_closed_after_the_hold(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        for server in made.servers:
+            await server.kill()
+        with pytest.raises((OSError, EOFError)):
+            await made.dial()
+
+    run(tmp_path, scenario, hold_s=0.05)
+
+
+def test_bytes_pass_whole_in_both_directions_through_slow_readers(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        reader, writer = await made.dial()
+        lines = [b"x" * 60_000 + b"%d\n" % number for number in range(60)]
+
+        async def send() -> None:
+            for line in lines:
+                writer.write(line)
+                await writer.drain()
+
+        sending = asyncio.create_task(send())
+        received = [await reader.readuntil(b"\n") for _ in lines]
+        await sending
+        assert [line[2:] for line in received] == lines
+
+    run(tmp_path, scenario)
+
+
+def test_stop_ends_open_connections_and_frees_the_port(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        reader, _ = connection = await made.dial()
+        await ask(connection)
+        port = made.balancer.port
+        await made.balancer.stop()
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await reader.readexactly(1)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+        await made.balancer.wait()
+
+    run(tmp_path, scenario)
+
+
+def test_settings_refuse_nonsense(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one backend"):
+        BalancerSettings("127.0.0.1", 0, (), Tls(tmp_path))
+    with pytest.raises(ValueError, match="above 0"):
+        BalancerSettings("127.0.0.1", 0, (("h", 1),), Tls(tmp_path), check_interval_s=0)
