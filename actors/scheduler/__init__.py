@@ -1,0 +1,1 @@
+"""Decides which node a pod runs on, and binds it there."""

@@ -17,6 +17,7 @@ class Half(asyncio.Protocol):
         self._other: Half | None = None
         self._ended: Callable[[BaseException | None], None] | None = None
         self.half_closed = False
+        self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -28,6 +29,9 @@ class Half(asyncio.Protocol):
         """Let bytes flow from here to `other`; `ended` is told once when this connection is over."""
         assert self.transport is not None
         self._other, self._ended = other, ended
+        for data in self._early:
+            self.data_received(data)
+        self._early.clear()
         if not self.lost:
             self.transport.resume_reading()
 
@@ -37,7 +41,12 @@ class Half(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         other = self._other
-        if other is not None and other.transport is not None and not other.lost:
+        if other is None:
+            # uvloop starts to read after connection_made, whatever that said: one read may come before it stops.
+            self._early.append(data)
+            if self.transport is not None:
+                self.transport.pause_reading()
+        elif other.transport is not None and not other.lost:
             other.transport.write(data)
 
     def eof_received(self) -> bool:

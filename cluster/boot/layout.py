@@ -18,11 +18,15 @@ from oarlock.cluster.boot.state import ClusterRecord, StateFolder
 
 STORES_GROUP = "system:oarlock:stores"
 COMPONENTS = {
-    "scheduler": ("oarlock.actors.scheduler.component:create", "system:kube-scheduler"),
-    "controllers": ("oarlock.actors.controllers.component:create", "system:kube-controller-manager"),
+    "scheduler": ("oarlock.actors.scheduler.component:create", "kube-scheduler"),
+    "controllers": ("oarlock.actors.controllers.component:create", "kube-controller-manager"),
 }
+"""What the shells host: factory, and the name of the lease, which is also that of the user without `system:`."""
 LEASE_TTL_MS = 2_000
-RAY_NODES = 2
+HOLLOW_NODE = 101
+"""The number whose addresses the simulated nodes share; real nodes have 1 to 100."""
+RAY_POSITIONS = ("a", "b")
+"""Two Ray nodes on this machine, so that a standby survives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,32 +101,43 @@ class Layout:
 
     def _hollow(self) -> Iterator[Part]:
         if self.spec.hollow:
-            tls = self._server_tls("hollow", "system:node:hollow", ["system:nodes", MASTERS])
+            ip = self.slot.node_ip(HOLLOW_NODE)
+            identity = self.authority.issue(
+                "hollow", "system:node:hollow", ["system:nodes", MASTERS], [ip, LOOPBACK, "localhost"]
+            )
+            tls = _files(identity)
             settings = {
                 "count": self.spec.hollow,
                 "client": self._client(tls),
                 "tls": tls,
                 "root": str(self.folder.nodes / "hollow"),
-                "slot": self.record.slot,
+                "ip": ip,
+                "pod_ip_prefix": self.slot.pod_ip_prefix(HOLLOW_NODE),
+                "port": 10250,
                 "metrics": dict(tls),
             }
             yield Part("hollow", "hollow", "hollow", settings, after=("balancer",))
 
     def _ray_nodes(self) -> Iterator[Part]:
-        for number in range(1, RAY_NODES + 1):
+        tls = self._server_tls("ray", "system:oarlock:ray", [])
+        for number, position in enumerate(RAY_POSITIONS, start=1):
             name = f"ray-{number}"
             settings = {
-                "number": number,
-                "ports": {key: self._port(f"{name}-{key}") for key in RAY_PORTS},
-                "head_port": self._port("ray-1-gcs"),
+                "name": name,
+                "position": position,
+                "head": number == 1,
+                "gcs_address": f"{LOOPBACK}:{self._port('ray-1-gcs')}",
+                "node_manager_port": self._port(f"{name}-node-manager"),
+                "object_manager_port": self._port(f"{name}-object-manager"),
+                "folder": str(self.folder.runtime / position),
+                "cluster_folder": str(self.folder.runtime / "ray"),
+                "token_file": str(self.folder.settings / "ray-token"),
                 "token": self.ray_token,
-                "root": str(self.folder.path / name),
-                "temp": str(self.folder.runtime / f"r{number}"),
-                "log": str(self.folder.logs / f"{name}.log"),
-                "components": [self._component(component) for component in COMPONENTS],
+                "log_folder": str(self.folder.logs),
+                "components": [self._component(component) for component in COMPONENTS] if number == 1 else [],
+                "metrics": dict(tls),
             }
-            after = ("balancer",) if number == 1 else ("ray-1",)
-            yield Part(name, "ray", "raynode", settings, after=after)
+            yield Part(name, "ray", "raynode", settings, after=("balancer",) if number == 1 else ("ray-1",))
 
     def _single(self) -> Part:
         api = self._api_server("apiserver", self.record.port)
@@ -130,9 +145,10 @@ class Layout:
             "cluster_id": self.record.cluster_id,
             "store": {
                 "name": "store-1",
+                "host": LOOPBACK,
                 "port": self._port("store-1"),
                 "data_dir": str(self.folder.store / "store-1"),
-                "tls": self._server_tls("store-1", "system:oarlock:store:store-1", [STORES_GROUP]),
+                "socket": str(self.folder.runtime / "store"),
             },
             "apiserver": api,
             "components": [self._component(component) for component in COMPONENTS],
@@ -185,21 +201,22 @@ class Layout:
             "pod_ip_prefix": self.slot.pod_ip_prefix(number),
             "port": 10250,
             "root": str(self.folder.nodes / name),
+            "claim_file": str(self.folder.runtime / "cluster-ips"),
             "client": self._client(tls),
             "tls": tls,
             "metrics": dict(tls),
         }
 
     def _component(self, name: str) -> dict[str, Any]:
-        factory, user = COMPONENTS[name]
-        tls = self._server_tls(name, user, [MASTERS])
+        factory, lease = COMPONENTS[name]
+        tls = self._server_tls(name, f"system:{lease}", [MASTERS])
         settings: dict[str, Any] = {}
         if name == "controllers":
             settings["ca_pem"] = Path(tls["ca_file"]).read_text()
         return {
             "name": name,
             "factory": factory,
-            "lease": f"kube-{'scheduler' if name == 'scheduler' else 'controller-manager'}",
+            "lease": lease,
             "lease_ttl_ms": LEASE_TTL_MS,
             "client": self._client(tls),
             "tls": tls,
@@ -216,7 +233,7 @@ class Layout:
         return self.record.ports[name]
 
 
-RAY_PORTS: tuple[str, ...] = ("gcs", "node-manager", "object-manager", "runtime-env-agent", "metrics-export")
+RAY_PORTS = ("gcs", "node-manager", "object-manager")
 
 
 def store_names(spec: ClusterSpec) -> list[str]:
@@ -233,7 +250,7 @@ def port_names(spec: ClusterSpec) -> list[str]:
     if spec.single:
         return stores
     client_ports = [f"{name}-client" for name in stores]
-    ray = [f"ray-{number}-{key}" for number in range(1, RAY_NODES + 1) for key in RAY_PORTS]
+    ray = [f"ray-{number}-{key}" for number in range(1, len(RAY_POSITIONS) + 1) for key in RAY_PORTS]
     return [*stores, *client_ports, *api_server_names(spec), *ray]
 
 

@@ -9,7 +9,10 @@ import select
 import shutil
 import signal
 import time
+from collections.abc import Mapping
 from pathlib import Path
+
+from oarlock.cluster.boot.state import write_private
 
 END_S = 10.0
 SUPERVISOR = "supervisor"
@@ -24,6 +27,14 @@ def start_ticks(pid: int) -> int:
         return 0
     fields = content.rpartition(")")[2].split()
     return 0 if fields[0] == "Z" else int(fields[19])
+
+
+def record(processes_file: Path, pids: Mapping[str, int]) -> None:
+    """Keep the list of what this process has started, itself included, for a `down` after its death."""
+    everything = {SUPERVISOR: os.getpid(), **pids}
+    content = {name: [pid, start_ticks(pid)] for name, pid in everything.items()}
+    with contextlib.suppress(OSError):
+        write_private(processes_file, json.dumps(content).encode())
 
 
 def leftovers(processes_file: Path) -> dict[str, int]:

@@ -5,11 +5,14 @@ Imports are local to the roles, so that a process loads only what it runs.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from oarlock.actors.shell.hosted import HostedSettings
+    from oarlock.cluster.apiserver.settings import ApiServerSettings
     from oarlock.consensus.client import StoreClient
 
 Settings = Mapping[str, Any]
@@ -39,3 +42,260 @@ def store_client(endpoints: Sequence[str], tls: Mapping[str, str]) -> StoreClien
     from oarlock.consensus.transport import Tls
 
     return StoreClient(endpoints, Tls(**tls))
+
+
+async def run_store(settings: Settings) -> Running:
+    from pathlib import Path
+
+    from oarlock.consensus.server import StoreServer, StoreSettings
+    from oarlock.consensus.transport import Tls
+
+    members = {name: (host, port) for name, (host, port) in settings["members"].items()}
+    server = StoreServer(
+        StoreSettings(
+            settings["name"],
+            members,
+            Path(settings["data_dir"]),
+            settings["cluster_id"],
+            settings["host"],
+            settings["port"],
+            tls=Tls(**settings["tls"]),
+        )
+    )
+    await server.start()
+    return Running(server, f"{settings['host']}:{settings['port']}")
+
+
+class ApiServerWithClient:
+    """An API server that owns its connection to the store."""
+
+    def __init__(self, client: StoreClient, server: Startable) -> None:
+        self._client, self._server = client, server
+
+    async def start(self) -> None:
+        await self._client.start()
+        try:
+            await self._server.start()
+        except BaseException:
+            await self._client.close()
+            raise
+
+    async def wait(self) -> None:
+        await self._server.wait()
+
+    async def stop(self) -> None:
+        await self._server.stop()
+        await self._client.close()
+
+
+async def run_api_server(settings: Settings) -> Running:
+    from oarlock.cluster.apiserver.server import ApiServer
+
+    client = store_client(settings["store"], settings["client_tls"])
+    part = ApiServerWithClient(client, ApiServer(api_server_settings(settings), client))
+    await part.start()
+    return Running(part, f"{settings['host']}:{settings['port']}")
+
+
+def api_server_settings(settings: Settings) -> ApiServerSettings:
+    from oarlock.cluster.apiserver.settings import ApiServerSettings, Tls
+
+    advertise_address, advertise_port = settings["advertise"]
+    return ApiServerSettings(
+        settings["name"],
+        settings["host"],
+        settings["port"],
+        tls=Tls(**settings["tls"]),
+        token_file=settings["token_file"],
+        kubelet_tls=Tls(**settings["client_tls"]),
+        service_cidr=settings["service_cidr"],
+        advertise_address=advertise_address,
+        advertise_port=advertise_port,
+        loopback_network=True,
+    )
+
+
+async def run_balancer(settings: Settings) -> Running:
+    from oarlock.cluster.balancer.server import Balancer
+    from oarlock.cluster.balancer.settings import BalancerSettings, Tls
+
+    backends = tuple((host, port) for host, port in settings["backends"])
+    balancer = Balancer(BalancerSettings(settings["host"], settings["port"], backends, Tls(**settings["tls"])))
+    await balancer.start()
+    return Running(balancer, f"{settings['host']}:{settings['port']}")
+
+
+async def run_ray_node(settings: Settings) -> Running:
+    from pathlib import Path
+
+    from oarlock.actors.shell.ray_node import RayNode
+    from oarlock.actors.shell.ray_processes import Hosted, RayNodeSettings
+    from oarlock.cluster.boot.state import write_private
+
+    write_private(Path(settings["token_file"]), settings["token"].encode())
+    hosted = []
+    for component in settings["components"]:
+        file = Path(settings["token_file"]).with_name(f"{component['name']}.json")
+        hosted_settings(component, settings["log_folder"]).save(str(file))
+        hosted.append(Hosted(component["name"], component["factory"], str(file)))
+    names = ("name", "position", "folder", "cluster_folder", "gcs_address", "token_file", "head")
+    ports = ("node_manager_port", "object_manager_port")
+    node = RayNode(RayNodeSettings(**{name: settings[name] for name in (*names, *ports)}, hosted=tuple(hosted)))
+    await node.start()
+    return Running(node, settings["gcs_address"] if settings["head"] else f"127.0.0.1:{settings['node_manager_port']}")
+
+
+def hosted_settings(component: Settings, log_folder: str) -> HostedSettings:
+    from oarlock.actors.shell.hosted import HostedSettings, MetricsTls
+    from oarlock.cluster.client.settings import ClientSettings
+
+    return HostedSettings(
+        ClientSettings(**component["client"]),
+        component["lease"],
+        component["lease_ttl_ms"],
+        dict(component["settings"]),
+        metrics_tls=MetricsTls(**component["tls"]),
+        log_folder=log_folder,
+    )
+
+
+async def run_in_process(component: Settings) -> Running:
+    """Host one component in this process, without Ray."""
+    from oarlock.actors.shell.component import ComponentContext
+    from oarlock.actors.shell.inprocess import InProcessShell
+    from oarlock.cluster.client.settings import ClientSettings
+
+    context = ComponentContext(
+        ClientSettings(**component["client"]),
+        component["name"],
+        component["lease"],
+        component["lease_ttl_ms"],
+        component["settings"],
+    )
+    shell = InProcessShell([(component["factory"], context)])
+    await shell.start()
+    return Running(shell, "")
+
+
+class SingleStore:
+    """The store of `--single`: one member, reached inside this process."""
+
+    def __init__(self, settings: Settings, cluster_id: str) -> None:
+        from pathlib import Path
+
+        from oarlock.consensus.server import StoreServer, StoreSettings
+
+        self._server = StoreServer(
+            StoreSettings(
+                settings["name"],
+                {settings["name"]: (settings["host"], settings["port"])},
+                Path(settings["data_dir"]),
+                cluster_id,
+                unix_path=Path(settings["socket"]),
+            )
+        )
+        self._address = settings["socket"]
+
+    async def run(self) -> Running:
+        """Return once the store leads itself: until then it answers nothing."""
+        leads = asyncio.Event()
+        self._server.store.on_role(leads.set)
+        await self._server.start()
+        await leads.wait()
+        return Running(self._server, self._address)
+
+    async def run_api_server(self, settings: Settings) -> Running:
+        from oarlock.cluster.apiserver.server import ApiServer
+
+        server = ApiServer(api_server_settings(settings), self._server.store)
+        await server.start()
+        return Running(server, f"{settings['host']}:{settings['port']}")
+
+
+class AgentWithProxy:
+    """A node's agent and its Service proxy: one process, two parts that know nothing of each other."""
+
+    def __init__(self, agent: Startable, proxy: Startable) -> None:
+        self._agent, self._proxy = agent, proxy
+
+    async def start(self) -> None:
+        await self._agent.start()
+        try:
+            await self._proxy.start()
+        except BaseException:
+            await self._agent.stop()
+            raise
+
+    async def wait(self) -> None:
+        """Raise the first fault of either."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._agent.wait())
+            group.create_task(self._proxy.wait())
+
+    async def stop(self) -> None:
+        await self._proxy.stop()
+        await self._agent.stop()
+
+
+async def run_agent(settings: Settings) -> Running:
+    from pathlib import Path
+
+    from oarlock.cluster.client.settings import ClientSettings
+    from oarlock.cluster.kubelet.agent import NodeAgent
+    from oarlock.cluster.kubelet.settings import AgentSettings, Tls
+    from oarlock.cluster.proxy.server import ServiceProxy
+    from oarlock.cluster.proxy.settings import ProxySettings
+
+    client, name, ip = ClientSettings(**settings["client"]), settings["name"], settings["ip"]
+    agent = NodeAgent(
+        AgentSettings(
+            name,
+            ip,
+            settings["pod_ip_prefix"],
+            Tls(**settings["tls"]),
+            client,
+            Path(settings["root"]),
+            settings["port"],
+            allow_host_images=True,
+        )
+    )
+    proxy = ServiceProxy(ProxySettings(client, name, ip, Path(settings["claim_file"])))
+    part = AgentWithProxy(agent, proxy)
+    await part.start()
+    return Running(part, f"{ip}:{settings['port']}")
+
+
+async def run_hollow(settings: Settings) -> Running:
+    """Run all simulated nodes in this process."""
+    from pathlib import Path
+
+    from oarlock.cluster.client.settings import ClientSettings
+    from oarlock.cluster.kubelet.agent import NodeAgent
+    from oarlock.cluster.kubelet.settings import AgentSettings, Tls
+
+    agent = NodeAgent(
+        AgentSettings(
+            "hollow",
+            settings["ip"],
+            settings["pod_ip_prefix"],
+            Tls(**settings["tls"]),
+            ClientSettings(**settings["client"]),
+            Path(settings["root"]),
+            settings["port"],
+            runtime="hollow",
+            hollow_count=settings["count"],
+        )
+    )
+    await agent.start()
+    return Running(agent, f"{settings['ip']}:{agent.port}")
+
+
+ROLES: Mapping[str, Callable[[Settings], Awaitable[Running]]] = {
+    "store": run_store,
+    "apiserver": run_api_server,
+    "balancer": run_balancer,
+    "agent": run_agent,
+    "hollow": run_hollow,
+    "raynode": run_ray_node,
+    "shell": run_in_process,
+}

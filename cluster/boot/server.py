@@ -17,9 +17,11 @@ from typing import Any, Protocol
 
 import uvloop
 
+from oarlock.cluster.boot.board import Board
 from oarlock.cluster.boot.control import Answer, ControlServer
 from oarlock.cluster.boot.network import Slot
 from oarlock.cluster.boot.parts import Part
+from oarlock.cluster.boot.processes import record
 from oarlock.cluster.boot.state import StateFolder
 
 log = logging.getLogger(__name__)
@@ -36,9 +38,8 @@ class Runner(Protocol):
         """Return when the runner can't go on by itself, with the reason."""
         ...
 
-    def watch(self) -> AsyncIterator[Answer]: ...
-
-    def snapshot(self) -> Answer: ...
+    @property
+    def board(self) -> Board: ...
 
 
 def main() -> int:
@@ -52,6 +53,7 @@ def main() -> int:
     except BlockingIOError:
         log.error("another process runs the cluster in %s", folder.path)
         return 1
+    record(folder.processes_file, {})
     try:
         with Slot(plan["slot"]).hold():
             return uvloop.run(_serve(folder, plan))
@@ -68,12 +70,12 @@ async def _serve(folder: StateFolder, plan: dict[str, Any]) -> int:
 
     async def handle(operation: str) -> AsyncIterator[Answer]:
         if operation == "watch":
-            async for answer in runner.watch():
+            async for answer in runner.board.watch():
                 yield answer
         elif operation == "status":
-            yield runner.snapshot()
+            yield runner.board.snapshot()
         elif operation == "down":
-            names = [part["name"] for part in runner.snapshot()["parts"]]
+            names = [part["name"] for part in runner.board.snapshot()["parts"]]
             stop.set()
             await stopped.wait()
             for name in names:
@@ -105,7 +107,7 @@ def _runner(folder: StateFolder, plan: dict[str, Any]) -> Runner:
     from oarlock.cluster.boot.targets import TargetRegistrar
 
     supervisor = Supervisor(parts, folder)
-    supervisor.companions.append(TargetRegistrar(plan["server"], plan["admin"], supervisor))
+    supervisor.companions.append(TargetRegistrar(plan["server"], plan["admin"], supervisor.board))
     return supervisor
 
 

@@ -53,21 +53,20 @@ def gather(folder: StateFolder, name: str) -> list[Row]:
         way_out = f"Start it: oarlock up --name {name}." if record else "See oarlock up --help."
         raise BootError(f"the cluster {name} is not running", way_out) from None
     assert record is not None
-    leader = _store_leader(folder, record, snapshot["parts"])
-    rows = [_row(part, leader) for part in snapshot["parts"]]
-    return rows + _actors(folder, record)
+    targets, holders = _api_view(folder, record)
+    active = {_store_leader(folder, record, snapshot["parts"]), *holders}
+    return [_row(part, active) for part in snapshot["parts"]] + _actors(targets, active)
 
 
-def _row(part: Mapping[str, Any], leader: str) -> Row:
+def _row(part: Mapping[str, Any], active: set[str]) -> Row:
     age_s = time.time() - part["started"] if part["started"] and part["pid"] else 0.0
-    active = part["name"] == leader or bool(part.get("active"))
     return Row(
         part["name"],
         part["kind"],
         part["state"],
         part["pid"],
         part["address"],
-        active,
+        part["name"] in active,
         round(age_s, 1),
         part["restarts"],
         part["error"],
@@ -104,24 +103,33 @@ def _store_leader(folder: StateFolder, record: ClusterRecord, parts: list[dict[s
 _ADMIN = {"ca_file": "ca.crt", "cert_file": "admin.crt", "key_file": "admin.key"}
 
 
-def _actors(folder: StateFolder, record: ClusterRecord) -> list[Row]:
-    """Return the actors that serve metrics right now; an API that doesn't answer shows none."""
+def _api_view(folder: StateFolder, record: ClusterRecord) -> tuple[list[dict[str, Any]], set[str]]:
+    """Return the metrics targets and the holders of leases; an API that doesn't answer knows of none."""
     try:
-        targets = _get(folder, record.port, "/oarlock/v1/targets")
         leases = _get(folder, record.port, "/oarlock/v1/leases")
+        targets: list[dict[str, Any]] = _get(folder, record.port, "/oarlock/v1/targets")
     except (OSError, ValueError):
-        return []
-    holders = {item["holder"] for item in leases["items"]}
+        return [], set()
+    return targets, {_copy_of(item["holder"]) for item in leases["items"]}
+
+
+def _copy_of(holder: str) -> str:
+    """Return the copy's name out of an identity `COPY/PID.TERM`, or `COPY.TERM` in one process."""
+    return holder.rpartition(".")[0].partition("/")[0]
+
+
+def _actors(targets: list[dict[str, Any]], active: set[str]) -> list[Row]:
+    """Return the rows of the actors, which Ray runs and which register themselves."""
+    leases = {lease for _, lease in COMPONENTS.values()}
     rows = []
     for target in targets:
         labels = target["labels"]
-        if labels.get("job") not in COMPONENTS:
-            continue
-        started = float(labels.get("started", 0) or 0)
-        age_s = round(time.time() - started, 1) if started else 0.0
-        pid, identity = int(labels.get("pid", 0)), labels.get("identity", "")
-        name = labels.get("instance_name") or identity.partition("@")[0]
-        rows.append(Row(name, "actor", "ready", pid, target["targets"][0], identity in holders, age_s, 0))
+        if labels.get("job") in leases:
+            started = float(labels.get("started", 0))
+            age_s = round(time.time() - started, 1) if started else 0.0
+            name = labels["instance_name"]
+            pid = int(labels.get("pid", 0))
+            rows.append(Row(name, "actor", "ready", pid, target["targets"][0], name in active, age_s, 0))
     return sorted(rows, key=lambda row: row.name)
 
 

@@ -7,21 +7,19 @@ next `up` or `down` finds them in the process list on disk.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
-import os
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import asdict
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 
+from oarlock.cluster.boot.board import Board
 from oarlock.cluster.boot.child import Child, ChildFailed
-from oarlock.cluster.boot.control import Answer
-from oarlock.cluster.boot.parts import Part, PartState, PartStatus
-from oarlock.cluster.boot.processes import SUPERVISOR, start_ticks
+from oarlock.cluster.boot.parts import Part
+from oarlock.cluster.boot.processes import record
 from oarlock.cluster.boot.state import StateFolder, write_private
 
 log = logging.getLogger(__name__)
@@ -30,7 +28,23 @@ BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 HEALTHY_AFTER_S = 20.0
 RESTARTS = Counter("oarlock_supervisor_restarts_total", "Processes started again after they ended.", ["part"])
-UP = Gauge("oarlock_supervisor_part_ready", "1 while the part is ready.", ["part"])
+
+
+class SpawnedChild(Protocol):
+    """What the supervisor needs of a process; `child.Child` is the real one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    async def ready(self, within_s: float) -> dict[str, Any]: ...
+
+    async def wait(self) -> str: ...
+
+    async def stop(self) -> None: ...
+
+
+Spawn = Callable[[str, Path, Path, Mapping[str, str]], Awaitable[SpawnedChild]]
+"""Starts `(role, settings file, log file, environment)`."""
 
 
 class Companion(Protocol):
@@ -42,17 +56,18 @@ class Companion(Protocol):
 
 
 class Supervisor:
-    """Runs `parts`; `statuses` is always current, `watch()` tells of every change."""
+    """Runs `parts`; `board` tells how they are."""
 
-    def __init__(self, parts: Sequence[Part], folder: StateFolder) -> None:
+    def __init__(self, parts: Sequence[Part], folder: StateFolder, spawn: Spawn | None = None) -> None:
+        self._spawn = spawn or Child.start
         self.parts = {part.name: part for part in parts}
-        self.statuses = {part.name: PartStatus(part.name, part.kind) for part in parts}
+        self.board = Board()
+        for part in parts:
+            self.board.add(part.name, part.kind)
         self._folder = folder
-        self._children: dict[str, Child] = {}
+        self._children: dict[str, SpawnedChild] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._been_ready = {part.name: asyncio.Event() for part in parts}
-        self._changed = asyncio.Condition()
-        self._version = 0
         self._stopping = False
         self.companions: list[Companion] = []
 
@@ -81,19 +96,6 @@ class Supervisor:
         for group in _stop_order(self.parts.values()):
             await asyncio.gather(*(self._stop_child(name) for name in group))
 
-    async def watch(self) -> AsyncIterator[Answer]:
-        """Yield {"parts": […]} now and after every change, for as long as the caller listens."""
-        seen = -1
-        while True:
-            async with self._changed:
-                while self._version == seen:
-                    await self._changed.wait()
-                seen = self._version
-            yield self.snapshot()
-
-    def snapshot(self) -> Answer:
-        return {"parts": [asdict(status) for status in self.statuses.values()]}
-
     async def _keep(self, part: Part) -> None:
         for name in part.after:
             await self._been_ready[name].wait()
@@ -104,10 +106,10 @@ class Supervisor:
             if time.monotonic() - started > HEALTHY_AFTER_S:
                 backoff_s = BACKOFF_FIRST_S
             log.warning("part=%s %s; again in %.1f s", part.name, ending, backoff_s)
-            await self._set(part.name, "failed", error=ending, pid=0)
+            await self.board.set(part.name, "failed", error=ending, pid=0)
             await asyncio.sleep(backoff_s)
             backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
-            self.statuses[part.name].restarts += 1
+            self.board.statuses[part.name].restarts += 1
             RESTARTS.labels(part.name).inc()
 
     async def _run_once(self, part: Part) -> str:
@@ -115,19 +117,19 @@ class Supervisor:
         settings_file = self._folder.settings / f"{part.name}.json"
         log_file = self._folder.logs / f"{part.name}.log"
         try:
-            child = await Child.start(part.role, settings_file, log_file, part.environment)
+            child = await self._spawn(part.role, settings_file, log_file, part.environment)
         except OSError as error:
             return f"can't be started: {error.strerror}"
         self._children[part.name] = child
         self._record()
-        await self._set(part.name, "starting", pid=child.pid, started=time.time())
+        await self.board.set(part.name, "starting", pid=child.pid, started=time.time())
         try:
             notice = await child.ready(part.ready_within_s)
         except ChildFailed as failure:
             await self._stop_child(part.name)
             return str(failure)
         self._been_ready[part.name].set()
-        await self._set(part.name, "ready", address=notice["address"], metrics=notice["metrics"])
+        await self.board.set(part.name, "ready", address=notice["address"], metrics=notice["metrics"])
         ending = await child.wait()
         await self._stop_child(part.name)
         return ending
@@ -138,23 +140,10 @@ class Supervisor:
             await child.stop()
             self._record()
         if self._stopping:
-            await self._set(name, "stopped", pid=0)
-
-    async def _set(self, name: str, state: PartState, **changes: object) -> None:
-        status = self.statuses[name]
-        status.state, status.error = state, ""
-        for key, value in changes.items():
-            setattr(status, key, value)
-        UP.labels(name).set(state == "ready")
-        async with self._changed:
-            self._version += 1
-            self._changed.notify_all()
+            await self.board.set(name, "stopped", pid=0)
 
     def _record(self) -> None:
-        pids = {SUPERVISOR: os.getpid()} | {name: child.pid for name, child in self._children.items()}
-        processes = {name: [pid, start_ticks(pid)] for name, pid in pids.items()}
-        with contextlib.suppress(OSError):
-            write_private(self._folder.processes_file, json.dumps(processes).encode())
+        record(self._folder.processes_file, {name: child.pid for name, child in self._children.items()})
 
 
 def _stop_order(parts: Iterable[Part]) -> list[list[str]]:

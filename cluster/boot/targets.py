@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
+from oarlock.cluster.boot.board import Board
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.settings import ClientSettings
 from oarlock.cluster.objects.status import ApiError
-
-if TYPE_CHECKING:
-    from oarlock.cluster.boot.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +26,10 @@ RETRY_S = 2.0
 class TargetRegistrar:
     """Keeps /oarlock/v1/targets/NAME of every ready part; `admin` are the paths ca, cert and key."""
 
-    def __init__(self, server: str, admin: dict[str, str], supervisor: Supervisor) -> None:
+    def __init__(self, server: str, admin: dict[str, str], board: Board) -> None:
         settings = ClientSettings(server=server, ca_file=admin["ca"], cert_file=admin["cert"], key_file=admin["key"])
         self._client = ApiClient(settings)
-        self._supervisor = supervisor
+        self._board = board
         self._tasks: list[asyncio.Task[None]] = []
         self._registered: dict[str, str] = {}
         self._wake = asyncio.Event()
@@ -47,7 +44,7 @@ class TargetRegistrar:
         await self._client.close()
 
     async def _watch(self) -> None:
-        async for _ in self._supervisor.watch():
+        async for _ in self._board.watch():
             if self._wanted() != self._registered:
                 self._wake.set()
 
@@ -69,12 +66,12 @@ class TargetRegistrar:
     async def _register(self) -> None:
         wanted = self._wanted()
         for name, address in wanted.items():
-            status = self._supervisor.statuses[name]
+            status = self._board.statuses[name]
             labels = {"job": status.kind, "instance_name": name, "pid": str(status.pid)}
             body = {"address": address, "labels": labels, "ttlMillis": int(TTL_S * 1000)}
-            await self._client.request("PUT", f"/oarlock/v1/targets/{name}", body)
+            await self._client.update(f"/oarlock/v1/targets/{name}", body)
         self._registered = wanted
 
     def _wanted(self) -> dict[str, str]:
-        statuses = self._supervisor.statuses.items()
+        statuses = self._board.statuses.items()
         return {name: status.metrics for name, status in statuses if status.state == "ready" and status.metrics}

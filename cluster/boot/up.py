@@ -24,6 +24,8 @@ from oarlock.cluster.boot.state import ClusterRecord, StateFolder, new_record, w
 
 SUPERVISOR_STARTS_S = 15.0
 PARTS_START_S = 120.0
+MARK = "OARLOCK_STATE"
+"""An environment variable that every process of a cluster inherits: what belongs to it can be found and measured."""
 
 
 def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: bool, out: TextIO) -> None:
@@ -129,7 +131,7 @@ def _launch(layout: Layout, folder: StateFolder) -> None:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            env=os.environ | {MARK: str(folder.path)},
         )
     deadline = time.monotonic() + SUPERVISOR_STARTS_S
     while not folder.control_socket.exists():

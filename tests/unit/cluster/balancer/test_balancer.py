@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from oarlock.cluster.balancer.pool import Health
 from oarlock.cluster.balancer.server import Balancer
 from oarlock.cluster.balancer.settings import BalancerSettings, Tls
@@ -103,6 +104,7 @@ def run(folder: Path, scenario: Callable[[Rig], Coroutine[Any, Any, None]], **se
             await scenario(made)
 
     asyncio.run(inside())
+    uvloop.run(inside())
 
 
 def test_connections_are_shared_evenly(tmp_path: Path) -> None:

@@ -1,0 +1,210 @@
+"""What a decision asks for, as values, and the one place that carries it out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from oarlock.actors.controllers.view import resource_of
+from oarlock.cluster.client.events import Recorder
+from oarlock.cluster.client.http import MERGE_PATCH, ApiClient
+from oarlock.cluster.objects.status import ApiError
+
+Object = dict[str, Any]
+
+_SLOW_START = 1
+_BURST_MAX = 64
+_NOT_FOUND = 404
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RecordEvent:
+    """Tell about `on`. `{name}` and `{error}` in the message stand for the written object's name and the failure."""
+
+    on: Mapping[str, Any]
+    reason: str
+    message: str
+    kind: str = "Normal"
+
+
+@dataclass(frozen=True)
+class Create:
+    """Create `obj`; `done` is recorded when it was made, `failed` when it was refused."""
+
+    obj: Object
+    done: RecordEvent | None = None
+    failed: RecordEvent | None = None
+
+
+@dataclass(frozen=True)
+class Update:
+    """Replace `obj`, which carries the resourceVersion that the decision was made on."""
+
+    obj: Object
+    done: RecordEvent | None = None
+    failed: RecordEvent | None = None
+
+
+@dataclass(frozen=True)
+class UpdateStatus:
+    """Replace the status of `obj`, on the resourceVersion that the decision was made on."""
+
+    obj: Object
+    done: RecordEvent | None = None
+    failed: RecordEvent | None = None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Patch the object that `obj` names; an object that is gone is not an error."""
+
+    obj: Mapping[str, Any]
+    patch: object
+    content_type: str = MERGE_PATCH
+    subresource: str = ""
+    done: RecordEvent | None = None
+    failed: RecordEvent | None = None
+
+
+@dataclass(frozen=True)
+class Delete:
+    """Delete exactly this `obj` (by uid); one that is gone or was replaced is not an error."""
+
+    obj: Mapping[str, Any]
+    propagation: str | None = None
+    grace_s: int | None = None
+    done: RecordEvent | None = None
+    failed: RecordEvent | None = None
+
+
+@dataclass(frozen=True)
+class Requeue:
+    """Look at the key again after `after_s`."""
+
+    after_s: float
+
+
+Write = Create | Update | UpdateStatus | Patch | Delete
+
+
+@dataclass(frozen=True)
+class Burst:
+    """Independent writes, carried out in batches of 1, 2, 4, … so that a refusal common to all costs few requests.
+
+    The first batch with a failure is the last; `refused(message)` is then carried out before the failure is raised.
+    Source: upstream's slowStartBatch.
+    """
+
+    writes: Sequence[Write]
+    refused: Callable[[str], Sequence[UpdateStatus]] | None = None
+
+
+Action = Write | Burst | RecordEvent | Requeue
+
+
+@dataclass
+class Outcome:
+    """What came of the actions: the last revision written per plural name, and when to look again."""
+
+    revisions: dict[str, int] = field(default_factory=dict)
+    requeue_s: float | None = None
+    writes: int = 0
+
+
+class Performer:
+    """Carries actions out in order, as one controller named `source`. The first failure ends it and is raised."""
+
+    def __init__(self, client: ApiClient, recorder: Recorder, source: str) -> None:
+        self._client, self._recorder, self._source = client, recorder, source
+
+    async def perform(self, actions: Iterable[Action], outcome: Outcome) -> None:
+        """Carry out `actions`, noting in `outcome` what was written, also when this raises ApiError or Unreachable."""
+        for action in actions:
+            match action:
+                case RecordEvent():
+                    self.record(action)
+                case Requeue(after_s):
+                    outcome.requeue_s = after_s if outcome.requeue_s is None else min(after_s, outcome.requeue_s)
+                case Burst(writes, refused):
+                    try:
+                        await self._burst(writes, outcome)
+                    except ApiError as error:
+                        if refused is not None and not is_terminating(error):
+                            await self.perform(refused(error.message), outcome)
+                        raise
+                case _:
+                    await self._write(action, outcome)
+
+    def record(self, event: RecordEvent, **words: str) -> None:
+        """Record an Event with `words` put into its message."""
+        message = event.message.format(**words) if words else event.message
+        self._recorder.record(event.on, event.kind, event.reason, message, component=self._source)
+
+    async def _burst(self, writes: Sequence[Write], outcome: Outcome) -> None:
+        start, size = 0, _SLOW_START
+        while start < len(writes):
+            batch = writes[start : start + size]
+            results = await asyncio.gather(*(self._write(one, outcome) for one in batch), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+            start += len(batch)
+            size = min(size * 2, _BURST_MAX)
+
+    async def _write(self, action: Write, outcome: Outcome) -> None:
+        name = action.obj["metadata"]["name"]
+        try:
+            answer = await self._send(action)
+        except ApiError as error:
+            if isinstance(action, Delete | Patch) and _is_gone(error, action):
+                return
+            if action.failed is not None and not is_terminating(error):
+                self.record(action.failed, name=name, error=error.message)
+            raise
+        outcome.writes += 1
+        revision = (answer.get("metadata") or {}).get("resourceVersion")
+        if revision:
+            plural = resource_of(action.obj).plural
+            outcome.revisions[plural] = max(outcome.revisions.get(plural, 0), int(revision))
+        if action.done is not None:
+            self.record(action.done, name=name)
+
+    def _send(self, action: Write) -> Awaitable[Object]:
+        metadata = action.obj["metadata"]
+        resource = resource_of(action.obj)
+        path: Callable[..., str] = resource.path
+        namespace, name = metadata.get("namespace", ""), metadata["name"]
+        match action:
+            case Create(obj):
+                return self._client.create(path(namespace), obj)
+            case Update(obj):
+                return self._client.update(path(namespace, name), obj)
+            case UpdateStatus(obj):
+                return self._client.update(path(namespace, name, "status"), obj)
+            case Patch(_, patch, content_type, subresource):
+                return self._client.patch(path(namespace, name, subresource), patch, content_type)
+            case Delete(_, propagation, grace_s):
+                options: dict[str, Any] = {"preconditions": {"uid": metadata["uid"]}}
+                if propagation:
+                    options["propagationPolicy"] = propagation
+                if grace_s is not None:
+                    options["gracePeriodSeconds"] = grace_s
+                return self._client.delete(path(namespace, name), options)
+
+
+def _is_gone(error: ApiError, action: Delete | Patch) -> bool:
+    """Whether the object meant is no more, so that there is nothing left to do to it."""
+    if error.code == _NOT_FOUND:
+        return True
+    return isinstance(action, Delete) and error.reason == "Conflict" and "UID in precondition" in error.message
+
+
+def is_terminating(error: ApiError) -> bool:
+    """Whether a create was refused because its namespace is being deleted: no retry can help."""
+    causes = (error.details or {}).get("causes") or ()
+    return any(cause.get("reason") == "NamespaceTerminating" for cause in causes)

@@ -1,0 +1,159 @@
+"""All controllers in one component: shared caches while standing by, loops while acting."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
+from oarlock.actors.controllers.actions import Performer
+from oarlock.actors.controllers.collector import Collector
+from oarlock.actors.controllers.deployment import DEPLOYMENT
+from oarlock.actors.controllers.endpoints import ENDPOINT_SLICES, ENDPOINTS
+from oarlock.actors.controllers.job import JOB
+from oarlock.actors.controllers.loop import Controller, ControllerLoop
+from oarlock.actors.controllers.namespaces import NamespaceLoop
+from oarlock.actors.controllers.podgc import POD_GC
+from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
+from oarlock.actors.controllers.view import KINDS, View
+from oarlock.actors.shell.component import ComponentContext, fence_revision
+from oarlock.cluster.client.cache import Cache
+from oarlock.cluster.client.errors import Unreachable
+from oarlock.cluster.client.events import Recorder
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.informers import Informers
+from oarlock.cluster.client.reflector import metadata_only, without_managed_fields
+from oarlock.cluster.objects.status import ApiError
+
+_log = logging.getLogger(__name__)
+
+_SETTLE_RETRY_S = 0.2
+
+
+class Loop(Protocol):
+    """What acts while the lease is held."""
+
+    def attach(self) -> None:
+        """Follow the caches."""
+        ...
+
+    async def run(self) -> None:
+        """Act until cancelled."""
+        ...
+
+
+@dataclass(frozen=True)
+class ControllerSettings:
+    """`ca_pem` is published in every namespace, "" publishes none; `node_grace_s` is a node's longest silence."""
+
+    ca_pem: str = ""
+    node_grace_s: float = 40.0
+
+    @classmethod
+    def of(cls, settings: Mapping[str, object]) -> ControllerSettings:
+        """Read the component's settings; a value of a wrong type raises ValueError."""
+        return cls(str(settings.get("ca_pem") or ""), float(str(settings.get("node_grace_s", cls.node_grace_s))))
+
+
+class Controllers:
+    """Hosts every controller of this slice. See `oarlock.actors.shell.component.Component`."""
+
+    def __init__(self, context: ComponentContext) -> None:
+        settings = ControllerSettings.of(context.settings)
+        self._fence: str | None = None
+        self._client = ApiClient(replace(context.client, fence=lambda: self._fence, user_agent="oarlock-controllers"))
+        self._informers = Informers(self._client)
+        self._controllers = controllers(settings)
+        decided_on = {plural for one in self._controllers for plural in one.reads}
+        self._caches = {plural: self._cache(plural, plural in decided_on) for plural in KINDS}
+        self._view = View(self._caches)
+        self._recorder = Recorder(self._client, "oarlock-controllers")
+        self._loops = self._hosted()
+        for one in self._loops:
+            one.attach()
+
+    def _cache(self, plural: str, whole: bool) -> Cache:
+        group, version = KINDS[plural]
+        return self._informers.cache(
+            group, version, plural, transform=without_managed_fields if whole else metadata_only
+        )
+
+    async def warm(self) -> None:
+        """Fill the caches and keep them current."""
+        self._informers.start()
+        await self._informers.synced()
+
+    async def run(self, fence: str) -> None:
+        """Act under `fence` until cancelled, once the caches show all that the predecessor wrote."""
+        await self._informers.wait_revision(fence_revision(fence))
+        self._fence = fence
+        self._recorder.start()
+        _log.info("controllers acting fence=%s", fence)
+        try:
+            await _together([one.run() for one in self._loops])
+        finally:
+            self._fence = None
+            await self._recorder.stop()
+
+    def _hosted(self) -> list[Loop]:
+        def performer(source: str) -> Performer:
+            return Performer(self._client, self._recorder, source)
+
+        return [
+            *(ControllerLoop(one, self._view, performer(one.source), self._settle) for one in self._controllers),
+            Collector(self._client, self._caches, performer("garbage-collector-controller")),
+            NamespaceLoop(self._client, self._caches["namespaces"]),
+        ]
+
+    async def _settle(self) -> None:
+        """After a write of unknown outcome: return once the caches are past the moment it failed."""
+        while True:
+            try:
+                page = await self._client.get("/api/v1/namespaces", {"limit": "1"})
+                break
+            except (ApiError, Unreachable):
+                await asyncio.sleep(_SETTLE_RETRY_S)
+        await self._informers.wait_revision(int(page["metadata"]["resourceVersion"]))
+
+    async def stop(self) -> None:
+        """End the watches and close the connections."""
+        await self._informers.stop()
+        await self._client.close()
+
+
+def controllers(settings: ControllerSettings) -> list[Controller]:
+    """Return the controllers that act by default."""
+    publishing = [accounts.root_ca_publisher(settings.ca_pem)] if settings.ca_pem else []
+    return [
+        DEPLOYMENT,
+        REPLICASET,
+        REPLICATION_CONTROLLER,
+        statefulset.STATEFULSET,
+        daemonset.DAEMONSET,
+        JOB,
+        ENDPOINTS,
+        ENDPOINT_SLICES,
+        POD_GC,
+        nodes.node_lifecycle(settings.node_grace_s),
+        accounts.SERVICE_ACCOUNT,
+        *publishing,
+    ]
+
+
+async def _together(loops: list[Coroutine[Any, Any, None]]) -> None:
+    """Run all loops until one fails or the caller is cancelled, and leave none running."""
+    tasks = [asyncio.get_running_loop().create_task(one) for one in loops]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def create(context: ComponentContext) -> Controllers:
+    """Make the component; it connects only once `warm()` is called."""
+    return Controllers(context)

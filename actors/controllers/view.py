@@ -1,0 +1,134 @@
+"""What a decision may read: the shared caches, the time and a source of randomness. No IO."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from oarlock.cluster.client.cache import Cache
+from oarlock.cluster.objects import resources
+
+Object = dict[str, Any]
+
+#: The kinds that controllers read, by plural name (no two of them share one).
+KINDS: Mapping[str, tuple[str, str]] = {
+    "pods": ("", "v1"),
+    "nodes": ("", "v1"),
+    "namespaces": ("", "v1"),
+    "services": ("", "v1"),
+    "endpoints": ("", "v1"),
+    "serviceaccounts": ("", "v1"),
+    "configmaps": ("", "v1"),
+    "secrets": ("", "v1"),
+    "persistentvolumeclaims": ("", "v1"),
+    "replicationcontrollers": ("", "v1"),
+    "podtemplates": ("", "v1"),
+    "deployments": ("apps", "v1"),
+    "replicasets": ("apps", "v1"),
+    "statefulsets": ("apps", "v1"),
+    "daemonsets": ("apps", "v1"),
+    "controllerrevisions": ("apps", "v1"),
+    "jobs": ("batch", "v1"),
+    "cronjobs": ("batch", "v1"),
+    "endpointslices": ("discovery.k8s.io", "v1"),
+    "leases": ("coordination.k8s.io", "v1"),
+    "poddisruptionbudgets": ("policy", "v1"),
+    "horizontalpodautoscalers": ("autoscaling", "v2"),
+    "ingresses": ("networking.k8s.io", "v1"),
+    "networkpolicies": ("networking.k8s.io", "v1"),
+    "roles": ("rbac.authorization.k8s.io", "v1"),
+    "rolebindings": ("rbac.authorization.k8s.io", "v1"),
+}
+
+_NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+"""Without vowels and what looks like one, so that no word comes out. Source: apimachinery `util/rand`."""
+
+
+def controller_of(obj: Mapping[str, Any]) -> Object | None:
+    """Return the owner reference whose `controller` is true, or None."""
+    for reference in obj["metadata"].get("ownerReferences") or ():
+        if reference.get("controller"):
+            found: Object = reference
+            return found
+    return None
+
+
+def by_controller(obj: Object) -> Iterable[str]:
+    """Index: the controlling owner's uid, or `orphan/NAMESPACE` when nothing controls the object."""
+    owner = controller_of(obj)
+    return (owner["uid"] if owner else f"orphan/{obj['metadata'].get('namespace', '')}",)
+
+
+def by_owner(obj: Object) -> Iterable[str]:
+    """Index: the uid of every owner."""
+    return [reference["uid"] for reference in obj["metadata"].get("ownerReferences") or ()]
+
+
+def by_node(obj: Object) -> Iterable[str]:
+    """Index: the node that a pod is bound to, "" while it is bound to none."""
+    return (obj["spec"].get("nodeName", ""),)
+
+
+class View:
+    """The caches by plural name. Objects read from it are shared: copy before changing."""
+
+    def __init__(
+        self,
+        caches: Mapping[str, Cache],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        randomness: random.Random | None = None,
+    ) -> None:
+        self.caches, self._clock, self._random = caches, clock, randomness or random.Random()
+        for plural, cache in caches.items():
+            cache.add_index("controller", by_controller)
+            if plural == "pods":
+                cache.add_index("node", by_node)
+
+    @property
+    def now(self) -> datetime:
+        """The present time, in UTC."""
+        return self._clock()
+
+    @property
+    def stamp(self) -> str:
+        """The present time as objects carry it, to the second."""
+        return self.now.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def suffix(self, length: int = 5) -> str:
+        """Return a random end for a generated name."""
+        return "".join(self._random.choices(_NAME_ALPHABET, k=length))
+
+    def get(self, plural: str, key: str) -> Object | None:
+        """Return the object `namespace/name` (or `name`), with `kind` and `apiVersion`, or None."""
+        return self.caches[plural].get(key)
+
+    def list(self, plural: str, namespace: str | None = None) -> list[Object]:
+        """Return the objects of a kind, in one namespace or all."""
+        return self.caches[plural].list(namespace)
+
+    def controlled(self, plural: str, owner: Mapping[str, Any]) -> Iterable[Object]:
+        """Return the objects whose controlling owner is `owner`."""
+        return self.caches[plural].by_index("controller", owner["metadata"]["uid"])
+
+    def orphans(self, plural: str, namespace: str) -> Iterable[Object]:
+        """Return the objects of a namespace that nothing controls."""
+        return self.caches[plural].by_index("controller", f"orphan/{namespace}")
+
+    def pods_on(self, node: str) -> Iterable[Object]:
+        """Return the pods bound to a node."""
+        return self.caches["pods"].by_index("node", node)
+
+
+def resource_of(obj: Mapping[str, Any]) -> resources.Resource:
+    """Return the resource of an object by its kind; built-in kinds only, an unknown one is our own bug."""
+    group, _, version = obj["apiVersion"].rpartition("/")
+    found = resources.by_kind(group, version, obj["kind"])
+    assert found is not None, f"no resource for {obj['apiVersion']} {obj['kind']}"
+    return found
+
+
+def parse_time(text: str) -> datetime:
+    """Return the time that an object's timestamp names."""
+    return datetime.fromisoformat(text)

@@ -1,0 +1,147 @@
+"""Follows the API server's caches: keeps the snapshot and the queue as the cluster is, plus what was just decided."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from oarlock.actors.scheduler.facts import NodeFacts, PodFacts, node_facts, pod_facts
+from oarlock.actors.scheduler.metrics import CACHE_SIZE
+from oarlock.actors.scheduler.queue import SchedulingQueue
+from oarlock.actors.scheduler.snapshot import Snapshot
+from oarlock.cluster.client.cache import Cache, Change, Object
+
+_FINISHED = frozenset(("Succeeded", "Failed"))
+
+
+class ClusterView:
+    """Feeds one snapshot and one queue. A pod counts onto its node from the moment it is assumed there."""
+
+    def __init__(self, scheduler_name: str, queue: SchedulingQueue) -> None:
+        self.snapshot = Snapshot()
+        self._scheduler_name = scheduler_name
+        self._queue = queue
+        self._pods: dict[str, PodFacts] = {}
+        self._assumed: dict[str, str] = {}
+        self._homeless: dict[str, dict[str, PodFacts]] = {}
+        """Pods on nodes that aren't known (yet, or any more), by node."""
+
+    def follow(self, nodes: Cache, pods: Cache, namespaces: Cache) -> None:
+        """Take every change of these caches from now on, beginning with what they hold."""
+        namespaces.add_handler(self.on_namespace)
+        nodes.add_handler(self.on_node)
+        pods.add_handler(self.on_pod)
+
+    def assume(self, pod: PodFacts, node: str) -> None:
+        """Count a pod onto the node that was decided on, before the API server has heard of it."""
+        self._assumed[pod.key] = node
+        self.snapshot.put_pod(pod, node)
+        CACHE_SIZE.labels("assumed_pods").set(len(self._assumed))
+
+    def forget(self, pod: PodFacts) -> bool:
+        """Take an assumption back; False if the pod is gone or bound, so that there is nothing left to schedule."""
+        node = self._assumed.pop(pod.key, None)
+        current = self._pods.get(pod.key)
+        if current is not None and current.node_name:
+            return False
+        if node is not None:
+            self.snapshot.drop_pod(pod.key, node)
+            self._queue.note("AssignedPodDeleted")
+        return current is not None and current.uid == pod.uid
+
+    def current(self, key: str) -> PodFacts | None:
+        """Return the pod as it was last seen."""
+        return self._pods.get(key)
+
+    def on_namespace(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
+        name = (new or old or {})["metadata"]["name"]
+        if new is None:
+            self.snapshot.namespace_labels.pop(name, None)
+        else:
+            self.snapshot.namespace_labels[name] = new["metadata"].get("labels") or {}
+
+    def on_node(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
+        if new is None:
+            self._lose_node((old or {})["metadata"]["name"])
+            return
+        facts = node_facts(new)
+        known = self.snapshot.nodes.get(facts.name)
+        events = _node_events(known.facts, facts) if known is not None else ["NodeAdded"]
+        if known is None or known.facts != facts:
+            self.snapshot.put_node(facts)
+        for pod in self._homeless.pop(facts.name, {}).values():
+            self.snapshot.put_pod(pod, facts.name)
+        CACHE_SIZE.labels("nodes").set(len(self.snapshot))
+        if events:
+            self._queue.note(*events)
+
+    def on_pod(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
+        pod = None if new is None or _finished(new) else pod_facts(new)
+        key = _key((new or old or {})["metadata"])
+        before = self._pods.get(key)
+        if pod is None:
+            self._lose_pod(key, before)
+        elif before != pod:
+            self._pods[key] = pod
+            self._change_pod(before, pod)
+        CACHE_SIZE.labels("pods").set(len(self._pods))
+
+    def _change_pod(self, before: PodFacts | None, pod: PodFacts) -> None:
+        if pod.node_name:
+            self._place(before, pod)
+        elif pod.scheduler_name == self._scheduler_name:
+            if pod.terminating:
+                self._queue.remove(pod.key)
+            elif pod.key not in self._assumed:
+                self._queue.add(pod)
+
+    def _place(self, before: PodFacts | None, pod: PodFacts) -> None:
+        self._queue.remove(pod.key)
+        assumed = self._assumed.pop(pod.key, None)
+        if assumed is not None and assumed != pod.node_name:
+            self.snapshot.drop_pod(pod.key, assumed)
+        if not self.snapshot.put_pod(pod, pod.node_name):
+            self._homeless.setdefault(pod.node_name, {})[pod.key] = pod
+        if before is None or not before.node_name:
+            self._queue.note("AssignedPodAdded")
+        else:
+            self._queue.note("AssignedPodChanged", *(["AssignedPodShrunk"] if _shrunk(before, pod) else []))
+
+    def _lose_pod(self, key: str, before: PodFacts | None) -> None:
+        self._pods.pop(key, None)
+        self._queue.remove(key)
+        node = self._assumed.pop(key, None) or (before.node_name if before is not None else "")
+        if node:
+            self.snapshot.drop_pod(key, node)
+            self._homeless.get(node, {}).pop(key, None)
+            self._queue.note("AssignedPodDeleted")
+
+    def _lose_node(self, name: str) -> None:
+        """The node's pods are kept in mind: should it come back, they are on it."""
+        state = self.snapshot.nodes.get(name)
+        if state is not None and state.pods:
+            self._homeless.setdefault(name, {}).update(state.pods)
+        self.snapshot.drop_node(name)
+        CACHE_SIZE.labels("nodes").set(len(self.snapshot))
+
+
+def _node_events(old: NodeFacts, new: NodeFacts) -> list[str]:
+    changed = {
+        "NodeAllocatableChanged": old.allocatable != new.allocatable,
+        "NodeLabelChanged": old.labels != new.labels,
+        "NodeTaintChanged": old.taints != new.taints,
+        "NodeSpecChanged": old.unschedulable != new.unschedulable,
+    }
+    return [event for event, happened in changed.items() if happened]
+
+
+def _shrunk(old: PodFacts, new: PodFacts) -> bool:
+    return any(new.requests.get(name, 0) < amount for name, amount in old.requests.items())
+
+
+def _finished(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") in _FINISHED
+
+
+def _key(metadata: Mapping[str, Any]) -> str:
+    return f"{metadata.get('namespace') or 'default'}/{metadata['name']}"

@@ -1,0 +1,139 @@
+"""The scheduler as a component: warm caches while standing by, one decision after the other while active."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+
+from oarlock.actors.scheduler.cluster_view import ClusterView
+from oarlock.actors.scheduler.decision import Placement, Search, Unschedulable, decide
+from oarlock.actors.scheduler.facts import PodFacts
+from oarlock.actors.scheduler.metrics import ATTEMPTS, DURATION
+from oarlock.actors.scheduler.plugins import FILTERS
+from oarlock.actors.scheduler.queue import SchedulingQueue
+from oarlock.actors.scheduler.reporting import Reporter
+from oarlock.actors.shell.component import ComponentContext, fence_revision
+from oarlock.cluster.client.errors import Unreachable
+from oarlock.cluster.client.events import Recorder
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.informers import Informers
+from oarlock.cluster.objects.status import ApiError
+
+SCHEDULER_NAME = "default-scheduler"
+_WRITES_MAX = 64
+"""Bindings and refusals under way at once; the next decision waits for one of them."""
+_LIVE_PODS = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
+
+_log = logging.getLogger(__name__)
+
+
+def create(context: ComponentContext) -> Scheduler:
+    """Build the scheduler. Settings: `scheduler_name` (default-scheduler)."""
+    return Scheduler(context)
+
+
+class Scheduler:
+    """Binds the pods that name it. See `oarlock.actors.shell.component.Component`."""
+
+    def __init__(
+        self,
+        context: ComponentContext,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.name = str(context.settings.get("scheduler_name", SCHEDULER_NAME))
+        self._clock = clock
+        self._fence: str | None = None
+        self._client = ApiClient(replace(context.client, fence=lambda: self._fence, user_agent="oarlock-scheduler"))
+        self._recorder = Recorder(self._client, self.name)
+        self._reporter = Reporter(self._client, self._recorder, clock=wall_clock)
+        self._queue = SchedulingQueue(FILTERS, clock=clock)
+        self.view = ClusterView(self.name, self._queue)
+        self._search = Search()
+        self._writes: set[asyncio.Task[None]] = set()
+        self._informers = Informers(self._client)
+        self.view.follow(
+            nodes=self._informers.cache("", "v1", "nodes"),
+            pods=self._informers.cache("", "v1", "pods", params=_LIVE_PODS),
+            namespaces=self._informers.cache("", "v1", "namespaces"),
+        )
+
+    async def warm(self) -> None:
+        """Fill the caches and keep them current; the queue fills along with them."""
+        self._informers.start()
+        await self._informers.synced()
+
+    async def run(self, fence: str) -> None:
+        """Schedule under `fence` until cancelled, once the caches show all that the predecessor bound."""
+        await self._informers.wait_revision(fence_revision(fence))
+        self._fence = fence
+        self._recorder.start()
+        _log.info("scheduler acting fence=%s pending=%d", fence, len(self._queue))
+        try:
+            await self._schedule()
+        finally:
+            await self._abandon_writes()
+            self._fence = None
+            await self._recorder.stop()
+
+    async def stop(self) -> None:
+        """End the watches and close the connections. Idempotent."""
+        await self._informers.stop()
+        await self._client.close()
+
+    async def _schedule(self) -> None:
+        while True:
+            pod, attempt = await self._queue.pop()
+            started = self._clock()
+            decision = decide(pod, self.view.snapshot, search=self._search)
+            if isinstance(decision, Placement):
+                self.view.assume(pod, decision.node)
+                self._write(self._bind(pod, decision, attempt, started))
+            else:
+                self._queue.refuse(pod, decision.filters, attempt)
+                self._write(self._refuse(pod, decision, started))
+            if len(self._writes) >= _WRITES_MAX:
+                await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _bind(self, pod: PodFacts, placement: Placement, attempt: int, started: float) -> None:
+        result = "scheduled"
+        try:
+            await self._reporter.bind(pod, placement.node)
+        except (ApiError, Unreachable) as error:
+            # Whether or not the binding arrived: if it did, the pod's next event says so and ends its waiting.
+            result = "error"
+            _log.warning("binding failed pod=%s node=%s error=%r", pod.key, placement.node, str(error))
+            if self.view.forget(pod):
+                self._queue.fail(pod, attempt)
+        except asyncio.CancelledError:
+            if self.view.forget(pod):
+                self._queue.fail(pod, attempt)
+            raise
+        self._count(result, started)
+
+    async def _refuse(self, pod: PodFacts, refusal: Unschedulable, started: float) -> None:
+        self._count("unschedulable", started)
+        try:
+            await self._reporter.refuse(pod, "Unschedulable", refusal.message)
+        except (ApiError, Unreachable) as error:
+            _log.warning("condition not written pod=%s error=%r", pod.key, str(error))
+
+    def _write(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+
+    async def _abandon_writes(self) -> None:
+        """Stop writing at once: from here on another copy may be the active one."""
+        writes = list(self._writes)
+        for task in writes:
+            task.cancel()
+        await asyncio.gather(*writes, return_exceptions=True)
+
+    def _count(self, result: str, started: float) -> None:
+        ATTEMPTS.labels(result, self.name).inc()
+        DURATION.labels(result, self.name).observe(self._clock() - started)

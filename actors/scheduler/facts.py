@@ -1,0 +1,234 @@
+"""What scheduling needs to know of pods and nodes, parsed once when an object arrives."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from oarlock.actors.scheduler.selection import (
+    NodeTerm,
+    PodTerm,
+    Taint,
+    Toleration,
+    narrowed,
+    node_term,
+    pod_term,
+    taints,
+    tolerations,
+)
+from oarlock.cluster.objects import quantity
+from oarlock.cluster.objects.selectors import LabelSelector, from_object
+
+Object = Mapping[str, Any]
+Amounts = dict[str, int]
+"""Amounts by resource name: cpu in thousandths, everything else in units (bytes, pieces)."""
+HostPort = tuple[str, str, int]
+"""(protocol, host address, port)."""
+
+CPU, MEMORY, PODS = "cpu", "memory", "pods"
+DEFAULT_CPU, DEFAULT_MEMORY = 100, 200 * 1024 * 1024
+"""What scores assume of a container that requests nothing. Source: upstream's scheduler util `non_zero.go`."""
+_ANY_ADDRESS = "0.0.0.0"  # noqa: S104
+_RESTART_ALWAYS = "Always"
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadConstraint:
+    """One topologySpreadConstraint; `required` is DoNotSchedule."""
+
+    max_skew: int
+    topology_key: str
+    required: bool
+    selector: LabelSelector
+    min_domains: int
+    honor_affinity: bool
+    honor_taints: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """One pod. `requests` are the pod's effective ones; `scored` has the assumed amounts in place of missing ones."""
+
+    key: str
+    namespace: str
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    node_name: str
+    scheduler_name: str
+    priority: int
+    preempts: bool
+    created: str
+    gates: tuple[str, ...]
+    requests: Amounts
+    scored: tuple[int, int]
+    host_ports: tuple[HostPort, ...]
+    images: tuple[str, ...]
+    node_selector: Mapping[str, str]
+    node_required: tuple[NodeTerm, ...] | None
+    node_preferred: tuple[tuple[int, NodeTerm], ...]
+    tolerations: tuple[Toleration, ...]
+    spread: tuple[SpreadConstraint, ...]
+    affinity: tuple[PodTerm, ...]
+    anti_affinity: tuple[PodTerm, ...]
+    preferred_affinity: tuple[PodTerm, ...]
+    preferred_anti_affinity: tuple[PodTerm, ...]
+    terminating: bool
+
+    @property
+    def requests_nothing(self) -> bool:
+        return not any(self.requests.values())
+
+    def tolerates(self, taint: Taint) -> bool:
+        return any(one.tolerates(taint) for one in self.tolerations)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node. `images` maps every known name of an image to its bytes."""
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+    unschedulable: bool
+    allocatable: Amounts
+    images: Mapping[str, int]
+
+
+def node_facts(node: Object) -> NodeFacts:
+    """Read a Node object."""
+    spec, status, metadata = node.get("spec") or {}, node.get("status") or {}, node["metadata"]
+    images = {name: image.get("sizeBytes") or 0 for image in status.get("images") or () for name in image["names"]}
+    return NodeFacts(
+        metadata["name"],
+        metadata.get("labels") or {},
+        taints(spec.get("taints") or ()),
+        bool(spec.get("unschedulable")),
+        amounts(status.get("allocatable") or {}),
+        images,
+    )
+
+
+def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodFacts:
+    """Read a Pod object. `priority_of` resolves a class name where admission has not filled in `spec.priority`."""
+    spec, metadata = pod["spec"], pod["metadata"]
+    namespace, labels = metadata.get("namespace") or "default", metadata.get("labels") or {}
+    affinity = spec.get("affinity") or {}
+    node = affinity.get("nodeAffinity") or {}
+    near, apart = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
+    containers = spec.get("containers") or ()
+    node_required = node.get(_REQUIRED)
+    priority = spec.get("priority")
+    if priority is None:
+        priority = (priority_of or {}).get(spec.get("priorityClassName") or "", 0)
+    return PodFacts(
+        key=f"{namespace}/{metadata['name']}",
+        namespace=namespace,
+        name=metadata["name"],
+        uid=metadata.get("uid") or "",
+        labels=labels,
+        node_name=spec.get("nodeName") or "",
+        scheduler_name=spec.get("schedulerName") or "default-scheduler",
+        priority=priority,
+        preempts=spec.get("preemptionPolicy") != "Never",
+        created=metadata.get("creationTimestamp") or "",
+        gates=tuple(gate["name"] for gate in spec.get("schedulingGates") or ()),
+        requests=_pod_requests(spec),
+        scored=_scored(spec),
+        host_ports=tuple(_host_ports(spec)),
+        images=tuple(c.get("image") or "" for c in (*(spec.get("initContainers") or ()), *containers)),
+        node_selector=spec.get("nodeSelector") or {},
+        node_required=tuple(map(node_term, node_required["nodeSelectorTerms"])) if node_required else None,
+        node_preferred=tuple((one["weight"], node_term(one["preference"])) for one in node.get(_PREFERRED) or ()),
+        tolerations=tolerations(spec.get("tolerations") or ()),
+        spread=tuple(_spread(one, labels) for one in spec.get("topologySpreadConstraints") or ()),
+        affinity=tuple(pod_term(one, namespace, labels) for one in near.get(_REQUIRED) or ()),
+        anti_affinity=tuple(pod_term(one, namespace, labels) for one in apart.get(_REQUIRED) or ()),
+        preferred_affinity=_preferred_terms(near, namespace, labels),
+        preferred_anti_affinity=_preferred_terms(apart, namespace, labels),
+        terminating=bool(metadata.get("deletionTimestamp")),
+    )
+
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+_PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+
+
+def amounts(quantities: Mapping[str, Any]) -> Amounts:
+    """Return resource quantities as whole numbers."""
+    return {name: quantity.milli(value) if name == CPU else quantity.whole(value) for name, value in quantities.items()}
+
+
+def _requests(container: Object) -> Amounts:
+    return amounts((container.get("resources") or {}).get("requests") or {})
+
+
+def _pod_requests(spec: Object) -> Amounts:
+    return _effective(spec, _requests)
+
+
+def _scored(spec: Object) -> tuple[int, int]:
+    """Return (cpu, memory) with the assumed amounts for containers that request none."""
+
+    def assumed(container: Object) -> Amounts:
+        requests = _requests(container)
+        return {CPU: requests.get(CPU, DEFAULT_CPU), MEMORY: requests.get(MEMORY, DEFAULT_MEMORY)}
+
+    total = _effective(spec, assumed)
+    return total.get(CPU, 0), total.get(MEMORY, 0)
+
+
+def _effective(spec: Object, requests_of: Any) -> Amounts:
+    """Return the larger of what runs together and what any init container needs, sidecars and overhead added.
+
+    Requests of the pod as a whole replace those of its containers. Source: KEP-753 (sidecars), KEP-2837.
+    """
+    together: Counter[str] = Counter()
+    for container in spec.get("containers") or ():
+        together.update(requests_of(container))
+    sidecars: Counter[str] = Counter()
+    peak: Counter[str] = Counter()
+    for container in spec.get("initContainers") or ():
+        needs = Counter(requests_of(container))
+        if container.get("restartPolicy") == _RESTART_ALWAYS:
+            sidecars.update(needs)
+            peak |= sidecars
+        else:
+            peak |= needs + sidecars
+    together.update(sidecars)
+    total = Amounts(together | peak)
+    total.update(amounts((spec.get("resources") or {}).get("requests") or {}))
+    for name, amount in amounts(spec.get("overhead") or {}).items():
+        total[name] = total.get(name, 0) + amount
+    return total
+
+
+def _host_ports(spec: Object) -> Iterable[HostPort]:
+    for container in (*_sidecars(spec), *(spec.get("containers") or ())):
+        for port in container.get("ports") or ():
+            if number := port.get("hostPort") or 0:
+                yield port.get("protocol") or "TCP", port.get("hostIP") or _ANY_ADDRESS, number
+
+
+def _sidecars(spec: Object) -> Iterable[Object]:
+    return (one for one in spec.get("initContainers") or () if one.get("restartPolicy") == _RESTART_ALWAYS)
+
+
+def _spread(entry: Object, labels: Mapping[str, str]) -> SpreadConstraint:
+    return SpreadConstraint(
+        entry["maxSkew"],
+        entry["topologyKey"],
+        entry["whenUnsatisfiable"] == "DoNotSchedule",
+        from_object(narrowed(entry.get("labelSelector"), entry.get("matchLabelKeys") or (), labels)),
+        entry.get("minDomains") or 1,
+        entry.get("nodeAffinityPolicy") != "Ignore",
+        entry.get("nodeTaintsPolicy") == "Honor",
+    )
+
+
+def _preferred_terms(entry: Object, namespace: str, labels: Mapping[str, str]) -> tuple[PodTerm, ...]:
+    return tuple(
+        pod_term(one["podAffinityTerm"], namespace, labels, one["weight"]) for one in entry.get(_PREFERRED) or ()
+    )

@@ -1,0 +1,39 @@
+"""Filters and scores, one a file. Source of their behaviour: kube-scheduler v1.36's default profile."""
+
+from __future__ import annotations
+
+from oarlock.actors.scheduler.framework import Filter, Score
+from oarlock.actors.scheduler.plugins.balanced_allocation import BalancedAllocation
+from oarlock.actors.scheduler.plugins.image_locality import ImageLocality
+from oarlock.actors.scheduler.plugins.inter_pod_affinity import InterPodAffinity
+from oarlock.actors.scheduler.plugins.inter_pod_preference import InterPodPreference
+from oarlock.actors.scheduler.plugins.node_affinity import NodeAffinity
+from oarlock.actors.scheduler.plugins.node_name import NodeName
+from oarlock.actors.scheduler.plugins.node_ports import NodePorts
+from oarlock.actors.scheduler.plugins.node_resources_fit import NodeResourcesFit
+from oarlock.actors.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from oarlock.actors.scheduler.plugins.pod_topology_preference import PodTopologyPreference
+from oarlock.actors.scheduler.plugins.pod_topology_spread import PodTopologySpread
+from oarlock.actors.scheduler.plugins.taint_toleration import TaintToleration
+
+FILTERS: tuple[Filter, ...] = (
+    NodeUnschedulable(),
+    NodeName(),
+    TaintToleration(),
+    NodeAffinity(),
+    NodePorts(),
+    NodeResourcesFit(),
+    PodTopologySpread(),
+    InterPodAffinity(),
+)
+"""In the order in which a node is asked: only the first that refuses it is named to the user."""
+
+SCORES: tuple[Score, ...] = (
+    TaintToleration(),
+    NodeAffinity(),
+    NodeResourcesFit(),
+    PodTopologyPreference(),
+    InterPodPreference(),
+    BalancedAllocation(),
+    ImageLocality(),
+)

@@ -1,0 +1,51 @@
+"""Prefers domains with pods that this pod likes or that like it, and avoids the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from oarlock.actors.scheduler.facts import PodFacts
+from oarlock.actors.scheduler.framework import SCORE_MAX, Grades
+from oarlock.actors.scheduler.selection import PodTerm
+from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
+
+_REQUIRED_WEIGHT = 1
+"""What the required affinity of a pod that is there counts for. Source: hardPodAffinityWeight's default."""
+
+
+class InterPodPreference:
+    name = "InterPodAffinity"
+    weight = 2
+
+    def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
+        choosy = bool(pod.preferred_affinity or pod.preferred_anti_affinity)
+        sums: Counter[tuple[str, str]] = Counter()
+        for node in snapshot if choosy else snapshot.affinity_nodes():
+            for other in node.pods.values():
+                for weight, key in _opinions(pod, other, snapshot):
+                    if key in node.labels:
+                        sums[key, node.labels[key]] += weight
+        if not sums:
+            return None
+        raw = {node.name: sum(sums.get(label, 0) for label in node.labels.items()) for node in nodes}
+        lowest, highest = min(raw.values()), max(raw.values())
+        spread = highest - lowest
+        return {name: int(SCORE_MAX * ((value - lowest) / spread)) if spread else 0 for name, value in raw.items()}
+
+
+def _opinions(pod: PodFacts, other: PodFacts, snapshot: Snapshot) -> Iterable[tuple[int, str]]:
+    """Yield (weight, topology key) for every term of either pod that means the other one."""
+    yield from _weighed(pod.preferred_affinity, other, snapshot, 1)
+    yield from _weighed(pod.preferred_anti_affinity, other, snapshot, -1)
+    yield from _weighed(other.preferred_affinity, pod, snapshot, 1)
+    yield from _weighed(other.preferred_anti_affinity, pod, snapshot, -1)
+    for term in other.affinity:
+        if term.matches(pod.namespace, pod.labels, snapshot.namespace_labels):
+            yield _REQUIRED_WEIGHT, term.topology_key
+
+
+def _weighed(terms: Iterable[PodTerm], meant: PodFacts, snapshot: Snapshot, sign: int) -> Iterable[tuple[int, str]]:
+    for term in terms:
+        if term.matches(meant.namespace, meant.labels, snapshot.namespace_labels):
+            yield sign * term.weight, term.topology_key

@@ -1,0 +1,80 @@
+"""Keeps the pods that a constraint chooses evenly spread: refuses nodes whose domain would grow too far ahead."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from oarlock.actors.scheduler.facts import PodFacts, SpreadConstraint
+from oarlock.actors.scheduler.framework import Check, Failure
+from oarlock.actors.scheduler.plugins.node_affinity import wants
+from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
+
+_REASON = "node(s) didn't match pod topology spread constraints"
+_NO_DOMAIN = Failure((f"{_REASON} (missing required label)",), final=True)
+_TOO_MANY = Failure((_REASON,), final=False)
+_REPELLING = frozenset(("NoSchedule", "NoExecute"))
+
+
+class PodTopologySpread:
+    """Handles constraints that say DoNotSchedule; `pod_topology_preference` handles the others."""
+
+    name = "PodTopologySpread"
+    events = frozenset(("NodeAdded", "NodeLabelChanged", "NodeTaintChanged", "AssignedPodAdded", "AssignedPodDeleted"))
+
+    def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:
+        constraints = [constraint for constraint in pod.spread if constraint.required]
+        if not constraints:
+            return None
+        domains = [domain_counts(pod, constraint, constraints, snapshot) for constraint in constraints]
+        floors = [_floor(constraint, counts) for constraint, counts in zip(constraints, domains, strict=True)]
+
+        def check(node: NodeState) -> Failure | None:
+            for constraint, counts, floor in zip(constraints, domains, floors, strict=True):
+                domain = node.labels.get(constraint.topology_key)
+                if domain is None:
+                    return _NO_DOMAIN
+                own = constraint.selector.matches(pod.labels)
+                if counts[domain] + own - floor > constraint.max_skew:
+                    return _TOO_MANY
+            return None
+
+        return check
+
+
+def domain_counts(
+    pod: PodFacts, constraint: SpreadConstraint, constraints: Sequence[SpreadConstraint], snapshot: Snapshot
+) -> Counter[str]:
+    """Count the pods that the constraint chooses in each domain; a domain without any counts 0, not nothing.
+
+    Only nodes with the keys of all constraints count, and only those the pod could use, as far as policies say so.
+    """
+    counts: Counter[str] = Counter()
+    for node in snapshot:
+        if all(one.topology_key in node.labels for one in constraints) and eligible(pod, constraint, node):
+            counts[node.labels[constraint.topology_key]] += chosen_pods(pod, constraint, node)
+    return counts
+
+
+def eligible(pod: PodFacts, constraint: SpreadConstraint, node: NodeState) -> bool:
+    """Whether the constraint's policies count the node in."""
+    if constraint.honor_affinity and not wants(pod, node):
+        return False
+    return not constraint.honor_taints or all(
+        taint.effect not in _REPELLING or pod.tolerates(taint) for taint in node.facts.taints
+    )
+
+
+def chosen_pods(pod: PodFacts, constraint: SpreadConstraint, node: NodeState) -> int:
+    """Count the node's pods in the pod's namespace that the constraint chooses; those on their way out don't count."""
+    if constraint.selector.nothing:
+        return 0
+    return sum(
+        other.namespace == pod.namespace and not other.terminating and constraint.selector.matches(other.labels)
+        for other in node.pods.values()
+    )
+
+
+def _floor(constraint: SpreadConstraint, counts: Counter[str]) -> int:
+    """Return the count of the emptiest domain; fewer domains than asked for count as an empty one."""
+    return 0 if len(counts) < constraint.min_domains else min(counts.values(), default=0)

@@ -1,0 +1,167 @@
+"""Pods that wait to be scheduled: ready ones by priority, backing off ones by time, refused ones until a change.
+
+A change is named: NodeAdded, NodeLabelChanged, NodeTaintChanged, NodeSpecChanged, NodeAllocatableChanged,
+AssignedPodAdded, AssignedPodChanged, AssignedPodDeleted, AssignedPodShrunk, PodChanged. A refused pod waits for one
+that a filter which refused it lists in its `events`. Times as upstream: back-off 1 s doubling to 10 s, and a refused
+pod is tried again after 5 minutes whatever happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from oarlock.actors.scheduler.facts import PodFacts
+from oarlock.actors.scheduler.framework import Filter
+from oarlock.actors.scheduler.metrics import INCOMING, PENDING
+
+BACKOFF_S, BACKOFF_MAX_S = 1.0, 10.0
+REFUSED_MAX_S = 300.0
+
+_ACTIVE, _BACKOFF, _REFUSED, _GATED = "active", "backoff", "unschedulable", "gated"
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A pod in the queue. `since` is when it came to the place where it is."""
+
+    pod: PodFacts
+    since: float
+    order: int
+    attempts: int = 0
+    place: str = _ACTIVE
+    filters: frozenset[str] = field(default_factory=frozenset[str])
+    tried: float = 0.0
+
+
+class SchedulingQueue:
+    """Holds each pod once, so it never holds more than there are pods. For one event loop; only `pop()` waits."""
+
+    def __init__(self, filters: Iterable[Filter], *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._events = {one.name: one.events for one in filters}
+        self._waiting: dict[str, Waiting] = {}
+        self._active: list[tuple[int, int, str]] = []
+        self._backoff: list[tuple[float, str]] = []
+        self._refused: dict[str, Waiting] = {}
+        """Oldest first, since a pod joins at the end."""
+        self._order = 0
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._waiting
+
+    def add(self, pod: PodFacts) -> None:
+        """Take a new pod, or a changed one; one that only waits for its gates to open is held."""
+        known = self._waiting.get(pod.key)
+        self._order += 1
+        waiting = known or Waiting(pod, self._clock(), self._order)
+        waiting.pod = pod
+        self._waiting[pod.key] = waiting
+        if pod.gates:
+            self._move(waiting, _GATED, "PodChanged")
+        elif known is None or known.place in (_GATED, _ACTIVE):
+            self._move(waiting, _ACTIVE, "PodAdd")
+        elif known.place == _REFUSED:
+            self._retry(waiting, "PodChanged")
+
+    def remove(self, key: str) -> None:
+        """Forget a pod that is bound or gone."""
+        self._waiting.pop(key, None)
+        self._refused.pop(key, None)
+
+    def refuse(self, pod: PodFacts, filters: frozenset[str], attempts: int) -> None:
+        """Keep a pod for which there was no node, until a change that concerns one of `filters`."""
+        waiting = self._returned(pod, attempts)
+        waiting.filters = filters
+        self._move(waiting, _REFUSED, "ScheduleAttemptFailure")
+
+    def fail(self, pod: PodFacts, attempts: int) -> None:
+        """Take back a pod whose attempt went wrong for no reason of its own: it is tried again after its back-off."""
+        self._retry(self._returned(pod, attempts), "ScheduleAttemptFailure")
+
+    def note(self, *events: str) -> None:
+        """Tell what changed in the cluster: refused pods that this may help are tried again."""
+        happened = set(events)
+        for waiting in list(self._refused.values()):
+            if any(not happened.isdisjoint(self._events.get(name, happened)) for name in waiting.filters):
+                self._retry(waiting, events[0])
+
+    async def pop(self) -> tuple[PodFacts, int]:
+        """Wait for the pod of the highest priority, first come first served, and take it out.
+
+        Returns it with the number of this attempt, from 1.
+        """
+        while True:
+            self._release_due()
+            while self._active:
+                _, order, key = heapq.heappop(self._active)
+                waiting = self._waiting.get(key)
+                if waiting is not None and waiting.place == _ACTIVE and waiting.order == order:
+                    del self._waiting[key]
+                    return waiting.pod, waiting.attempts + 1
+            await self._wait_change()
+
+    def count(self) -> None:
+        """Bring the gauges up to date."""
+        places = [waiting.place for waiting in self._waiting.values()]
+        for place in (_ACTIVE, _BACKOFF, _REFUSED, _GATED):
+            PENDING.labels(place).set(places.count(place))
+
+    def _returned(self, pod: PodFacts, attempts: int) -> Waiting:
+        self._order += 1
+        now = self._clock()
+        # What came in while the attempt ran is newer than what the attempt worked on.
+        newer = self._waiting.get(pod.key)
+        waiting = Waiting(newer.pod if newer else pod, now, self._order, attempts, tried=now)
+        self._waiting[pod.key] = waiting
+        return waiting
+
+    def _retry(self, waiting: Waiting, event: str) -> None:
+        due = waiting.tried + min(BACKOFF_S * 2 ** min(waiting.attempts - 1, 10), BACKOFF_MAX_S)
+        if waiting.attempts and due > self._clock():
+            self._move(waiting, _BACKOFF, event)
+            heapq.heappush(self._backoff, (due, waiting.pod.key))
+        else:
+            self._move(waiting, _ACTIVE, event)
+
+    def _move(self, waiting: Waiting, place: str, event: str) -> None:
+        waiting.place, waiting.since = place, self._clock()
+        self._refused.pop(waiting.pod.key, None)
+        if place == _REFUSED:
+            self._refused[waiting.pod.key] = waiting
+        if place == _ACTIVE:
+            heapq.heappush(self._active, (-waiting.pod.priority, waiting.order, waiting.pod.key))
+        INCOMING.labels(place, event).inc()
+        self._changed.set()
+
+    def _release_due(self) -> None:
+        """Make active what has backed off, or been refused, long enough."""
+        now = self._clock()
+        while self._backoff and self._backoff[0][0] <= now:
+            _, key = heapq.heappop(self._backoff)
+            waiting = self._waiting.get(key)
+            if waiting is not None and waiting.place == _BACKOFF:
+                self._move(waiting, _ACTIVE, "BackoffComplete")
+        while self._refused and now - self._first_refused() >= REFUSED_MAX_S:
+            self._retry(next(iter(self._refused.values())), "UnschedulableTimeout")
+
+    def _first_refused(self) -> float:
+        return next(iter(self._refused.values())).since
+
+    async def _wait_change(self) -> None:
+        self._changed.clear()
+        self.count()
+        dues = [self._backoff[0][0]] if self._backoff else []
+        if self._refused:
+            dues.append(self._first_refused() + REFUSED_MAX_S)
+        try:
+            async with asyncio.timeout(max(0.0, min(dues) - self._clock()) if dues else None):
+                await self._changed.wait()
+        except TimeoutError:
+            pass

@@ -1,0 +1,144 @@
+"""One process that hosts one copy of a component: its log, its metrics listener, its entry among the targets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import logging.handlers
+import os
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import uvloop
+from prometheus_client import start_http_server
+
+from oarlock.actors.shell.component import ComponentContext
+from oarlock.actors.shell.hosting import host_of
+from oarlock.cluster.client.errors import Unreachable
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.settings import ClientSettings
+from oarlock.cluster.objects.status import ApiError
+
+TARGET_TTL_S = 60.0
+_REGISTRATIONS_PER_TTL = 3
+_RETRY_S = 2.0
+_LOG_BYTES_MAX, _LOG_FILES = 4 * 1024 * 1024, 1
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MetricsTls:
+    """PEM files of the metrics listener; a scraper shows a certificate of `ca_file`."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True)
+class HostedSettings:
+    """What a component's process reads from its settings file (JSON of the same shape).
+
+    `client` has the file-based fields of ClientSettings. Without `metrics_tls` the metrics listener speaks plain
+    HTTP. `log_folder` gets one `<copy>.log`; empty means standard error.
+    """
+
+    client: ClientSettings
+    lease: str
+    lease_ttl_ms: int = 1000
+    settings: dict[str, object] = field(default_factory=dict[str, object])
+    metrics_ip: str = "127.0.0.1"
+    metrics_tls: MetricsTls | None = None
+    log_folder: str = ""
+
+    @classmethod
+    def load(cls, file: str) -> Self:
+        document = json.loads(Path(file).read_bytes())
+        tls = document.pop("metrics_tls", None)
+        return cls(
+            client=ClientSettings(**document.pop("client")),
+            metrics_tls=MetricsTls(**tls) if tls else None,
+            **document,
+        )
+
+    def save(self, file: str) -> None:
+        """Write the form that `load` reads, readable by its owner alone."""
+        document = asdict(replace(self, client=replace(self.client, fence=None)))
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as out:
+            json.dump(document, out)
+
+
+def serve(copy: str, factory: str, settings: HostedSettings) -> None:
+    """Host the copy until something ends it; raises that."""
+    _log_to(settings.log_folder, copy)
+    uvloop.run(_serve(copy, factory, settings))
+
+
+async def _serve(copy: str, factory: str, settings: HostedSettings) -> None:
+    context = ComponentContext(
+        client=settings.client,
+        identity=f"{copy}/{os.getpid()}",
+        lease=settings.lease,
+        lease_ttl_ms=settings.lease_ttl_ms,
+        settings=settings.settings,
+    )
+    address = _listen(settings)
+    host = host_of(factory, context)
+    registering = asyncio.create_task(_register(copy, address, settings))
+    try:
+        await host.start()
+        await host.wait()
+    finally:
+        registering.cancel()
+        await host.stop()
+
+
+def _listen(settings: HostedSettings) -> str:
+    """Serve /metrics on a free port and return `ip:port`."""
+    tls: dict[str, Any] = {}
+    if settings.metrics_tls is not None:
+        tls = {
+            "certfile": settings.metrics_tls.cert_file,
+            "keyfile": settings.metrics_tls.key_file,
+            "client_cafile": settings.metrics_tls.ca_file,
+            "client_auth_required": True,
+        }
+    server, _ = start_http_server(0, settings.metrics_ip, **tls)
+    return f"{settings.metrics_ip}:{server.server_port}"
+
+
+async def _register(copy: str, address: str, settings: HostedSettings) -> None:
+    """Keep the copy among the metrics targets, with its process id; an API server out of reach is tried again."""
+    labels = {
+        "job": settings.lease,
+        "instance_name": copy,
+        "pid": str(os.getpid()),
+        "started": f"{time.time():.1f}",
+        "__scheme__": "https" if settings.metrics_tls else "http",
+    }
+    target = {"address": address, "labels": labels, "ttlMillis": int(TARGET_TTL_S * 1000)}
+    async with ApiClient(replace(settings.client, fence=None)) as client:
+        while True:
+            try:
+                await client.update(f"/oarlock/v1/targets/{copy}", target)
+                await asyncio.sleep(TARGET_TTL_S / _REGISTRATIONS_PER_TTL)
+            except (Unreachable, ApiError) as error:
+                _log.warning("metrics target not registered name=%s error=%r", copy, str(error))
+                await asyncio.sleep(_RETRY_S)
+
+
+def _log_to(folder: str, copy: str) -> None:
+    handler: logging.Handler = logging.StreamHandler()
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = Path(folder) / f"{copy}.log"
+        handler = logging.handlers.RotatingFileHandler(file, maxBytes=_LOG_BYTES_MAX, backupCount=_LOG_FILES)
+    # force: Ray's worker has put handlers of its own there.
+    logging.basicConfig(
+        level=logging.INFO, handlers=[handler], force=True, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )

@@ -1,0 +1,274 @@
+"""How Ray's own processes are started: settings in, command lines and environment out. Starts nothing itself.
+
+Ray's binaries are run directly, without `ray start`: nothing that imports ray stays resident beside the actors, a
+raylet and the GCS live and die apart, and the two agents that every raylet insists on (they serve dashboards and
+runtime environments, neither of which is used) are stand-ins of a few kilobytes. Source: Ray 2.60, services.py.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+RAY_RELEASE: Final = "2.60"
+SESSION: Final = "s"
+MARK: Final = "OARLOCK_RAY_NODE"
+"""Environment variable that every process of a node inherits; its value is the node's folder."""
+STORAGE: Final = "RAY_gcs_storage_path"
+"""Ray's variable for the GCS's folder, the same for all processes of a cluster."""
+
+_SOCKET_PATH_BYTES_MAX = 107
+_UNUSED_PORT = "1024"
+"""Given where Ray wants a port that only one of the replaced agents would listen on."""
+_NO_PORT = "-1"
+_STAND_IN_AGENT: Final = ["/bin/sh", "-c", "exec cat >/dev/null", "agent"]
+"""Ends when the raylet does: its standard input is a pipe from the raylet."""
+
+_KNOBS: Final = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "warning",
+    "RAY_ROTATION_MAX_BYTES": "4194304",
+    "RAY_ROTATION_BACKUP_COUNT": "1",
+    "RAY_gcs_storage": "rocksdb",
+    "RAY_enable_metrics_collection": "0",
+    "RAY_event_stats": "0",
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_memory_monitor_refresh_ms": "0",
+    "RAY_worker_register_timeout_seconds": "20",
+    "RAY_raylet_report_resources_period_milliseconds": "1000",
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "2000",
+    "RAY_health_check_failure_threshold": "3",
+    # Without it Ray swaps a loopback address of the cluster for the host's outer one.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+
+
+class RayUnusable(Exception):
+    """Ray can't be run as it is installed or set; the message names the cause."""
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """One component to place: two copies of it, `<name>-a` on the first node and `<name>-b` on the second.
+
+    `settings_file` holds the JSON form of `hosted.HostedSettings`.
+    """
+
+    name: str
+    factory: str
+    settings_file: str
+
+
+@dataclass(frozen=True)
+class RayNodeSettings:
+    """One Ray node. The node with `head` runs the GCS too and sees to it that every `hosted` component is placed.
+
+    `folder` is the node's own, `cluster_folder` is shared by all nodes of the cluster; the folder must be short
+    enough for a Unix socket (84 bytes). Port 0 lets the raylet choose. `position` is "a" or "b".
+    """
+
+    name: str
+    position: str
+    folder: str
+    cluster_folder: str
+    gcs_address: str
+    token_file: str
+    head: bool = False
+    hosted: tuple[Hosted, ...] = ()
+    ip: str = "127.0.0.1"
+    node_manager_port: int = 0
+    object_manager_port: int = 0
+    object_store_bytes: int = 78_643_200
+    stop_grace_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        if len(os.fsencode(self.raylet_socket)) > _SOCKET_PATH_BYTES_MAX - 6:
+            raise RayUnusable(f"folder {self.folder!r} is too long for the Unix sockets of a Ray node")
+
+    @property
+    def session_folder(self) -> Path:
+        return Path(self.folder) / SESSION
+
+    @property
+    def raylet_socket(self) -> str:
+        return str(self.session_folder / "sockets" / "raylet")
+
+    @property
+    def store_socket(self) -> str:
+        return str(self.session_folder / "sockets" / "plasma_store")
+
+    @property
+    def cluster_id_file(self) -> Path:
+        """Where the head notes the id of the running cluster, for its own raylet and the other nodes."""
+        return Path(self.cluster_folder) / "cluster-id"
+
+    @property
+    def storage_folder(self) -> Path:
+        """The GCS's database: a GCS that comes back finds its nodes and actors and they notice nothing."""
+        return Path(self.cluster_folder) / "gcs"
+
+
+def position_resource(position: str) -> str:
+    """Return the custom resource that pins an actor to the node at `position`."""
+    return f"oarlock-{position}"
+
+
+def environment(settings: RayNodeSettings) -> dict[str, str]:
+    """Return the environment of all processes of a node, the actors' included."""
+    return {
+        **os.environ,
+        **_KNOBS,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": settings.token_file,
+        STORAGE: str(settings.storage_folder),
+        "RAY_TMPDIR": settings.folder,
+        MARK: settings.folder,
+    }
+
+
+def ray_folder() -> Path:
+    """Return where ray is installed, without importing it. Raises RayUnusable if it is missing or another release."""
+    spec = importlib.util.find_spec("ray")
+    if spec is None or not spec.submodule_search_locations:
+        raise RayUnusable("ray is not installed")
+    if not version("ray").startswith(RAY_RELEASE + "."):
+        raise RayUnusable(f"ray {version('ray')} is installed, but {RAY_RELEASE} is needed")
+    folder = Path(spec.submodule_search_locations[0])
+    for part in (_GCS_SERVER, _RAYLET, _SETUP_WORKER, _WORKER):
+        if not (folder / part).exists():
+            raise RayUnusable(f"the installed ray lacks {part}")
+    return folder
+
+
+_GCS_SERVER = "core/src/ray/gcs/gcs_server"
+_RAYLET = "core/src/ray/raylet/raylet"
+_SETUP_WORKER = "_private/workers/setup_worker.py"
+_WORKER = "_private/workers/default_worker.py"
+
+
+def prepare_folders(settings: RayNodeSettings) -> None:
+    """Create what Ray expects to be there and clear sockets that a dead raylet left."""
+    for part in ("logs", "sockets", "runtime_resources", "spill"):
+        (settings.session_folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+    for stale in (settings.raylet_socket, settings.store_socket):
+        Path(stale).unlink(missing_ok=True)
+    if settings.head:
+        settings.storage_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
+def gcs_command(settings: RayNodeSettings) -> list[str]:
+    """Return the command line of the GCS, which listens on `gcs_address`."""
+    logs = settings.session_folder / "logs"
+    return [
+        str(ray_folder() / _GCS_SERVER),
+        f"--log_dir={logs}",
+        "--config_list=e30=",  # base64 of {}: all options come from the environment
+        f"--gcs_server_port={settings.gcs_address.rpartition(':')[2]}",
+        f"--metrics-agent-port={_NO_PORT}",
+        f"--node-ip-address={settings.ip}",
+        f"--session-name={SESSION}",
+        f"--session-dir={settings.session_folder}",
+        f"--node-id={secrets.token_hex(28)}",
+        f"--stdout_filepath={logs}/gcs_server.out",
+        f"--stderr_filepath={logs}/gcs_server.err",
+    ]
+
+
+def raylet_command(settings: RayNodeSettings, cluster_id: str) -> list[str]:
+    """Return the command line of a raylet that joins as a new node, under an id of its own."""
+    session, logs = settings.session_folder, settings.session_folder / "logs"
+    command = [
+        str(ray_folder() / _RAYLET),
+        f"--raylet_socket_name={settings.raylet_socket}",
+        f"--store_socket_name={settings.store_socket}",
+        f"--object_manager_port={settings.object_manager_port}",
+        f"--node_manager_port={settings.node_manager_port}",
+        "--min_worker_port=0",
+        "--max_worker_port=0",
+        f"--node_id={secrets.token_hex(28)}",
+        f"--node-name={settings.name}",
+        f"--node_ip_address={settings.ip}",
+        "--maximum_startup_concurrency=2",
+        f"--static_resource_list={_resources(settings)}",
+        f"--python_worker_command={subprocess.list2cmdline(_worker_command(settings, cluster_id))}",
+        "--java_worker_command=",
+        "--cpp_worker_command=",
+        f"--native_library_path={ray_folder() / 'cpp' / 'lib'}",
+        f"--temp_dir={settings.folder}",
+        f"--session_dir={session}",
+        f"--session-name={SESSION}",
+        f"--log_dir={logs}",
+        f"--resource_dir={session / 'runtime_resources'}",
+        f"--metrics-agent-port={_NO_PORT}",
+        f"--metrics_export_port={_UNUSED_PORT}",
+        f"--runtime_env_agent_port={_UNUSED_PORT}",
+        f"--dashboard_agent_listen_port={_UNUSED_PORT}",
+        f"--dashboard_agent_command={subprocess.list2cmdline(_STAND_IN_AGENT)}",
+        f"--runtime_env_agent_command={subprocess.list2cmdline(_STAND_IN_AGENT)}",
+        f"--object_store_memory={settings.object_store_bytes}",
+        f"--plasma_directory={_plasma_folder(settings)}",
+        f"--fallback_directory={session / 'spill'}",
+        "--ray-debugger-external=0",
+        "--labels=",
+        "--num_prestart_python_workers=0",
+        f"--gcs-address={settings.gcs_address}",
+        f"--cluster-id={cluster_id}",
+        f"--stdout_filepath={logs}/raylet.out",
+        f"--stderr_filepath={logs}/raylet.err",
+    ]
+    return [*command, "--head"] if settings.head else command
+
+
+def _worker_command(settings: RayNodeSettings, cluster_id: str) -> list[str]:
+    folder = ray_folder()
+    return [
+        sys.executable,
+        str(folder / _SETUP_WORKER),
+        str(folder / _WORKER),
+        f"--node-ip-address={settings.ip}",
+        "--node-manager-port=RAY_NODE_MANAGER_PORT_PLACEHOLDER",
+        f"--object-store-name={settings.store_socket}",
+        f"--raylet-name={settings.raylet_socket}",
+        "--redis-address=None",
+        f"--metrics-agent-port={_NO_PORT}",
+        f"--logging-rotate-bytes={_KNOBS['RAY_ROTATION_MAX_BYTES']}",
+        f"--logging-rotate-backup-count={_KNOBS['RAY_ROTATION_BACKUP_COUNT']}",
+        f"--runtime-env-agent-port={_UNUSED_PORT}",
+        f"--gcs-address={settings.gcs_address}",
+        f"--session-name={SESSION}",
+        f"--temp-dir={settings.folder}",
+        "--webui=None",
+        f"--cluster-id={cluster_id}",
+        "RAY_WORKER_DYNAMIC_OPTION_PLACEHOLDER",
+    ]
+
+
+def _resources(settings: RayNodeSettings) -> str:
+    amounts = {
+        "CPU": 1,
+        "memory": 1 << 30,
+        "object_store_memory": settings.object_store_bytes,
+        f"node:{settings.ip}": 1,
+        position_resource(settings.position): 1000,
+    }
+    return ",".join(f"{name},{amount}" for name, amount in amounts.items())
+
+
+def _plasma_folder(settings: RayNodeSettings) -> str:
+    """Shared memory where there is room; a container's /dev/shm is often too small."""
+    try:
+        roomy = shutil.disk_usage("/dev/shm").free > 2 * settings.object_store_bytes  # noqa: S108
+    except OSError:
+        roomy = False
+    return "/dev/shm" if roomy else settings.folder  # noqa: S108

@@ -1,0 +1,95 @@
+"""How long users notice the death of a part: the next acknowledged write, the next bound pod."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+
+from bench.api import PATH
+from bench.clusters import BenchCluster, cluster, wait_until
+from bench.report import quantile, table
+from oarlock.cluster.boot.status import Row, gather
+from oarlock.cluster.client.errors import Unreachable
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.kubeconfig import load
+from oarlock.cluster.objects.status import ApiError
+
+TRIALS = 10
+RECOVER_S = 60.0
+
+
+def measure() -> str:
+    with cluster("--port", "0", "--hollow", "2", "--nodes", "0") as running:
+        rows = [
+            ("store leader", "next acknowledged write", *_trials(running, "store", _next_write)),
+            ("API server", "next acknowledged write", *_trials(running, "apiserver", _next_write)),
+            ("active scheduler", "next pod bound", *_trials(running, "actor", _next_bound)),
+        ]
+    head = ("kill -9 of the", "until the", "p50 s", "max s", "trials")
+    return table(head, rows)
+
+
+def _trials(
+    running: BenchCluster, kind: str, measured: Callable[[ApiClient, int], Awaitable[float]]
+) -> tuple[float, float, int]:
+    times = []
+    for number in range(TRIALS):
+        wait_until(RECOVER_S, lambda: _healthy(running))
+        victim = next(row for row in gather(running.folder, running.name) if _is_victim(row, kind))
+        times.append(uvloop.run(_trial(running, victim.pid, number, measured)))
+    times.sort()
+    return quantile(times, 0.5), times[-1], TRIALS
+
+
+async def _trial(
+    running: BenchCluster, pid: int, number: int, measured: Callable[[ApiClient, int], Awaitable[float]]
+) -> float:
+    async with ApiClient(load(running.kubeconfig)) as client:
+        await client.get("/version")
+        os.kill(pid, 9)
+        return await measured(client, number)
+
+
+def _is_victim(row: Row, kind: str) -> bool:
+    if kind == "apiserver":
+        return row.kind == kind
+    return row.kind == kind and row.active and (kind != "actor" or row.name.startswith("scheduler"))
+
+
+def _healthy(running: BenchCluster) -> bool:
+    rows = gather(running.folder, running.name)
+    actors = [row for row in rows if row.kind == "actor"]
+    return all(row.state == "ready" for row in rows) and len(actors) == 4 and sum(row.active for row in actors) == 2
+
+
+async def _next_write(client: ApiClient, number: int) -> float:
+    """Write again and again until one write is acknowledged; return the seconds."""
+    began = time.monotonic()
+    for attempt in range(100_000):
+        name = f"write-{number}-{time.time_ns()}-{attempt}"
+        try:
+            await client.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": name}})
+        except (ApiError, Unreachable):
+            await asyncio.sleep(0.005)  # the pace of a client that tries again
+            continue
+        return time.monotonic() - began
+    raise TimeoutError("no write was acknowledged")
+
+
+async def _next_bound(client: ApiClient, number: int) -> float:
+    """Create a pod and return the seconds until it is bound."""
+    name = f"bound-{number}-{time.time_ns()}"
+    spec = {"containers": [{"name": "main", "image": "host/sleep"}]}
+    began = time.monotonic()
+    created: dict[str, Any] = await client.create(PATH, {"metadata": {"name": name}, "spec": spec})
+    selector = {"fieldSelector": f"metadata.name={name}", "resourceVersion": created["metadata"]["resourceVersion"]}
+    async with asyncio.timeout(RECOVER_S):
+        async for event in client.watch(PATH, selector):
+            if event["object"].get("spec", {}).get("nodeName"):
+                return time.monotonic() - began
+    raise TimeoutError("the pod was not bound")

@@ -1,0 +1,1 @@
+"""What the API server itself adds to and demands of objects, beyond their own validity."""

@@ -1,0 +1,147 @@
+"""From request to answer: who may do what, which verb, how failures are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import orjson
+
+from oarlock.cluster.apiserver import authorization, metrics, requests
+from oarlock.cluster.apiserver.authentication import Authenticator, User
+from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.documents import Documents
+from oarlock.cluster.apiserver.exchange import TEXT, Answer, Request, Response
+from oarlock.cluster.apiserver.health import Health
+from oarlock.cluster.apiserver.leases import PREFIX as LEASES_PREFIX
+from oarlock.cluster.apiserver.leases import Leases
+from oarlock.cluster.apiserver.requests import RequestInfo
+from oarlock.cluster.apiserver.targets import PREFIX as TARGETS_PREFIX
+from oarlock.cluster.apiserver.targets import Targets
+from oarlock.cluster.apiserver.verbs import Verbs
+from oarlock.cluster.objects import resources, status
+from oarlock.cluster.objects.status import ApiError
+from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, UnknownOutcome
+
+log = logging.getLogger(__name__)
+_ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+_READS = frozenset({"get", "list"})
+REQUEST_TIMEOUT_S = 60.0
+"""Source: kube-apiserver's --request-timeout. Streams are exempt once they have begun."""
+
+
+class Dispatcher:
+    """Answers every request. Never raises but for cancellation."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        verbs: Verbs,
+        documents: Documents,
+        health: Health,
+        leases: Leases,
+        targets: Targets,
+    ) -> None:
+        self._authenticator = authenticator
+        self._verbs = verbs
+        self._documents = documents
+        self._health = health
+        self._leases = leases
+        self._targets = targets
+
+    async def handle(self, request: Request) -> Answer:
+        """Answer one request; failures become Status objects."""
+        started = time.perf_counter()
+        info = requests.parse(request.method, request.path, request.query)
+        kind = "readOnly" if info.verb in _READS else "mutating"
+        long_running = info.verb == "watch" or info.subresource == "log"
+        inflight = metrics.INFLIGHT.labels(kind)
+        if not long_running:
+            inflight.inc()
+        try:
+            answer = await self._guarded(request, info)
+        finally:
+            if not long_running:
+                inflight.dec()
+        _observe(request, info, answer.status, time.perf_counter() - started)
+        return answer
+
+    async def _guarded(self, request: Request, info: RequestInfo) -> Answer:
+        try:
+            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+                return await self._serve(request, info)
+        except ApiError as error:
+            return failure(error)
+        except StoreError as error:
+            return failure(_store_failure(error))
+        except TimeoutError:
+            return failure(status.timeout("request did not complete within the allotted timeout"))
+        except Exception:
+            log.exception("request failed method=%s path=%s", request.method, info.path)
+            return failure(status.internal("an unexpected failure, see the server's log"))
+
+    async def _serve(self, request: Request, info: RequestInfo) -> Answer:
+        user = self._authenticator.authenticate(request)
+        if not authorization.allowed(user, info):
+            if user is None:
+                raise status.unauthorized()
+            qualified = f"{info.resource}.{info.group}" if info.group else info.resource
+            raise status.forbidden(qualified if info.is_resource else "", info.name, authorization.refusal(user, info))
+        if info.is_resource:
+            return await self._resource(request, info, user or _ANONYMOUS)
+        return await self._path(request)
+
+    async def _resource(self, request: Request, info: RequestInfo, user: User) -> Answer:
+        resource = resources.lookup(info.group, info.version, info.resource)
+        if resource is None or (info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"):
+            raise status.path_not_found()
+        return await self._verbs.serve(Call(request, info, resource, user))
+
+    async def _path(self, request: Request) -> Answer:
+        path = request.path
+        if path == "/metrics":
+            return _metrics()
+        if path.startswith(LEASES_PREFIX):
+            return await self._leases.handle(request)
+        if path.startswith(TARGETS_PREFIX):
+            return await self._targets.handle(request)
+        answer = await self._health.serve(request) or self._documents.serve(request)
+        if answer is None:
+            return Response(404, b"404 page not found\n", TEXT)
+        return answer
+
+
+def failure(error: ApiError) -> Response:
+    """Return the Status that tells of `error`."""
+    return Response(error.code, orjson.dumps(error.status()), headers=dict(error.headers))
+
+
+def _store_failure(error: StoreError) -> ApiError:
+    if isinstance(error, Unavailable):
+        return status.unavailable("the store has no leader or can't be reached; the request was not carried out")
+    if isinstance(error, UnknownOutcome):
+        return status.timeout("the store's answer was lost; the request may or may not have been carried out")
+    if isinstance(error, InvalidRequest):
+        return status.ApiError(413, "RequestEntityTooLarge", f"the store refused the request: {error}")
+    return status.internal(f"store: {error}")
+
+
+def _metrics() -> Response:
+    from prometheus_client import generate_latest
+
+    return Response(200, generate_latest(), "text/plain; version=0.0.4; charset=utf-8")
+
+
+def _observe(request: Request, info: RequestInfo, code: int, seconds: float) -> None:
+    verb = info.verb.upper() if info.is_resource else request.method
+    scope = "" if not info.is_resource else "resource" if info.name else "namespace" if info.namespace else "cluster"
+    known = resources.lookup(info.group, info.version, info.resource) is not None
+    target = (info.group, info.version, info.resource, info.subresource) if known else ("", "", "", "")
+    dry_run = "All" if request.query.get("dryRun") == "All" else ""
+    labels = (verb, dry_run, *target, scope, "apiserver")
+    metrics.REQUESTS.labels(*labels, str(code)).inc()
+    if info.verb != "watch":
+        metrics.DURATION.labels(*labels).observe(seconds)
+
+

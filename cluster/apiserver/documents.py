@@ -1,0 +1,163 @@
+"""Discovery, OpenAPI and version: what clients read to find out what is here."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Callable
+
+import orjson
+
+from oarlock.cluster.apiserver.exchange import JSON, Request, Response
+from oarlock.cluster.apiserver.negotiation import clauses
+from oarlock.cluster.objects import discovery, openapi, status
+
+VERSION = "v1.36.2"
+_AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_OPENAPI_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+_OPENAPI_V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_PATHS = (
+    "/.well-known/openid-configuration",
+    "/api",
+    "/apis",
+    "/healthz",
+    "/livez",
+    "/metrics",
+    "/openapi/v2",
+    "/openapi/v3",
+    "/openapi/v3/",
+    "/readyz",
+    "/version",
+)
+
+
+class Documents:
+    """Serves documents that never change while the server runs, each encoded once, with an ETag."""
+
+    def __init__(self, server_address: str) -> None:
+        self._server_address = server_address
+        self._made: dict[str, tuple[bytes, str]] = {}
+
+    def serve(self, request: Request) -> Response | None:
+        """Answer a document's path; None for any other path. Raises ApiError 404, 406."""
+        path = request.path.rstrip("/") or "/"
+        if path == "/version":
+            return Response(200, orjson.dumps(version(), option=orjson.OPT_INDENT_2))
+        if path == "/":
+            return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
+        if path.startswith("/openapi/"):
+            return self._openapi(path, request)
+        parts = path.strip("/").split("/")
+        if parts[0] == "api" and len(parts) <= 2:
+            return self._core(parts, request)
+        if parts[0] == "apis" and len(parts) <= 3:
+            return self._groups(parts, request)
+        return None
+
+    def _core(self, parts: list[str], request: Request) -> Response | None:
+        if len(parts) == 2:
+            return self._resources("", parts[1], request)
+        if _wants_aggregated(request):
+            return self._aggregated(request, core=True)
+        return self._document("/api", request, lambda: orjson.dumps(discovery.legacy_versions(self._server_address)))
+
+    def _groups(self, parts: list[str], request: Request) -> Response | None:
+        if len(parts) == 3:
+            return self._resources(parts[1], parts[2], request)
+        if len(parts) == 2:
+            found = discovery.legacy_group(parts[1])
+            return None if found is None else Response(200, orjson.dumps(found))
+        if _wants_aggregated(request):
+            return self._aggregated(request, core=False)
+        return self._document("/apis", request, lambda: orjson.dumps(discovery.legacy_groups()))
+
+    def _resources(self, group: str, version_name: str, request: Request) -> Response:
+        if discovery.legacy_resources(group, version_name) is None:
+            raise status.path_not_found()
+        return self._document(
+            f"{group}/{version_name}", request, lambda: orjson.dumps(discovery.legacy_resources(group, version_name))
+        )
+
+    def _aggregated(self, request: Request, *, core: bool) -> Response:
+        answer = self._document(
+            f"aggregated {core}", request, lambda: orjson.dumps(discovery.aggregated(core=core)), _AGGREGATED
+        )
+        answer.headers["Vary"] = "Accept"
+        return answer
+
+    def _openapi(self, path: str, request: Request) -> Response | None:
+        accept = request.headers.get("Accept", "")
+        if path == "/openapi/v2":
+            if _OPENAPI_V2_ASKED in accept or _OPENAPI_V2_PROTOBUF in accept:
+                return self._document("openapi v2 protobuf", request, openapi.v2_protobuf, _OPENAPI_V2_PROTOBUF)
+            return self._document("openapi v2", request, lambda: orjson.dumps(openapi.v2()))
+        if path == "/openapi/v3":
+            return self._document("openapi v3", request, lambda: orjson.dumps(openapi.v3_index()))
+        served = path.removeprefix("/openapi/v3")
+        if served not in self._group_version_paths():
+            return None
+        group_version = served.split("/", 2)[2]
+        return self._document(path, request, lambda: orjson.dumps(openapi.v3(group_version)), immutable=True)
+
+    def _document(
+        self,
+        name: str,
+        request: Request,
+        make: Callable[[], bytes],
+        content_type: str = JSON,
+        *,
+        immutable: bool = False,
+    ) -> Response:
+        made = self._made.get(name)
+        if made is None:
+            body = make()
+            made = self._made[name] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
+        body, etag = made
+        headers = {"ETag": etag, "Vary": "Accept"}
+        if immutable and request.query.has("hash"):
+            headers["Cache-Control"] = "public, immutable"
+        if request.headers.get("If-None-Match") == etag:
+            return Response(304, b"", content_type, headers)
+        return Response(200, body, content_type, headers)
+
+    def _group_version_paths(self) -> list[str]:
+        return [
+            f"/apis/{group}/{one}" if group else f"/api/{one}"
+            for group, versions in discovery.group_versions().items()
+            for one in versions
+        ]
+
+    def _paths(self) -> list[str]:
+        groups = [f"/apis/{group}" for group in discovery.group_versions() if group]
+        return sorted({*_PATHS, "/apis/", *groups, *self._group_version_paths()})
+
+
+def _wants_aggregated(request: Request) -> bool:
+    for clause in clauses(request.headers.get("Accept", "")):
+        if clause.get("as") == "APIGroupDiscoveryList":
+            return clause.get("v") == "v2"
+        if clause.media_type in ("application/json", "*/*") and not clause.get("as"):
+            return False
+    return False
+
+
+def version() -> dict[str, str]:
+    """Return the body of /version."""
+    major, minor, _ = VERSION.removeprefix("v").split(".")
+    return {
+        "major": major,
+        "minor": minor,
+        "emulationMajor": major,
+        "emulationMinor": minor,
+        "minCompatibilityMajor": major,
+        "minCompatibilityMinor": str(int(minor) - 1),
+        "gitVersion": f"{VERSION}+oarlock",
+        "gitCommit": "",
+        "gitTreeState": "clean",
+        "buildDate": "1970-01-01T00:00:00Z",
+        "goVersion": f"python{platform.python_version()}",
+        "compiler": sys.implementation.name,
+        "platform": f"linux/{_GO_MACHINES.get(platform.machine(), platform.machine())}",
+    }

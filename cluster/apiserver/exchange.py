@@ -1,0 +1,108 @@
+"""Requests and answers as the handlers see them, free of any HTTP library."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+JSON = "application/json"
+TEXT = "text/plain; charset=utf-8"
+
+
+class Query:
+    """The decoded query string. Repeated names keep their order; a name without a value has the value ""."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, text: str) -> None:
+        self._pairs: dict[str, list[str]] = {}
+        if text:
+            for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=256):
+                self._pairs.setdefault(name, []).append(value)
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the first value of `name`."""
+        values = self._pairs.get(name)
+        return values[0] if values else default
+
+    def all(self, name: str) -> list[str]:
+        """Return every value of `name` in the order given."""
+        return self._pairs.get(name, [])
+
+    def has(self, name: str) -> bool:
+        """Tell whether `name` was given at all."""
+        return name in self._pairs
+
+    def flag(self, name: str) -> bool:
+        """Return a boolean parameter as apimachinery reads it: absent, "0" and "false" (any case) are false."""
+        values = self._pairs.get(name)
+        return bool(values) and values[0].lower() not in ("0", "false")
+
+
+@dataclass(slots=True)
+class Request:
+    """One request. `path` is still percent-encoded; `headers` look names up case-insensitively.
+
+    `read` returns the whole body, at most 3 MiB, and raises ApiError 413 or 408. `peer` is the verified client
+    certificate's (common name, organizations), if one was shown.
+    """
+
+    method: str
+    path: str
+    query: Query
+    headers: Mapping[str, str]
+    read: Callable[[], Awaitable[bytes]]
+    peer: tuple[str, tuple[str, ...]] | None = None
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Response:
+    """A complete answer. A `body` in parts is sent in pieces, so that one large list does not stall the others."""
+
+    status: int = 200
+    body: bytes | list[bytes] = b""
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Wire(Protocol):
+    """The sending side of a streamed answer."""
+
+    def write(self, data: bytes) -> None:
+        """Send `data` as one chunk without waiting; ignored once the connection is gone."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until little is left unsent. Raises ConnectionError when the connection is gone."""
+        ...
+
+    def unsent(self) -> int:
+        """Return how many bytes wait in the connection's buffer."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the connection and what is unsent."""
+        ...
+
+
+@dataclass(slots=True)
+class Stream:
+    """An answer that is written while `run` lasts. The handler is cancelled when the client goes away."""
+
+    run: Callable[[Wire], Awaitable[None]]
+    status: int = 200
+    content_type: str = JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+Answer = Response | Stream
+Handler = Callable[[Request], Awaitable[Answer]]
+
+
+def warning_headers(texts: Iterable[str]) -> list[str]:
+    """Return `texts` as values of Warning headers: code 299, no agent, quoted. Source: RFC 7234 5.5, KEP-1693."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return [f'299 - "{text}"' for text in quoted]

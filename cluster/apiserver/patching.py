@@ -1,0 +1,82 @@
+"""A patch request as a function from object to object. Source: apiserver pkg/endpoints/handlers/patch.go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from oarlock.cluster.apiserver.bodies import check_fields
+from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.options import WriteOptions
+from oarlock.cluster.objects import decoding, jsontext, patches, schemas, status, strategic
+
+Obj = dict[str, Any]
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
+ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, "application/apply-patch+yaml")
+
+
+class Patch:
+    """A decoded patch; `apply` may be called for as many versions of the object as it takes.
+
+    Raises ApiError 415 for another content type and 400 for a body that can't be parsed.
+    """
+
+    def __init__(self, call: Call, options: WriteOptions, raw: bytes) -> None:
+        self._call = call
+        self._options = options
+        self._type = call.content_type.partition(";")[0].strip()
+        if self._type not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH):
+            raise status.unsupported_media_type(ACCEPTED)
+        self._patch = _parse(raw)
+        self._found: decoding.Decoded | None = None
+
+    def apply(self, current: Obj, group: str | None = None, version: str = "", kind: str = "") -> Obj:
+        """Return `current` patched and in canonical form. The kind is the call's resource's unless given."""
+        resource = self._call.resource
+        if group is None:
+            group, version, kind = resource.group, resource.version, resource.kind
+        schema = schemas.schema_of_kind(group, version, kind)
+        assert schema is not None
+        if self._type == JSON_PATCH:
+            patched = patches.json_patch(current, self._patch)
+        elif self._type == MERGE_PATCH:
+            patched = patches.merge_patch(current, self._patch)
+        else:
+            patched = strategic.strategic_merge(current, self._patch, schema)
+        if not isinstance(patched, dict):
+            raise status.rejected()
+        conformed = decoding.conform(schema, group, version, kind, patched)
+        self._found = decoding.Decoded(conformed.object, conformed.unknown)
+        if self._options.validation == "Strict":
+            check_fields(self._call, self._options, self._found)
+        if "name" not in conformed.object["metadata"]:
+            conformed.object["metadata"]["name"] = self._call.info.name
+        self._check_identity(conformed.object)
+        return conformed.object
+
+    def warn(self) -> None:
+        """Send warnings of the unknown fields that the last application found."""
+        if self._found is not None:
+            check_fields(self._call, self._options, self._found)
+
+    def _check_identity(self, obj: Obj) -> None:
+        metadata, name = obj["metadata"], self._call.info.name
+        if metadata["name"] != name:
+            raise status.bad_request(
+                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
+            )
+        namespace = metadata.get("namespace") or ""
+        if self._call.resource.namespaced and namespace and namespace != self._call.namespace:
+            raise status.bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+
+
+def _parse(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        raise patches.bad_patch(jsontext.error(raw)) from None

@@ -1,0 +1,151 @@
+"""Objects and lists in the representation that was negotiated. Plain JSON is spliced together from stored bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from oarlock.cluster.apiserver import views
+from oarlock.cluster.apiserver.exchange import Response
+from oarlock.cluster.apiserver.negotiation import JSON, YAML, Representation
+from oarlock.cluster.apiserver.watchcache import Entry
+from oarlock.cluster.objects import status, tables
+from oarlock.cluster.objects.resources import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a collection at a revision. `remaining` None: not known."""
+
+    entries: Sequence[Entry]
+    revision: int
+    token: str = ""
+    remaining: int | None = None
+
+    def metadata(self) -> dict[str, Any]:
+        """The list's metadata."""
+        metadata: dict[str, Any] = {"resourceVersion": str(self.revision)}
+        if self.token:
+            metadata["continue"] = self.token
+            if self.remaining is not None:
+                metadata["remainingItemCount"] = self.remaining
+        return metadata
+
+
+def document(body: dict[str, Any], representation: Representation, code: int = 200) -> Response:
+    """Answer with a document that has no other form (a Status, a Scale, discovery)."""
+    if representation.media_type == YAML:
+        return Response(code, _yaml(body), YAML)
+    return Response(code, orjson.dumps(body))
+
+
+def entry(resource: Resource, shown: Entry, representation: Representation, include: str, code: int = 200) -> Response:
+    """Answer with one object. `include` is a Table's includeObject (Object, Metadata, None). Raises ApiError 406."""
+    if representation.transform == "PartialObjectMetadataList":
+        text = f"you requested PartialObjectMetadataList, but the requested object is not a list ({go_type(resource)})"
+        raise status.ApiError(406, "NotAcceptable", text)
+    if representation.transform == "" and representation.media_type == JSON:
+        return Response(code, views.wire(resource, shown))
+    body = _transformed(resource, shown, representation, include)
+    return document(body, representation, code)
+
+
+def object_as(
+    resource: Resource, obj: dict[str, Any], representation: Representation, include: str, code: int = 200
+) -> Response:
+    """Answer with an object that is not stored (a dry run's) as `entry` would."""
+    return entry(resource, views.unsaved(obj), representation, include, code)
+
+
+def page(resource: Resource, shown: Page, representation: Representation, include: str) -> Response:
+    """Answer with a list. Raises ApiError 406."""
+    if representation.transform == "PartialObjectMetadata":
+        text = f"you requested PartialObjectMetadata, but the requested object is a list ({go_type(resource)}List)"
+        raise status.ApiError(406, "NotAcceptable", text)
+    if representation.transform == "" and representation.media_type == JSON:
+        return Response(200, _spliced(resource, shown))
+    return document(_list_document(resource, shown, representation, include), representation)
+
+
+def event_object(resource: Resource, shown: Entry, representation: Representation, include: str) -> dict[str, Any]:
+    """Return the object of a watch event in a transformed representation."""
+    return _transformed(resource, shown, representation, include)
+
+
+def go_type(resource: Resource) -> str:
+    """Return upstream's internal Go type of the kind, as its messages print it."""
+    return f"*{(resource.group or 'core').partition('.')[0]}.{resource.kind}"
+
+
+def _spliced(resource: Resource, shown: Page) -> list[bytes]:
+    head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+        resource.list_kind.encode(),
+        resource.api_version.encode(),
+        orjson.dumps(shown.metadata()),
+    )
+    # Items of typed lists carry no kind and apiVersion of their own.
+    skip = len(views.head(resource))
+    parts = [head]
+    for number, one in enumerate(shown.entries):
+        parts.append(b",{" if number else b"{")
+        parts.append(views.wire(resource, one)[skip:])
+    parts.append(b"]}")
+    return parts if len(parts) > 64 else [b"".join(parts)]
+
+
+def _list_document(
+    resource: Resource, shown: Page, representation: Representation, include: str
+) -> dict[str, Any]:
+    if representation.transform == "Table":
+        return _table(resource, shown.entries, shown.metadata(), representation, include)
+    if representation.transform:
+        kind, version = "PartialObjectMetadataList", representation.api_version
+        items = [_metadata_only(views.parsed(resource, one), representation, nested=True) for one in shown.entries]
+    else:
+        kind, version = resource.list_kind, resource.api_version
+        items = [_headless(views.parsed(resource, one)) for one in shown.entries]
+    return {"kind": kind, "apiVersion": version, "metadata": shown.metadata(), "items": items}
+
+
+def _headless(obj: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
+
+
+def _transformed(resource: Resource, shown: Entry, representation: Representation, include: str) -> dict[str, Any]:
+    if representation.transform == "Table":
+        metadata = {"resourceVersion": str(shown.revision)} if shown.revision else {}
+        return _table(resource, (shown,), metadata, representation, include)
+    obj = views.parsed(resource, shown)
+    return _metadata_only(obj, representation) if representation.transform else obj
+
+
+def _metadata_only(obj: dict[str, Any], representation: Representation, *, nested: bool = False) -> dict[str, Any]:
+    if nested:
+        return {"metadata": obj["metadata"]}
+    return {"kind": "PartialObjectMetadata", "apiVersion": representation.api_version, "metadata": obj["metadata"]}
+
+
+def _table(
+    resource: Resource,
+    entries: Sequence[Entry],
+    metadata: dict[str, Any],
+    representation: Representation,
+    include: str,
+) -> dict[str, Any]:
+    objects = [views.parsed(resource, one) for one in entries]
+    wanted = include if include in ("Object", "None") else "Metadata"
+    table = tables.render(resource, objects, metadata, wanted, datetime.now(UTC))
+    table["apiVersion"] = representation.api_version
+    return table
+
+
+def _yaml(body: dict[str, Any]) -> bytes:
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(body, Dumper=dumper, default_flow_style=False, allow_unicode=True, width=1 << 20)
+    return text.encode()

@@ -1,0 +1,161 @@
+"""The API server as a component: builds its parts, serves, stops."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+
+from oarlock.cluster.apiserver import clock
+from oarlock.cluster.apiserver.admission.chain import Admission
+from oarlock.cluster.apiserver.allocation import Pool
+from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
+from oarlock.cluster.apiserver.bootstrap import Bootstrap
+from oarlock.cluster.apiserver.deleting import Deleter
+from oarlock.cluster.apiserver.dispatch import Dispatcher
+from oarlock.cluster.apiserver.documents import Documents
+from oarlock.cluster.apiserver.exchange import Answer, Request
+from oarlock.cluster.apiserver.health import Health
+from oarlock.cluster.apiserver.http import HttpFront
+from oarlock.cluster.apiserver.leases import Leases
+from oarlock.cluster.apiserver.listing import Reader
+from oarlock.cluster.apiserver.reviews import Reviews
+from oarlock.cluster.apiserver.settings import ApiServerSettings
+from oarlock.cluster.apiserver.storage import Storage
+from oarlock.cluster.apiserver.subresources.logs import Logs
+from oarlock.cluster.apiserver.targets import Targets
+from oarlock.cluster.apiserver.verbs import Verbs
+from oarlock.cluster.apiserver.watchcache import WatchCache
+from oarlock.cluster.apiserver.watching import Watching
+from oarlock.cluster.apiserver.writing import Writer
+from oarlock.consensus.model import Store, StoreError
+
+log = logging.getLogger(__name__)
+
+
+class ApiServer:
+    """One API server over an already started store. Stateless: any number may run over one store."""
+
+    def __init__(self, settings: ApiServerSettings, store: Store, now: clock.Clock = clock.now) -> None:
+        self._settings = settings
+        self._store = store
+        self._stopping = False
+        self._stopped = asyncio.Event()
+        self._bootstrapped = False
+        self._cache = WatchCache(store)
+        self._watching = Watching(self._cache)
+        self._leases = Leases(store)
+        self._logs = Logs(self._cache, settings.kubelet_tls)
+        storage = Storage(store, self._cache)
+        self._pool = Pool(settings.service_cidr, settings.node_port_range, self._cache)
+        reader = Reader(store, self._cache)
+        admission = Admission(storage, self._pool)
+        self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
+        self._deleter = Deleter(storage, reader, admission, now)
+        self._reader = reader
+        self._now = now
+        self._dispatcher: Dispatcher | None = None
+        self._front = HttpFront(settings.host, settings.port, settings.tls, self._handle)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on, once started."""
+        return self._front.port
+
+    @property
+    def url(self) -> str:
+        """The server's own base URL."""
+        scheme = "http" if self._settings.tls is None else "https"
+        return f"{scheme}://{self._settings.host}:{self.port}"
+
+    @property
+    def _unreachable(self) -> bool:
+        """Whether nobody else could reach the advertised address, so that it is no endpoint."""
+        loopback = ipaddress.ip_address(self._settings.advertise_address).is_loopback
+        return loopback and not self._settings.loopback_network
+
+    async def start(self) -> None:
+        """Fill the cache, make what every cluster has, and serve.
+
+        Raises StoreError, OSError (port), ssl.SSLError, TokenFileError; nothing is left running then.
+        """
+        tokens = load_tokens(self._settings.token_file) if self._settings.token_file else {}
+        trusted = User("system:admin", (MASTERS, AUTHENTICATED)) if self._settings.tls is None else None
+        try:
+            await self._front.start()
+            port = self._settings.advertise_port or self.port
+            authenticator = Authenticator(tokens, trusted)
+            self._dispatcher = Dispatcher(
+                authenticator,
+                self._verbs(authenticator),
+                Documents(f"{self._settings.advertise_address}:{port}"),
+                self._health(),
+                self._leases,
+                Targets(self._store),
+            )
+            await self._cache.start()
+            address = None if self._unreachable else self._settings.advertise_address
+            await Bootstrap(self._writer, self._pool, address, port).run()
+            self._bootstrapped = True
+        except BaseException:
+            await self.stop()
+            raise
+        log.info("apiserver started name=%s url=%s", self._settings.name, self.url)
+
+    async def stop(self) -> None:
+        """Turn not ready, end watches, let requests under way finish, close. May be called more than once."""
+        if self._stopping:
+            await self._stopped.wait()
+            return
+        self._stopping = True
+        self._watching.stop()
+        self._leases.stop()
+        await self._front.stop(self._settings.shutdown_grace_s)
+        await self._cache.stop()
+        await self._logs.stop()
+        self._stopped.set()
+
+    async def wait(self) -> None:
+        """Return when the server has stopped; raise what made it stop by itself."""
+        await self._stopped.wait()
+
+    def _verbs(self, authenticator: Authenticator) -> Verbs:
+        reviews = Reviews(authenticator, self._now)
+        return Verbs(self._reader, self._watching, self._writer, self._deleter, self._logs, reviews, self._now)
+
+    async def _handle(self, request: Request) -> Answer:
+        assert self._dispatcher is not None
+        return await self._dispatcher.handle(request)
+
+    def _health(self) -> Health:
+        ready = {
+            "ping": _fine,
+            "log": _fine,
+            "etcd": self._check_store,
+            "etcd-readiness": self._check_store,
+            "informer-sync": self._check_cache,
+            "poststarthook/bootstrap-controller": self._check_bootstrap,
+            "shutdown": self._check_shutdown,
+        }
+        live = {"ping": _fine, "log": _fine, "poststarthook/bootstrap-controller": self._check_bootstrap}
+        return Health({"readyz": ready, "livez": live, "healthz": {**live, "etcd": self._check_store}})
+
+    async def _check_store(self) -> str:
+        try:
+            await self._store.revision()
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    async def _check_cache(self) -> str:
+        return "" if self._cache.synced else "the watch cache is loading"
+
+    async def _check_bootstrap(self) -> str:
+        return "" if self._bootstrapped else "not finished"
+
+    async def _check_shutdown(self) -> str:
+        return "the server is shutting down" if self._stopping else ""
+
+
+async def _fine() -> str:
+    return ""

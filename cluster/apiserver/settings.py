@@ -1,0 +1,38 @@
+"""What an API server is told at its start: frozen values, validated by whoever composes the process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files of one end of a connection. `ca_file` verifies the other end."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApiServerSettings:
+    """Everything an API server decides by.
+
+    `port` 0 takes a free one. Without `tls` it speaks plain HTTP and trusts every caller as an administrator: tests
+    only. `advertise_address` and `advertise_port` are what the `kubernetes` Service's endpoints name; port 0 means the
+    port that is listened on. `loopback_network` permits endpoints on 127.0.0.0/8, which upstream forbids.
+    """
+
+    name: str
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls: Tls | None = None
+    token_file: str | None = None
+    kubelet_tls: Tls | None = None
+    service_cidr: str = "10.96.0.0/16"
+    node_port_range: tuple[int, int] = (30000, 32767)
+    advertise_address: str = "127.0.0.1"
+    advertise_port: int = 0
+    loopback_network: bool = False
+    shutdown_grace_s: float = 5.0
+    """How long requests under way may go on after the server was asked to stop."""

@@ -1,0 +1,72 @@
+"""pods/binding: the scheduler's decision, taken once. Source: upstream's pkg/registry/core/pod/storage (assignPod)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oarlock.cluster.apiserver import bodies, clock
+from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.options import write_options
+from oarlock.cluster.apiserver.watchcache import Entry
+from oarlock.cluster.apiserver.writing import Writer
+from oarlock.cluster.objects import status
+from oarlock.cluster.objects.status import Cause
+
+Obj = dict[str, Any]
+
+
+async def bind(call: Call, writer: Writer, now: clock.Clock) -> Obj:
+    """Put the pod on the node that the body names. Raises ApiError 400, 404, 409 (bound, deleted), 422."""
+    wanted = write_options("CreateOptions", call.request.query)
+    binding = await bodies.read_kind(call, wanted, "", "v1", "Binding")
+    metadata = binding["metadata"]
+    if metadata.get("name") and metadata["name"] != call.info.name:
+        raise status.bad_request("name in URL does not match name in Binding object")
+    target = binding.get("target") or {}
+    node = target.get("name") or ""
+    _check_target(metadata.get("name", ""), target)
+
+    def compute(pod: Obj, _: Entry) -> Obj:
+        _check_pod(call, metadata, pod, node)
+        pod["spec"]["nodeName"] = node
+        annotations = metadata.get("annotations")
+        if annotations:
+            pod["metadata"].setdefault("annotations", {}).update(annotations)
+        pod.setdefault("status", {})["conditions"] = _scheduled(pod, clock.text(now()))
+        return pod
+
+    await writer.rewrite(call, compute, wanted, subresource="binding")
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+def _check_target(name: str, target: Obj) -> None:
+    causes = []
+    if target.get("kind") not in (None, "", "Node"):
+        quoted = f'Unsupported value: "{target["kind"]}": supported values: "Node", "<empty>"'
+        causes.append(Cause("FieldValueNotSupported", quoted, "target.kind"))
+    if not target.get("name"):
+        causes.append(Cause("FieldValueRequired", "Required value", "target.name"))
+    if causes:
+        raise status.invalid("Binding", "", name, causes)
+
+
+def _check_pod(call: Call, metadata: Obj, pod: Obj, node: str) -> None:
+    name = pod["metadata"]["name"]
+    for key in ("uid", "resourceVersion"):
+        if metadata.get(key) and metadata[key] != pod["metadata"].get(key):
+            raise status.conflict("pods/binding", name, f"Precondition failed: {key} does not match")
+    if pod["metadata"].get("deletionTimestamp"):
+        raise status.conflict("pods/binding", name, f"pod {name} is being deleted, cannot be assigned to a host")
+    bound = pod["spec"].get("nodeName")
+    if bound:
+        raise status.conflict("pods/binding", name, f'pod {name} is already assigned to node "{bound}"')
+    if pod["spec"].get("schedulingGates"):
+        raise status.conflict("pods/binding", name, f"pod {name} has non-empty .spec.schedulingGates")
+
+
+def _scheduled(pod: Obj, time: str) -> list[Obj]:
+    others = [one for one in pod["status"].get("conditions") or () if one.get("type") != "PodScheduled"]
+    condition: Obj = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": time}
+    if pod["metadata"].get("generation"):
+        condition["observedGeneration"] = pod["metadata"]["generation"]
+    return [*others, condition]

@@ -1,0 +1,315 @@
+"""A complete, ordered copy of the registry, fed by one watch over the whole key space.
+
+Because the watch covers every key, each revision of the store reaches the cache, whatever it changed: a read that
+must see revision R waits until the cache has reached R. Objects are kept as the bytes that go to clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import orjson
+
+from oarlock.cluster.objects import codec
+from oarlock.consensus.model import Compacted, Event, EventKind, KeyValue, Range, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+REGISTRY = b"/registry/"
+_REGISTRY_END = b"/registry0"
+EVERY_KEY = (b"\0", b"\0")
+RING_EVENTS_MAX = 4096
+"""Events kept for each resource, from which a watch can resume."""
+PAGE_KEYS = 2000
+RETRY_S = 0.2
+
+
+class Entry:
+    """One object at one revision: `wire` is its JSON with the revision in it. Parsed only when asked."""
+
+    __slots__ = ("create_revision", "key", "labels", "revision", "selectable", "wire")
+
+    def __init__(self, key: bytes, wire: bytes, create_revision: int, revision: int) -> None:
+        self.key = key
+        self.wire = wire
+        self.create_revision = create_revision
+        self.revision = revision
+        self.labels: dict[str, str] | None = None
+        """The object's labels once a selector has asked for them."""
+        self.selectable: dict[str, str] | None = None
+        """The values of the fields that selectors may name, once one has asked for them."""
+
+    @classmethod
+    def of(cls, kv: KeyValue) -> Entry:
+        """Return the entry that a stored value makes."""
+        return cls(kv.key, codec.with_revision(kv.value, kv.mod_revision), kv.create_revision, kv.mod_revision)
+
+    def object(self) -> dict[str, Any]:
+        """Return a fresh parsed copy."""
+        parsed: dict[str, Any] = orjson.loads(self.wire)
+        return parsed
+
+    def at(self, revision: int) -> Entry:
+        """Return the same object as a deletion at `revision` shows it."""
+        old, new = b'"resourceVersion":"%d"' % self.revision, b'"resourceVersion":"%d"' % revision
+        # The first match is the spliced one: it stands first in metadata, behind kind and apiVersion only.
+        moved = Entry(self.key, self.wire.replace(old, new, 1), self.create_revision, revision)
+        moved.labels, moved.selectable = self.labels, self.selectable
+        return moved
+
+
+class Change:
+    """One object's step at `revision`: from `old` (None: created) to `new` (None: deleted)."""
+
+    __slots__ = ("_lines", "new", "old", "revision")
+
+    def __init__(self, revision: int, old: Entry | None, new: Entry | None) -> None:
+        self.revision = revision
+        self.old = old
+        self.new = new
+        self._lines: dict[str, bytes] = {}
+
+    @property
+    def key(self) -> bytes:
+        entry = self.new or self.old
+        assert entry is not None
+        return entry.key
+
+    def line(self, kind: str) -> bytes:
+        """Return the watch event as a JSON line, encoded once for all watchers. `kind` is ADDED, MODIFIED or DELETED."""
+        line = self._lines.get(kind)
+        if line is None:
+            line = self._lines[kind] = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.shown(kind).wire)
+        return line
+
+    def shown(self, kind: str) -> Entry:
+        """Return the object that an event of `kind` shows: a deletion shows the last state at the deletion's revision."""
+        if kind == "DELETED":
+            assert self.old is not None
+            return self.old.at(self.revision)
+        assert self.new is not None
+        return self.new
+
+
+class Watcher(Protocol):
+    """Who is told of a collection's changes. Called in the cache's turn: must not wait or raise."""
+
+    def deliver(self, changes: list[Change]) -> None: ...
+
+    def progress(self, revision: int) -> None: ...
+
+    def lost(self) -> None:
+        """The cache has a gap: the watch can't go on."""
+        ...
+
+
+class Collection:
+    """All objects under one key prefix, in key order, with the latest changes."""
+
+    def __init__(self, prefix: bytes, floor: int) -> None:
+        self.prefix = prefix
+        self.entries: dict[bytes, Entry] = {}
+        self.keys: list[bytes] = []
+        self.watchers: set[Watcher] = set()
+        self.floor = floor
+        """A watch may resume from this revision or a newer one."""
+        self._ring: deque[Change] = deque()
+
+    def reset(self, floor: int) -> None:
+        """Forget everything; what comes next starts at revision `floor`."""
+        self.entries, self.keys, self.floor = {}, [], floor
+        self._ring.clear()
+
+    def fill(self, entries: Iterable[Entry]) -> None:
+        """Add entries that arrive in key order."""
+        for entry in entries:
+            self.entries[entry.key] = entry
+            self.keys.append(entry.key)
+
+    def between(self, start: bytes, end: bytes) -> Iterator[Entry]:
+        """Yield the entries of `[start, end)` in key order. The collection must not change meanwhile."""
+        low, high = bisect_left(self.keys, start), bisect_left(self.keys, end)
+        return (self.entries[key] for key in self.keys[low:high])
+
+    def count(self, start: bytes, end: bytes) -> int:
+        """Return how many entries `[start, end)` holds."""
+        return bisect_left(self.keys, end) - bisect_left(self.keys, start)
+
+    def apply(self, event: Event) -> Change:
+        """Take in one store event and remember it for watches that resume."""
+        key = event.kv.key
+        old = self.entries.get(key)
+        new = None if event.kind is EventKind.DELETE else Entry.of(event.kv)
+        if new is None:
+            if old is not None:
+                del self.entries[key]
+                del self.keys[bisect_left(self.keys, key)]
+        else:
+            self.entries[key] = new
+            if old is None:
+                insort(self.keys, key)
+        change = Change(event.kv.mod_revision, old, new)
+        self._ring.append(change)
+        if len(self._ring) > RING_EVENTS_MAX:
+            self.floor = self._ring.popleft().revision
+        return change
+
+    def after(self, revision: int) -> list[Change] | None:
+        """Return the changes newer than `revision`, oldest first, or None if some of them are forgotten."""
+        if revision < self.floor:
+            return None
+        newer: list[Change] = []
+        for change in reversed(self._ring):
+            if change.revision <= revision:
+                break
+            newer.append(change)
+        newer.reverse()
+        return newer
+
+
+class WatchCache:
+    """The registry as of `revision`. `start` returns once it is complete."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._collections: dict[bytes, Collection] = {}
+        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._feeder: asyncio.Task[None] | None = None
+        self._floor = 0
+        self.revision = 0
+        self.synced = False
+
+    async def start(self) -> None:
+        """Load everything, then follow. Raises StoreError if the first load fails."""
+        await self._load()
+        self._feeder = asyncio.create_task(self._feed(), name="watch cache")
+
+    async def stop(self) -> None:
+        """Stop following; open watches end."""
+        if self._feeder is not None:
+            self._feeder.cancel()
+            await asyncio.gather(self._feeder, return_exceptions=True)
+            self._feeder = None
+        self._lose_watchers()
+
+    def collection(self, prefix: bytes) -> Collection:
+        """Return the collection of keys under `prefix` (`/registry/GROUP/PLURAL/`), empty if nothing is there."""
+        found = self._collections.get(prefix)
+        if found is None:
+            found = self._collections[prefix] = Collection(prefix, self._floor)
+        return found
+
+    def collections(self) -> list[Collection]:
+        """Return every collection that was ever asked for or filled."""
+        return list(self._collections.values())
+
+    async def reach(self, revision: int, timeout_s: float | None = None) -> None:
+        """Wait until the cache holds `revision`. Raises TimeoutError."""
+        if self.revision >= revision:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((revision, waiter))
+        async with asyncio.timeout(timeout_s):
+            await waiter
+
+    async def fresh(self, timeout_s: float = 10.0) -> int:
+        """Wait until the cache holds everything acknowledged before this call; return the revision asked for.
+
+        Raises TimeoutError, StoreError.
+        """
+        revision = await self._store.revision()
+        await self.reach(revision, timeout_s)
+        return revision
+
+    async def _load(self) -> None:
+        start, revision = REGISTRY, 0
+        entries: dict[bytes, list[Entry]] = {}
+        while True:
+            page = await self._store.range(Range(start, _REGISTRY_END, limit=PAGE_KEYS, revision=revision))
+            revision = revision or page.revision
+            for kv in page.kvs:
+                entries.setdefault(_prefix(kv.key), []).append(Entry.of(kv))
+            if not page.more:
+                break
+            start = page.kvs[-1].key + b"\0"
+        for collection in self._collections.values():
+            collection.reset(revision)
+        self._floor = revision
+        for prefix, group in entries.items():
+            self.collection(prefix).fill(group)
+        self._advance(revision)
+        self.synced = True
+
+    async def _feed(self) -> None:
+        while True:
+            try:
+                await self._follow()
+            except Compacted:
+                log.warning("watch cache fell behind the store's history: loading anew")
+                await self._reload()
+            except StoreError as error:
+                log.warning("watch cache lost its store watch at revision %d: %s", self.revision, error)
+                await asyncio.sleep(RETRY_S)
+
+    async def _follow(self) -> None:
+        watch = self._store.watch(*EVERY_KEY, self.revision + 1)
+        try:
+            async for batch in watch:
+                if batch.events:
+                    self._take(batch.events)
+                self._advance(max(batch.revision, self.revision))
+        finally:
+            await watch.close()
+
+    async def _reload(self) -> None:
+        self.synced = False
+        self._lose_watchers()
+        while not self.synced:
+            try:
+                await self._load()
+            except StoreError as error:
+                log.warning("watch cache can't load: %s", error)
+                await asyncio.sleep(RETRY_S)
+
+    def _take(self, events: tuple[Event, ...]) -> None:
+        touched: dict[bytes, list[Change]] = {}
+        for event in events:
+            key = event.kv.key
+            if key.startswith(REGISTRY) and event.kv.mod_revision > self.revision:
+                prefix = _prefix(key)
+                change = self.collection(prefix).apply(event)
+                if change.old is not None or change.new is not None:
+                    touched.setdefault(prefix, []).append(change)
+        for prefix, changes in touched.items():
+            for watcher in tuple(self._collections[prefix].watchers):
+                watcher.deliver(changes)
+
+    def _advance(self, revision: int) -> None:
+        self.revision = revision
+        if not self._waiting:
+            return
+        waiting: list[tuple[int, asyncio.Future[None]]] = []
+        for asked, waiter in self._waiting:
+            if waiter.done():
+                continue
+            if asked <= revision:
+                waiter.set_result(None)
+            else:
+                waiting.append((asked, waiter))
+        self._waiting = waiting
+
+    def _lose_watchers(self) -> None:
+        for collection in self._collections.values():
+            watchers, collection.watchers = collection.watchers, set()
+            for watcher in watchers:
+                watcher.lost()
+
+
+def _prefix(key: bytes) -> bytes:
+    parts = key.split(b"/", 4)
+    return b"/".join((*parts[:4], b""))

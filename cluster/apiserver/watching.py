@@ -1,0 +1,208 @@
+"""watch: events of a collection as they happen, written as shared bytes, bounded for each watcher.
+
+Source: KEP-956 (bookmarks), KEP-3157 (sendInitialEvents), apiserver pkg/endpoints/handlers/watch.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+
+import orjson
+
+from oarlock.cluster.apiserver import metrics, rendering, views
+from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire
+from oarlock.cluster.apiserver.listing import list_options, parse_version, settle
+from oarlock.cluster.apiserver.negotiation import Representation, negotiate
+from oarlock.cluster.apiserver.options import whole_number
+from oarlock.cluster.apiserver.selection import Selection, selection
+from oarlock.cluster.apiserver.watchcache import Change, Collection, Entry, WatchCache
+from oarlock.cluster.objects import status
+from oarlock.cluster.objects.status import ApiError
+
+UNSENT_BYTES_MAX = 8 * 1024 * 1024
+"""A watcher that lets more than this pile up is cut off; it can resume from its last version."""
+BOOKMARK_S = 60.0
+MIN_TIMEOUT_S = 1800
+"""Watches without a timeout end after this time to twice this time. Source: --min-request-timeout."""
+INITIAL_BATCH = 200
+
+
+class _Watcher:
+    """Takes changes from the cache and writes what its selection shows of them to one connection.
+
+    Until `open` is called, changes are held back, so that they follow the initial events.
+    """
+
+    def __init__(self, chosen: Selection, representation: Representation, include: str, bookmarks: bool) -> None:
+        self._chosen = chosen
+        self._representation = representation
+        self._include = include
+        self._wire: Wire | None = None
+        self._held: list[Change] = []
+        self.bookmarks = bookmarks
+        self.done = asyncio.Event()
+        self.sent = 0
+        """The newest revision among the events sent."""
+
+    def open(self, wire: Wire, missed: list[Change]) -> None:
+        """Start writing: first what was `missed` before the watch was registered, then what has been held back."""
+        self._wire = wire
+        held, self._held = [*missed, *self._held], []
+        if held:
+            self.deliver(held)
+
+    def deliver(self, changes: list[Change]) -> None:
+        if self._wire is None:
+            self._held.extend(changes)
+            return
+        lines = [line for change in changes if (line := self._line(change))]
+        if lines:
+            self.sent = changes[-1].revision
+            self._write(b"".join(lines))
+
+    def progress(self, revision: int) -> None:
+        """Tell the client that it has seen everything up to `revision`."""
+        if self._wire is not None and self.bookmarks and revision > self.sent:
+            self.sent = revision
+            self._write(self.bookmark(revision))
+
+    def lost(self) -> None:
+        self.done.set()
+
+    def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
+        """Return a BOOKMARK event line; `initial_end` marks the end of the initial events."""
+        metadata: dict[str, object] = {"resourceVersion": str(revision)}
+        if initial_end:
+            metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+        resource = self._chosen.resource
+        obj: dict[str, object] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+        if self._representation.transform:
+            obj["kind"] = "PartialObjectMetadata"
+            obj["apiVersion"] = self._representation.api_version
+            if self._representation.transform == "Table":
+                row = {"cells": [], "object": obj}
+                table = {"kind": "Table", "apiVersion": self._representation.api_version}
+                obj = {**table, "metadata": {"resourceVersion": str(revision)}, "columnDefinitions": [], "rows": [row]}
+        return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
+
+    def initial(self, entry: Entry) -> bytes:
+        """Return the ADDED line of an object that is there already."""
+        if self._shared:
+            return b'{"type":"ADDED","object":%b}\n' % entry.wire
+        return self._encoded("ADDED", entry)
+
+    @property
+    def _shared(self) -> bool:
+        return not self._representation.transform and not views.is_view(self._chosen.resource)
+
+    def _line(self, change: Change) -> bytes:
+        if not self._chosen.holds(change.key):
+            return b""
+        was = change.old is not None and self._chosen.matches(change.old)
+        matches = change.new is not None and self._chosen.matches(change.new)
+        if not was and not matches:
+            return b""
+        kind = "MODIFIED" if was and matches else "ADDED" if matches else "DELETED"
+        return change.line(kind) if self._shared else self._encoded(kind, change.shown(kind))
+
+    def _encoded(self, kind: str, entry: Entry) -> bytes:
+        resource = self._chosen.resource
+        obj = rendering.event_object(resource, entry, self._representation, self._include)
+        return orjson.dumps({"type": kind, "object": obj}) + b"\n"
+
+    def _write(self, data: bytes) -> None:
+        wire = self._wire
+        assert wire is not None
+        if wire.unsent() > UNSENT_BYTES_MAX:
+            self.done.set()
+            wire.abort()
+            return
+        wire.write(data)
+
+
+class Watching:
+    """Answers watch requests from the cache."""
+
+    def __init__(self, cache: WatchCache) -> None:
+        self._cache = cache
+        self._watchers: set[_Watcher] = set()
+
+    def stop(self) -> None:
+        """End every open watch, each with a last bookmark if it wants them."""
+        for watcher in self._watchers:
+            watcher.lost()
+
+    async def watch(self, call: Call) -> Stream:
+        """Return the stream of events that the request selects. Raises ApiError 400, 406, 410, 422, 504."""
+        wanted = list_options(call, watch=True)
+        chosen = selection(call)
+        query = call.request.query
+        accept = ",".join(part for part in call.accept.split(",") if "protobuf" not in part)
+        representation = negotiate(accept, is_list=True)
+        timeout_s = float(whole_number(query, "timeoutSeconds")) or MIN_TIMEOUT_S * (1 + random.random())
+        initial_wanted = query.flag("sendInitialEvents")
+        watcher = _Watcher(chosen, representation, query.get("includeObject"), query.flag("allowWatchBookmarks"))
+        if initial_wanted or wanted.version == "":
+            await settle(self._cache, "" if wanted.version in ("", "0") else wanted.version)
+        from_state = initial_wanted or wanted.version in ("", "0")
+        collection = self._cache.collection(chosen.resource.key_prefix)
+        try:
+            missed = [] if from_state else await self._missed(collection, parse_version(wanted.version))
+        except ApiError as error:
+            return Stream(lambda wire: _refuse(wire, error))
+        present = list(collection.between(chosen.start, chosen.end)) if from_state else []
+        revision = self._cache.revision
+        collection.watchers.add(watcher)
+        self._watchers.add(watcher)
+
+        async def run(wire: Wire) -> None:
+            gauge = metrics.REGISTERED_WATCHERS.labels(
+                chosen.resource.group, chosen.resource.version, chosen.resource.plural
+            )
+            gauge.inc()
+            try:
+                await _send_state(wire, watcher, chosen, present)
+                if initial_wanted and watcher.bookmarks:
+                    wire.write(watcher.bookmark(revision, initial_end=True))
+                watcher.sent = max(watcher.sent, revision)
+                watcher.open(wire, missed)
+                await self._until_end(watcher, timeout_s)
+            finally:
+                gauge.dec()
+                collection.watchers.discard(watcher)
+                self._watchers.discard(watcher)
+
+        return Stream(run, content_type=JSON)
+
+    async def _missed(self, collection: Collection, version: int) -> list[Change]:
+        if version > self._cache.revision:
+            await settle(self._cache, str(version))
+        changes = collection.after(version)
+        if changes is None:
+            raise status.expired(f"too old resource version: {version} ({collection.floor})")
+        return changes
+
+    async def _until_end(self, watcher: _Watcher, timeout_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + timeout_s
+        while not watcher.done.is_set() and (left := ends - loop.time()) > 0:
+            # A bookmark shortly before the end lets the client resume where it stood.
+            pause = min(BOOKMARK_S, left - 2.0 if left > 2.0 else left)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await watcher.done.wait()
+            watcher.progress(self._cache.revision)
+
+
+async def _refuse(wire: Wire, error: ApiError) -> None:
+    wire.write(orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n")
+
+
+async def _send_state(wire: Wire, watcher: _Watcher, chosen: Selection, present: list[Entry]) -> None:
+    for at in range(0, len(present), INITIAL_BATCH):
+        batch = present[at : at + INITIAL_BATCH]
+        wire.write(b"".join(watcher.initial(entry) for entry in batch if chosen.matches(entry)))
+        await wire.drain()

@@ -1,0 +1,276 @@
+"""create, update and patch: decide on the cached object, commit by comparison, decide again on the live one.
+
+Source: apiserver pkg/registry/generic/registry/store.go (Create, Update) and handlers/{create,update,patch}.go.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from oarlock.cluster.apiserver import bodies, clock, patching, views
+from oarlock.cluster.apiserver.admission.chain import Admission
+from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.options import WriteOptions, write_options
+from oarlock.cluster.apiserver.storage import Claims, Stale, Storage, Taken
+from oarlock.cluster.apiserver.watchcache import Entry
+from oarlock.cluster.objects import codec, defaulting, status, strategy, validation
+from oarlock.cluster.objects.resources import Resource
+from oarlock.cluster.objects.status import ApiError, Cause
+from oarlock.consensus.model import Store
+
+Obj = dict[str, Any]
+ATTEMPTS_MAX = 64
+"""How often a write without a resource version starts again because somebody else was faster."""
+NAME_ATTEMPTS_MAX = 8
+_NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+GENERATED_BASE_MAX = 58
+_LOOPBACK_REFUSED = "may not be in the loopback range"
+EVENT_TTL_MS = 3_600_000
+"""Source: kube-apiserver's --event-ttl."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write's outcome: the object as it is now, whether it was created, whether it is gone with this write."""
+
+    entry: Entry
+    created: bool = False
+    removed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What a rewrite wants the object to become."""
+
+    obj: Obj
+    claims: Claims = Claims()
+
+
+Compute = Callable[[Obj, Entry], "Proposal | Obj"]
+
+
+class Writer:
+    """Answers create, update and patch of whole objects; `rewrite` serves every other change."""
+
+    def __init__(
+        self, store: Store, storage: Storage, admission: Admission, now: clock.Clock, *, loopback: bool = False
+    ) -> None:
+        """`loopback` permits endpoints on loopback addresses, on which a cluster of one machine may live."""
+        self._store = store
+        self._loopback = loopback
+        self.storage = storage
+        self.admission = admission
+        self._now = now
+
+    async def create(self, call: Call) -> Written:
+        """Create the body's object. Raises ApiError 400, 403, 404, 409, 422."""
+        wanted = write_options("CreateOptions", call.request.query)
+        obj = await bodies.read_object(call, wanted)
+        bodies.check_scope(call, obj)
+        return await self.create_object(call, obj, dry_run=wanted.dry_run)
+
+    async def create_object(self, call: Call, obj: Obj, *, dry_run: bool) -> Written:
+        """Create `obj` (decoded, its namespace set)."""
+        generated = not obj["metadata"].get("name") and bool(obj["metadata"].get("generateName"))
+        for _ in range(NAME_ATTEMPTS_MAX):
+            fresh = dict(obj, metadata=dict(obj["metadata"]))
+            if generated:
+                fresh["metadata"]["name"] = generated_name(fresh["metadata"]["generateName"])
+            try:
+                return await self._create_named(call, fresh, dry_run=dry_run)
+            except ApiError as error:
+                if not generated or error.reason != "AlreadyExists":
+                    raise
+        base = obj["metadata"]["generateName"]
+        raise status.already_exists(call.resource.qualified, base)
+
+    async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool) -> Written:
+        resource, metadata = call.resource, obj["metadata"]
+        if metadata.get("resourceVersion"):
+            raise status.unreasoned("resourceVersion should not be set on objects to be created")
+        metadata.pop("managedFields", None)
+        metadata["uid"] = str(uuid4())
+        metadata["creationTimestamp"] = clock.text(self._now())
+        defaulting.default(resource, obj)
+        await self.admission.mutate_create(call, obj)
+        strategy.prepare_create(resource, obj)
+        causes = self._standing(validation.validate_create(resource, obj))
+        if causes:
+            raise status.invalid(resource.kind, resource.group, metadata.get("name", ""), causes)
+        # Kinds without a name of their own (Binding) are never stored by a plain create.
+        if not metadata.get("name"):
+            raise status.method_not_allowed()
+        key = resource.key(call.namespace, metadata["name"])
+        for _ in range(ATTEMPTS_MAX):
+            decision = await self.admission.decide_create(call, obj)
+            if dry_run:
+                if await self.storage.live(key) is not None:
+                    raise status.already_exists(resource.qualified, metadata["name"])
+                return Written(views.unsaved(decision.obj), created=True)
+            stored = views.stored(resource, decision.obj)
+            try:
+                lease = await self._lease(resource)
+                entry = await self.storage.put(key, stored, None, call.fences, decision.claims, lease)
+            except Stale:
+                raise status.already_exists(resource.qualified, metadata["name"]) from None
+            except Taken as taken:
+                self.admission.taken(decision, taken.keys)
+                continue
+            return Written(entry, created=True)
+        raise status.server_timeout(resource.qualified, "create")
+
+    def _standing(self, causes: list[Cause]) -> list[Cause]:
+        return [cause for cause in causes if _LOOPBACK_REFUSED not in cause.message] if self._loopback else causes
+
+    async def _lease(self, resource: Resource) -> int:
+        """Return a store lease for objects that expire (Events); one lease would do for many, a lease is cheap."""
+        if resource.plural != "events":
+            return 0
+        return (await self._store.lease_grant(EVENT_TTL_MS)).lease
+
+    async def update(self, call: Call) -> Written:
+        """Replace the named object with the body's. Raises ApiError 400, 404, 409, 422."""
+        wanted = write_options("UpdateOptions", call.request.query)
+        given = await bodies.read_object(call, wanted)
+        bodies.check_scope(call, given)
+        if not given["metadata"].get("name") and call.resource.kind in ("Namespace",):
+            given["metadata"]["name"] = call.info.name
+        bodies.check_name(call, given)
+
+        def compute(current: Obj, _: Entry) -> Obj:
+            return dict(given, metadata=dict(given["metadata"]))
+
+        try:
+            return await self.rewrite(call, compute, wanted, explicit=True)
+        except ApiError as error:
+            if error.code == 404 and not call.info.subresource and strategy.creates_on_update(call.resource):
+                return await self.create_object(call, given, dry_run=wanted.dry_run)
+            raise
+
+    async def patch(self, call: Call) -> Written:
+        """Patch the named object. Raises ApiError 400, 404, 409, 415, 422."""
+        wanted = write_options("PatchOptions", call.request.query)
+        patch = patching.Patch(call, wanted, await call.request.read())
+
+        def compute(current: Obj, _: Entry) -> Obj:
+            return patch.apply(current)
+
+        written = await self.rewrite(call, compute, wanted)
+        patch.warn()
+        return written
+
+    async def rewrite(
+        self,
+        call: Call,
+        compute: Compute,
+        wanted: WriteOptions,
+        *,
+        explicit: bool = False,
+        subresource: str | None = None,
+    ) -> Written:
+        """Change the named object by `compute`, which gets a fresh copy of the current one and returns the new one.
+
+        `explicit`: the new object was given whole, so kinds that insist on a resourceVersion get their due.
+        What `compute` or a check refuses on a cached object is decided again on the live one before it is reported.
+        """
+        part = call.info.subresource if subresource is None else subresource
+        current = self.storage.cache.collection(call.resource.key_prefix).entries.get(call.key)
+        is_live = False
+        for _ in range(ATTEMPTS_MAX):
+            if current is None and not is_live:
+                current, is_live = await self.storage.live(call.key), True
+            if current is None:
+                raise status.not_found(call.resource.qualified, call.info.name)
+            try:
+                return await self._attempt(call, compute, wanted, current, explicit=explicit, part=part)
+            except Stale as stale:
+                current, is_live = stale.live, True
+            except ApiError:
+                if is_live:
+                    raise
+                live, is_live = await self.storage.live(call.key), True
+                if live is not None and live.revision == current.revision:
+                    raise
+                current = live
+        raise status.conflict(call.resource.qualified, call.info.name)
+
+    async def _attempt(
+        self, call: Call, compute: Compute, wanted: WriteOptions, current: Entry, *, explicit: bool, part: str
+    ) -> Written:
+        resource = call.resource
+        old = views.parsed(resource, current)
+        made = compute(views.parsed(resource, current), current)
+        proposal = made if isinstance(made, Proposal) else Proposal(made)
+        new = proposal.obj
+        _check_preconditions(resource, new, old, explicit=explicit and not part)
+        defaulting.default(resource, new)
+        await self.admission.mutate_update(call, new, old)
+        strategy.prepare_update(resource, new, old, part)
+        new["metadata"].pop("managedFields", None)
+        causes = self._standing(validation.validate_update(resource, new, old, part))
+        if causes:
+            raise status.invalid(resource.kind, resource.group, call.info.name, causes)
+        decision = await self.admission.decide_update(call, new, old, part)
+        new = decision.obj
+        if wanted.dry_run:
+            return Written(views.unsaved(new))
+        stored = views.stored(resource, new)
+        if codec.with_revision(codec.encode(stored), current.revision) == current.wire:
+            return Written(current)
+        if is_finished(resource, new, old):
+            claims = self.admission.released(resource, old)
+            await self.storage.remove(call.key, current, call.fences, claims)
+            return Written(views.unsaved(new), removed=True)
+        claims = _joined(proposal.claims, decision.claims)
+        try:
+            lease = await self._lease(resource)
+            return Written(await self.storage.put(call.key, stored, current, call.fences, claims, lease))
+        except Taken as taken:
+            self.admission.taken(decision, taken.keys)
+            raise Stale(current) from None
+
+
+def _joined(one: Claims, other: Claims) -> Claims:
+    return Claims({**one.take, **other.take}, one.release + other.release)
+
+
+def _check_preconditions(resource: Resource, new: Obj, old: Obj, *, explicit: bool) -> None:
+    """Compare what the new object says of its identity with the old one. Raises ApiError 409, 422."""
+    metadata, present = new["metadata"], old["metadata"]
+    name = present["name"]
+    version = metadata.get("resourceVersion") or ""
+    if version and version != present["resourceVersion"]:
+        raise status.conflict(resource.qualified, name)
+    if explicit and not version and strategy.needs_version(resource):
+        cause = Cause(
+            "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+        )
+        raise status.invalid(resource.kind, resource.group, name, [cause])
+    uid = metadata.get("uid") or ""
+    if uid and uid != present["uid"]:
+        key = resource.key(present.get("namespace", ""), name).decode().replace("/registry/core/", "/registry/")
+        why = (
+            f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: Precondition "
+            f"failed: UID in precondition: {uid}, UID in object meta: {present['uid']}"
+        )
+        raise status.conflict(resource.qualified, name, why)
+    metadata["resourceVersion"] = present["resourceVersion"]
+
+
+def is_finished(resource: Resource, new: Obj, old: Obj) -> bool:
+    """Tell whether an update has removed the last thing that kept a deleted object. Source: ShouldDeleteDuringUpdate."""
+    metadata = new["metadata"]
+    if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
+        return False
+    if resource.kind == "Namespace" and new.get("spec", {}).get("finalizers"):
+        return False
+    return not old["metadata"].get("deletionGracePeriodSeconds")
+
+
+def generated_name(base: str) -> str:
+    """Return `base` (cut to leave room) with five random letters. Source: apiserver pkg/storage/names."""
+    return base[:GENERATED_BASE_MAX] + "".join(random.choices(_NAME_LETTERS, k=5))

@@ -1,0 +1,175 @@
+"""An indexed copy of one kind's objects, kept by a reflector; a plain data structure without IO."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal
+
+Object = dict[str, Any]
+Objects = list[Object]
+Change = Literal["ADDED", "MODIFIED", "DELETED"]
+Handler = Callable[[Change, "Object | None", "Object | None"], None]
+"""Called as (change, old, new); old is None for ADDED, new is None for DELETED."""
+IndexBy = Callable[[Object], Iterable[str]]
+
+_log = logging.getLogger(__name__)
+
+
+def key_of(obj: Object) -> str:
+    """Return `namespace/name`, or `name` for a cluster-scoped object."""
+    metadata = obj["metadata"]
+    namespace = metadata.get("namespace")
+    return f"{namespace}/{metadata['name']}" if namespace else metadata["name"]
+
+
+class Cache:
+    """Objects by key. They are shared: whoever reads one must not change it.
+
+    `revision` is the store revision up to which every change of the kind is in here; it never goes back.
+    `synced` is set by the first full list.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+        self.revision = 0
+        self.synced = asyncio.Event()
+        self.on_behind: Callable[[], None] | None = None
+        self._objects: dict[str, Object] = {}
+        self._indexers: dict[str, IndexBy] = {"namespace": _namespace}
+        self._indexes: dict[str, dict[str, dict[str, Object]]] = {"namespace": {}}
+        self._handlers: list[Handler] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(list(self._objects.values()))
+
+    def get(self, key: str) -> Object | None:
+        """Return the object `namespace/name` (or `name`), or None."""
+        return self._objects.get(key)
+
+    def list(self, namespace: str | None = None) -> Objects:
+        """Return all objects, or those of one namespace."""
+        return list(self._objects.values()) if namespace is None else self.by_index("namespace", namespace)
+
+    def by_index(self, index: str, value: str) -> Objects:
+        """Return the objects for which the named index yields `value`, oldest in the cache first."""
+        return list(self._indexes[index].get(value, {}).values())
+
+    def index_values(self, index: str) -> Iterable[str]:
+        """Return the values under which the named index holds at least one object."""
+        return tuple(self._indexes[index])
+
+    def add_index(self, name: str, by: IndexBy) -> None:
+        """Index by the values that `by` yields for an object; a name already there is left as it is."""
+        if name in self._indexers:
+            return
+        self._indexers[name], self._indexes[name] = by, {}
+        for key, obj in self._objects.items():
+            self._enter(name, by, key, obj)
+
+    def add_handler(self, handler: Handler) -> None:
+        """Call `handler` for every change from now on, after one ADDED for each object that is there."""
+        self._handlers.append(handler)
+        for obj in list(self._objects.values()):
+            self._call(handler, "ADDED", None, obj)
+
+    async def wait_revision(self, revision: int) -> None:
+        """Return once every change up to `revision` is in the cache (and its handlers were called)."""
+        if self.revision >= revision and self.synced.is_set():
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((revision, waiter))
+        if self.on_behind is not None:
+            self.on_behind()
+        try:
+            await waiter
+        finally:
+            self._waiters = [entry for entry in self._waiters if entry[1] is not waiter]
+
+    @property
+    def wanted_revision(self) -> int:
+        """The highest revision that anybody waits for, 0 when nobody does."""
+        return max((revision for revision, _ in self._waiters), default=0)
+
+    def replace(self, objects: Iterable[Object], revision: int) -> None:
+        """Become exactly `objects`, telling handlers only what differs from before."""
+        fresh = {key_of(obj): obj for obj in objects}
+        for key in self._objects.keys() - fresh.keys():
+            self._set(key, None)
+        for key, obj in fresh.items():
+            self._set(key, obj)
+        self.synced.set()
+        self.advance(revision)
+
+    def apply(self, change: Change, obj: Object) -> None:
+        """Take one watch event; one from before `revision` changes nothing.
+
+        One transaction may change several objects, so an event may carry the very revision that is here already.
+        """
+        revision = int(obj["metadata"].get("resourceVersion") or 0)
+        if revision and revision < self.revision:
+            return
+        self._set(key_of(obj), None if change == "DELETED" else obj)
+        self.advance(revision)
+
+    def advance(self, revision: int) -> None:
+        """Note that all changes up to `revision` are here (a bookmark, or the end of a list)."""
+        self.revision = max(self.revision, revision)
+        if not self.synced.is_set():
+            return
+        for wanted, waiter in self._waiters:
+            if wanted <= self.revision and not waiter.done():
+                waiter.set_result(None)
+
+    def _set(self, key: str, obj: Object | None) -> None:
+        old = self._objects.get(key)
+        if old is not None and obj is not None and _same(old, obj):
+            return
+        if old is not None and obj is not None and old["metadata"].get("uid") != obj["metadata"].get("uid"):
+            self._set(key, None)  # deleted and made again between two looks: handlers must see both
+            old = None
+        if old is not None:
+            for name, by in self._indexers.items():
+                self._leave(name, by, key, old)
+        if obj is None:
+            if self._objects.pop(key, None) is None:
+                return
+        else:
+            self._objects[key] = obj
+            for name, by in self._indexers.items():
+                self._enter(name, by, key, obj)
+        change: Change = "DELETED" if obj is None else "ADDED" if old is None else "MODIFIED"
+        for handler in self._handlers:
+            self._call(handler, change, old, obj)
+
+    def _enter(self, name: str, by: IndexBy, key: str, obj: Object) -> None:
+        for value in by(obj):
+            self._indexes[name].setdefault(value, {})[key] = obj
+
+    def _leave(self, name: str, by: IndexBy, key: str, obj: Object) -> None:
+        index = self._indexes[name]
+        for value in by(obj):
+            members = index.get(value)
+            if members is not None and members.pop(key, None) is not None and not members:
+                del index[value]
+
+    def _call(self, handler: Handler, change: Change, old: Object | None, new: Object | None) -> None:
+        try:
+            handler(change, old, new)
+        except Exception:  # noqa: BLE001
+            # One handler's fault must neither stop the others nor the reflector that feeds them.
+            _log.exception("handler failed cache=%s change=%s", self.name, change)
+
+
+def _namespace(obj: Object) -> Iterable[str]:
+    return (obj["metadata"].get("namespace", ""),)
+
+
+def _same(old: Object, new: Object) -> bool:
+    revision = new["metadata"].get("resourceVersion")
+    return revision is not None and old["metadata"].get("resourceVersion") == revision

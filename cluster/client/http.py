@@ -1,0 +1,256 @@
+"""One HTTP client per API server address: Kubernetes' verbs on paths, JSON in and out."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Self
+
+import aiohttp
+import orjson
+
+from oarlock.cluster.client.errors import Unreachable
+from oarlock.cluster.client.settings import ClientSettings
+from oarlock.cluster.objects.status import ApiError
+
+Params = Mapping[str, str]
+Object = dict[str, Any]
+
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_PATCH = "application/strategic-merge-patch+json"
+FENCE_HEADER = "Oarlock-Fence"
+
+_CONNECT_TIMEOUT_S = 5.0
+_ATTEMPTS_MAX = 4
+_BACKOFF_S = 0.05
+_RETRY_AFTER_MAX_S = 5.0
+_LINE_BYTES_MAX = 64 * 1024 * 1024
+_KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_PROBES = 5, 2, 3
+
+
+class ApiClient:
+    """Calls one API server; the connection pool is made by the first call.
+
+    Every method raises ApiError for a Status answer and Unreachable when none came. Repeated are only reads,
+    writes that were never sent, and writes the server refused with Retry-After (429, 503).
+    """
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections, open watches included. Idempotent."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def get(self, path: str, params: Params | None = None, *, accept: str = "application/json") -> Object:
+        """Return the object at `path`."""
+        return await self._json("GET", path, params, accept=accept)
+
+    async def list(self, path: str, params: Params | None = None, *, accept: str = "application/json") -> Object:
+        """Return the whole list at `path`, following `continue` when `params` sets a `limit`."""
+        page = await self.get(path, params, accept=accept)
+        items: list[Object] = page.get("items") or []
+        while token := page["metadata"].get("continue"):
+            page = await self.get(path, {**(params or {}), "continue": token}, accept=accept)
+            items += page.get("items") or []
+        return {**page, "items": items}
+
+    async def create(self, path: str, obj: Mapping[str, Any], params: Params | None = None) -> Object:
+        """POST `obj` to the collection (or subresource) at `path` and return the answer."""
+        return await self._json("POST", path, params, body=orjson.dumps(obj))
+
+    async def update(self, path: str, obj: Mapping[str, Any], params: Params | None = None) -> Object:
+        """Replace the object at `path`; a stale `metadata.resourceVersion` is ApiError 409."""
+        return await self._json("PUT", path, params, body=orjson.dumps(obj))
+
+    async def patch(
+        self, path: str, patch: object, content_type: str = MERGE_PATCH, params: Params | None = None
+    ) -> Object:
+        """Apply `patch` to the object at `path` and return the result."""
+        return await self._json("PATCH", path, params, body=orjson.dumps(patch), content_type=content_type)
+
+    async def delete(self, path: str, options: Mapping[str, Any] | None = None, params: Params | None = None) -> Object:
+        """Delete the object or collection at `path`; `options` is a DeleteOptions body (uid, propagation, grace)."""
+        body = None
+        if options is not None:
+            body = orjson.dumps({"kind": "DeleteOptions", "apiVersion": "v1", **options})
+        return await self._json("DELETE", path, params, body=body)
+
+    async def text(self, path: str, params: Params | None = None) -> str:
+        """Return the body at `path` as text: logs, metrics, `/readyz`."""
+        return (await self._bytes("GET", path, params, None, {"Accept": "*/*"})).decode("utf-8", "replace")
+
+    async def watch(
+        self, path: str, params: Params | None = None, *, accept: str = "application/json"
+    ) -> AsyncGenerator[Object, None]:
+        """Yield the events of one watch request, as sent, until the server ends it.
+
+        An ERROR event is raised as the ApiError it carries. A connection that breaks raises Unreachable.
+        """
+        async for line in self.lines(path, {**(params or {}), "watch": "1"}, accept=accept):
+            event: Object = orjson.loads(line)
+            if event.get("type") == "ERROR":
+                raise _error_of(event.get("object") or {}, 500)
+            yield event
+
+    async def lines(
+        self, path: str, params: Params | None = None, *, accept: str = "application/json"
+    ) -> AsyncGenerator[bytes, None]:
+        """Yield the lines of a streamed answer without their line ends, however long the stream lasts."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
+        try:
+            async with self._open().get(
+                self._url(path), params=params, headers={"Accept": accept}, timeout=timeout
+            ) as answer:
+                if answer.status >= 300:
+                    raise _answer_error(answer, await answer.read())
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *whole, rest = (rest + chunk if rest else chunk).split(b"\n")
+                    if len(rest) > _LINE_BYTES_MAX:
+                        raise Unreachable(f"a line of {path} is longer than {_LINE_BYTES_MAX} bytes", sent=True)
+                    for line in whole:
+                        if line:
+                            yield line
+                if rest:
+                    yield rest
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(self.settings.server, error) from error
+
+    async def _json(
+        self,
+        method: str,
+        path: str,
+        params: Params | None,
+        *,
+        body: bytes | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+    ) -> Object:
+        headers = {"Accept": accept}
+        if body is not None:
+            headers["Content-Type"] = content_type
+        raw = await self._bytes(method, path, params, body, headers)
+        try:
+            decoded: Object = orjson.loads(raw) if raw else {}
+        except orjson.JSONDecodeError as error:
+            raise Unreachable(
+                f"{self.settings.server} answered {path} with something else than JSON", sent=True
+            ) from error
+        return decoded
+
+    async def _bytes(
+        self, method: str, path: str, params: Params | None, body: bytes | None, headers: dict[str, str]
+    ) -> bytes:
+        if method != "GET" and self.settings.fence is not None and (fence := self.settings.fence()) is not None:
+            headers[FENCE_HEADER] = fence
+        for attempt in range(1, _ATTEMPTS_MAX + 1):
+            last = attempt == _ATTEMPTS_MAX
+            try:
+                return await self._once(method, path, params, body, headers)
+            except Unreachable as error:
+                if last or (error.sent and method != "GET"):
+                    raise
+                pause_s = _BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0)
+            except ApiError as error:
+                after_s = _retry_after_s(error)
+                if last or after_s is None:
+                    raise
+                pause_s = after_s * random.uniform(1.0, 1.2)
+            await asyncio.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _once(
+        self, method: str, path: str, params: Params | None, body: bytes | None, headers: Mapping[str, str]
+    ) -> bytes:
+        try:
+            async with self._open().request(
+                method, self._url(path), params=params, data=body, headers=headers
+            ) as answer:
+                raw = await answer.read()
+                if answer.status >= 300:
+                    raise _answer_error(answer, raw)
+                return raw
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(self.settings.server, error) from error
+
+    def _url(self, path: str) -> str:
+        return self.settings.base_url + path
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            settings = self.settings
+            headers = {"User-Agent": settings.user_agent, "Accept-Encoding": "identity"}
+            if settings.token:
+                headers["Authorization"] = f"Bearer {settings.token}"
+            self._session = aiohttp.ClientSession(
+                connector=_connector(settings),
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=settings.timeout_s, sock_connect=_CONNECT_TIMEOUT_S),
+                auto_decompress=True,
+            )
+        return self._session
+
+
+def _connector(settings: ClientSettings) -> aiohttp.BaseConnector:
+    """Make the connection pool; unbounded, for every watch holds a connection and its users bound themselves."""
+    if settings.socket_path is not None:
+        return aiohttp.UnixConnector(path=settings.socket_path, limit=0)
+    context: ssl.SSLContext | bool = settings.ssl_context() or True
+    return aiohttp.TCPConnector(ssl=context, limit=0, socket_factory=_probed_socket)
+
+
+def _probed_socket(address: tuple[Any, ...]) -> socket.socket:
+    """Make a socket whose silent peer is noticed after about 11 s: a watch sends nothing that would time out."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _KEEPALIVE_IDLE_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _KEEPALIVE_INTERVAL_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _KEEPALIVE_PROBES)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return made
+
+
+def _unreachable(server: str, error: Exception) -> Unreachable:
+    unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL))
+    return Unreachable(f"no answer from {server}: {str(error) or type(error).__name__}", sent=not unsent)
+
+
+def _answer_error(answer: aiohttp.ClientResponse, raw: bytes) -> ApiError:
+    try:
+        status = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        status = {"message": raw.decode("utf-8", "replace")[:512] or answer.reason}
+    return _error_of(status if isinstance(status, dict) else {}, answer.status, answer.headers)
+
+
+def _error_of(status: Mapping[str, Any], code: int, headers: Mapping[str, str] | None = None) -> ApiError:
+    return ApiError(
+        int(status.get("code") or code),
+        str(status.get("reason") or ""),
+        str(status.get("message") or f"the server answered {code}"),
+        status.get("details"),
+        dict(headers) if headers is not None else None,
+    )
+
+
+def _retry_after_s(error: ApiError) -> float | None:
+    """Return how long the server asks to wait before the same request may be sent again, or None to give up."""
+    if error.code not in (429, 503):
+        return None
+    text = {name.lower(): value for name, value in (error.headers or {}).items()}.get("retry-after", "")
+    return min(float(text), _RETRY_AFTER_MAX_S) if text.isdigit() else None

@@ -1,0 +1,136 @@
+"""Keep a cache equal to one collection of the API server: list, watch on from there, list again after a 410."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from oarlock.cluster.client.cache import Cache
+from oarlock.cluster.client.errors import Unreachable
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.objects.status import ApiError
+
+Object = dict[str, Any]
+Transform = Callable[[Object], Object]
+
+_BACKOFF_FIRST_S = 0.05
+_BACKOFF_MAX_S = 5.0
+_WATCH_S = (300, 600)
+_PAGE_ITEMS = "500"
+_BEHIND_S = 0.1
+_EXPIRED = 410
+
+
+def without_managed_fields(obj: Object) -> Object:
+    """Drop what no controller reads and what makes up a third of a small object."""
+    obj["metadata"].pop("managedFields", None)
+    return obj
+
+
+def metadata_only(obj: Object) -> Object:
+    """Keep what ownership and garbage collection need: identity and metadata."""
+    without_managed_fields(obj)
+    return {name: obj[name] for name in ("apiVersion", "kind", "metadata") if name in obj}
+
+
+class Reflector:
+    """Feeds one cache, until `run()` is cancelled.
+
+    Every change is applied once and in order: a watch goes on from the last revision seen, a list is a consistent
+    read and so never older than what is cached, and changes met twice are dropped by the cache. A cache that
+    somebody waits on (`Cache.wait_revision`) and that stays behind is brought up by a list at once, because a quiet
+    kind's next bookmark may be a minute away.
+    Source: Kubernetes API concepts, "Efficient detection of changes".
+    """
+
+    def __init__(
+        self,
+        client: ApiClient,
+        path: str,
+        cache: Cache,
+        params: Mapping[str, str] | None = None,
+        transform: Transform = without_managed_fields,
+    ) -> None:
+        self._client, self._path, self._cache = client, path, cache
+        self._params, self._transform = dict(params or {}), transform
+        self._behind = asyncio.Event()
+        self._failures = 0
+        self._kinds: dict[str, str] = {}
+        cache.on_behind = self._behind.set
+
+    async def run(self) -> None:
+        """List and watch for ever; failures are logged, backed off and tried again."""
+        stale = True
+        while True:
+            try:
+                if stale:
+                    await self._list()
+                    stale = False
+                await self._watch_until_behind()
+                stale = self._lags()
+                self._failures = 0
+            except ApiError as error:
+                stale = True
+                await self._failed(error, at_once=error.code == _EXPIRED)
+            except Unreachable as error:
+                await self._failed(error)
+
+    async def _list(self) -> None:
+        page = await self._client.list(self._path, {**self._params, "limit": _PAGE_ITEMS})
+        # A list's items carry neither kind nor apiVersion.
+        kind = {"apiVersion": page.get("apiVersion"), "kind": str(page.get("kind", "")).removesuffix("List")}
+        items = [self._transform({**kind, **item}) for item in page["items"]]
+        self._cache.replace(items, int(page["metadata"]["resourceVersion"]))
+
+    async def _watch_until_behind(self) -> None:
+        """Watch until the server ends the request or someone has waited `_BEHIND_S` for a later revision."""
+        watching = asyncio.ensure_future(self._watch())
+        try:
+            while not watching.done():
+                behind = asyncio.ensure_future(self._behind.wait())
+                try:
+                    await asyncio.wait((watching, behind), return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    behind.cancel()
+                if self._behind.is_set():
+                    self._behind.clear()
+                    await asyncio.wait((watching,), timeout=_BEHIND_S)
+                    if not watching.done() and self._lags():
+                        return
+            watching.result()
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+
+    async def _watch(self) -> None:
+        params = {
+            **self._params,
+            "resourceVersion": str(self._cache.revision),
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(random.randint(*_WATCH_S)),
+        }
+        async for event in self._client.watch(self._path, params):
+            self._failures = 0
+            change, obj = event["type"], event["object"]
+            if change == "BOOKMARK":
+                self._cache.advance(int(obj["metadata"]["resourceVersion"]))
+            else:
+                self._cache.apply(change, self._transform(obj))
+
+    def _lags(self) -> bool:
+        return self._cache.wanted_revision > self._cache.revision
+
+    async def _failed(self, error: Exception, *, at_once: bool = False) -> None:
+        self._failures += 1
+        if at_once and self._failures == 1:
+            return
+        pause_s = min(_BACKOFF_FIRST_S * 2 ** min(self._failures, 10), _BACKOFF_MAX_S) * random.uniform(0.5, 1.0)
+        level = logging.DEBUG if self._failures < 3 else logging.WARNING
+        _log.log(level, "watch failed path=%s failures=%d error=%r", self._path, self._failures, str(error))
+        await asyncio.sleep(pause_s)
+
+
+_log = logging.getLogger(__name__)

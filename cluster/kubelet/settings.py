@@ -1,0 +1,66 @@
+"""What a node agent is told: which node it is, where it listens, how it reaches the API and what it may run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from oarlock.cluster.client import ClientSettings
+
+KUBELET_VERSION = "v1.36.0"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files of the node's own server: its certificate and key, and the CA that clients must have."""
+
+    ca_file: str | Path
+    cert_file: str | Path
+    key_file: str | Path
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Times in seconds. Source: the kubelet's defaults (lease 40 s, renewed every 10 s; status every 5 min)."""
+
+    lease_interval_s: float = 10.0
+    lease_duration_s: int = 40
+    status_interval_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """One node, or `hollow_count` simulated ones named `<node_name>-<n>` from 1 on.
+
+    `pod_ip_prefix` is the first three numbers of pod addresses: a node has those ending in 2 to 254. `port` 0 takes a
+    free one. `root` holds all that must survive a restart of the agent.
+    """
+
+    node_name: str
+    internal_ip: str
+    pod_ip_prefix: str
+    tls: Tls
+    client: ClientSettings
+    root: Path
+    port: int = 10250
+    runtime: Literal["process", "hollow"] = "process"
+    hollow_count: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    allow_host_images: bool = False
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    pods_max: int = 110
+    starts_max: int = 8
+
+    def __post_init__(self) -> None:
+        if self.runtime == "hollow" and self.hollow_count < 1:
+            raise ValueError("a hollow agent needs hollow_count of at least 1")
+        if self.pod_ip_prefix.count(".") != 2:
+            raise ValueError(f"pod_ip_prefix {self.pod_ip_prefix!r} is not three numbers with dots between")
+
+    @property
+    def node_names(self) -> list[str]:
+        if self.runtime == "process":
+            return [self.node_name]
+        return [f"{self.node_name}-{number}" for number in range(1, self.hollow_count + 1)]

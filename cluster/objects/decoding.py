@@ -1,0 +1,196 @@
+"""Decode request bodies, JSON or YAML, into objects of the expected kind, refusing them in upstream's words.
+
+Source: apimachinery's serializers and `transformDecodeError`; messages are what kubectl shows.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from oarlock.cluster.objects import jsontext
+from oarlock.cluster.objects.conforming import Conforming, Mismatch, go_json_kind
+from oarlock.cluster.objects.gotext import quote
+from oarlock.cluster.objects.resources import Resource
+from oarlock.cluster.objects.schemas import Schema, schema_of_kind
+from oarlock.cluster.objects.status import ApiError, bad_request, unsupported_media_type
+
+JSON: Final = "application/json"
+YAML: Final = "application/yaml"
+PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
+ACCEPTED: Final = (JSON, YAML, PROTOBUF, "application/cbor")
+_SCHEME: Final = "pkg/api/legacyscheme/scheme.go:30"
+_SCHEMES: Final = {
+    "apiextensions.k8s.io": "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
+    "apiregistration.k8s.io": "k8s.io/kube-aggregator/pkg/apiserver/scheme/scheme.go:28",
+}
+_KEYS: Final = re.compile(rb'"[ \t\r\n]*:')
+_SUMMARY_BYTES: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """An object in canonical shape, with the field paths that strict decoding complains of."""
+
+    object: dict[str, Any]
+    unknown: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)
+
+    def complaints(self) -> list[str]:
+        """The strict decoding errors: duplicates, then unknown fields."""
+        return [f"duplicate field {quote(path)}" for path in self.duplicates] + [
+            f"unknown field {quote(path)}" for path in self.unknown
+        ]
+
+
+def decode(resource: Resource, raw: bytes, content_type: str = JSON) -> Decoded:
+    """Return the object in a request body for `resource`. Raises ApiError 400 or 415."""
+    return decode_kind(resource.group, resource.version, resource.kind, raw, content_type)
+
+
+def decode_kind(group: str, version: str, kind: str, raw: bytes, content_type: str = JSON) -> Decoded:
+    """The same for a kind that need not be a resource: Scale, Eviction, Binding, DeleteOptions, …"""
+    document, duplicates = _parse(kind, raw, content_type)
+    schema = _expect_kind(group, version, kind, document, raw)
+    decoded = conform(schema, group, version, kind, document)
+    if duplicates is None:
+        duplicates = _duplicates(raw, decoded.members)
+    return Decoded(decoded.object, decoded.unknown, duplicates)
+
+
+@dataclass(frozen=True, slots=True)
+class Conformed:
+    """What `conform` made of a document; `members` is how many keys the document holds in all."""
+
+    object: dict[str, Any]
+    unknown: list[str]
+    members: int
+
+
+def conform(schema: Schema, group: str, version: str, kind: str, document: dict[str, Any]) -> Conformed:
+    """Bring an already parsed document (a patched object, say) into canonical shape. Raises ApiError 400."""
+    walk = Conforming()
+    try:
+        obj = walk.object(schema, document)
+    except Mismatch as error:
+        raise _unhandled(kind, version, kind, str(error)) from None
+    rest = {key: value for key, value in obj.items() if key not in {"kind", "apiVersion", "metadata"}}
+    head = {"kind": kind, "apiVersion": f"{group}/{version}" if group else version}
+    if "metadata" in schema.fields:
+        head["metadata"] = obj.get("metadata", {})
+    return Conformed({**head, **rest}, walk.unknown, walk.members)
+
+
+def strict_error(kind: str, version: str, complaints: list[str]) -> ApiError:
+    """The 400 for fieldValidation=Strict."""
+    return _unhandled(kind, version, kind, "strict decoding error: " + ", ".join(complaints))
+
+
+def _parse(kind: str, raw: bytes, content_type: str) -> tuple[Any, list[str] | None]:
+    """The parsed body, and its duplicate keys where the parser finds them on the way."""
+    media = content_type.partition(";")[0].strip().lower()
+    if media in {"", JSON}:
+        try:
+            return orjson.loads(raw), None
+        except ValueError:
+            raise _unrecognized(
+                kind, f"couldn't get version/kind; json parse error: {jsontext.error(raw)}", raw
+            ) from None
+    if media in {YAML, "text/yaml"}:
+        from oarlock.cluster.objects import yamltext
+
+        try:
+            return yamltext.load(raw)
+        except yamltext.YamlError as error:
+            raise _unrecognized(kind, f"error converting YAML to JSON: {error}", raw) from None
+    if media == PROTOBUF:
+        from oarlock.cluster.objects import protobuf
+
+        try:
+            return protobuf.decode(raw), []
+        except protobuf.ProtobufError as error:
+            raise bad_request(f"{kind} could not be decoded: {error}") from None
+    raise unsupported_media_type(ACCEPTED)
+
+
+def _expect_kind(group: str, version: str, kind: str, document: Any, raw: bytes) -> Schema:
+    """Check `kind` and `apiVersion` of the body, where it has them, and return the schema."""
+    if not isinstance(document, dict):
+        target = (
+            'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; Kind string "json:\\"kind,omitempty\\"" }'
+        )
+        raise _unreadable_kind(kind, f"{go_json_kind(document)} into Go value of type {target}", raw)
+    for name in ("apiVersion", "kind"):
+        value = document.get(name)
+        if value is not None and not isinstance(value, str):
+            raise _unreadable_kind(kind, f"{go_json_kind(value)} into Go struct field .{name} of type string", raw)
+    schema = schema_of_kind(group, version, kind)
+    assert schema is not None, f"no schema of {group}/{version} {kind}"
+    _check_version(group, version, kind, document)
+    return schema
+
+
+def _check_version(group: str, version: str, kind: str, document: dict[str, Any]) -> None:
+    expected = f"{group}/{version}" if group else version
+    asked_kind = document.get("kind") or kind
+    asked = document.get("apiVersion") or expected
+    if (asked_kind, asked) == (kind, expected):
+        return
+    asked_group, _, asked_version = asked.rpartition("/")
+    if schema_of_kind(asked_group, asked_version, asked_kind) is None:
+        if asked.count("/") > 1:
+            raise _unhandled_text(kind, f"couldn't get version/kind; unexpected GroupVersion string: {asked}")
+        scheme = quote(_SCHEMES.get(group, _SCHEME))
+        why = f"no kind {quote(asked_kind)} is registered for version {quote(asked)} in scheme {scheme}"
+        raise _unhandled(asked_kind, asked_version, kind, why)
+    if asked != expected:
+        raise bad_request(f"the API version in the data ({asked}) does not match the expected API version ({expected})")
+    names = [
+        f"({_go_package(asked_group)}.{asked_kind})".replace("core.", f"{asked_version}."),
+        f"({_go_package(group)}.{kind})",
+    ]
+    raise _unhandled(asked_kind, asked_version, kind, f"converting {names[0]} to {names[1]}: unknown conversion")
+
+
+def _go_package(group: str) -> str:
+    return group.partition(".")[0] or "core"
+
+
+def _unreadable_kind(kind: str, what: str, raw: bytes) -> ApiError:
+    return _unrecognized(kind, f"couldn't get version/kind; json parse error: json: cannot unmarshal {what}", raw)
+
+
+def _unrecognized(kind: str, why: str, raw: bytes) -> ApiError:
+    return _unhandled_text(kind, f"{why} ({_summary(raw)})")
+
+
+def _unhandled_text(kind: str, why: str) -> ApiError:
+    return bad_request(f"the object provided is unrecognized (must be of type {kind}): {why}")
+
+
+def _unhandled(asked_kind: str, version: str, kind: str, why: str) -> ApiError:
+    return bad_request(f"{asked_kind} in version {quote(version)} cannot be handled as a {kind}: {why}")
+
+
+def _summary(raw: bytes) -> str:
+    """The first bytes of a body, as upstream shows them: text as it is, anything else in hexadecimal."""
+    if not raw:
+        return "<empty>"
+    head = raw[:_SUMMARY_BYTES]
+    more = " ..." if len(raw) > _SUMMARY_BYTES else ""
+    if any(byte < 0x20 and byte not in b"\t\r\n" for byte in head):
+        return head.hex() + more
+    return head.decode(errors="replace") + more
+
+
+def _duplicates(raw: bytes, members: int) -> list[str]:
+    """The paths of duplicate keys; looked for only where the text has more keys than the parsed document.
+
+    A string that contains `":` makes the count too high, never too low: then the slow search finds nothing.
+    """
+    if len(_KEYS.findall(raw)) == members:
+        return []
+    return jsontext.duplicates(raw)

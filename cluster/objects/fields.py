@@ -1,0 +1,161 @@
+"""Which fields of a kind a field selector may name, and what values an object has for them.
+
+Every kind has metadata.name and, if namespaced, metadata.namespace; the others are upstream's, with its wording for a
+field that isn't one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from oarlock.cluster.objects.gotext import quote
+from oarlock.cluster.objects.resources import Resource
+from oarlock.cluster.objects.selectors import FieldSelector
+from oarlock.cluster.objects.status import bad_request
+
+Object = Mapping[str, Any]
+Read = Callable[[Object], str]
+
+NAME: Final = "metadata.name"
+NAMESPACE: Final = "metadata.namespace"
+
+_PLAIN: Final = "field label not supported: {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selectable:
+    """The fields of a kind beside its name and namespace, and how an unknown one is refused (`{}`: its name)."""
+
+    fields: Mapping[str, Read]
+    refusal: str = _PLAIN
+
+
+def selectable(resource: Resource, obj: Object) -> dict[str, str]:
+    """The object's selectable fields and their values, "" for those it doesn't have."""
+    metadata = obj["metadata"]
+    values = {NAME: metadata.get("name", "")}
+    if resource.namespaced:
+        values[NAMESPACE] = metadata.get("namespace", "")
+    known = _KINDS.get((resource.group, resource.kind))
+    if known is not None:
+        values |= {field: read(obj) for field, read in known.fields.items()}
+    return values
+
+
+def check(resource: Resource, selector: FieldSelector) -> None:
+    """Raise ApiError 400 if the selector names a field that this kind can't be selected by."""
+    known = _KINDS.get((resource.group, resource.kind))
+    for requirement in selector.requirements:
+        field = requirement.field
+        if field in (NAME, NAMESPACE) or (known is not None and field in known.fields):
+            continue
+        if known is None:
+            raise bad_request(f'{quote(field)} is not a known field selector: only "{NAME}", "{NAMESPACE}"')
+        raise bad_request(known.refusal.format(field))
+
+
+def matcher(resource: Resource, selector: FieldSelector) -> Callable[[Object], bool]:
+    """A function that tells whether an object is chosen; only the fields that the selector names are read."""
+    reads = [(one, _reader(resource, one.field)) for one in selector.requirements]
+    return lambda obj: all((read(obj) == one.value) != one.negated for one, read in reads)
+
+
+def _reader(resource: Resource, field: str) -> Read:
+    known = _KINDS.get((resource.group, resource.kind))
+    if known is not None and field in known.fields:
+        return known.fields[field]
+    return _text(*field.split(".")) if field in (NAME, NAMESPACE) else lambda _: ""
+
+
+def _value(obj: Object, path: tuple[str, ...]) -> Any:
+    here: Any = obj
+    for step in path:
+        here = here.get(step) if isinstance(here, Mapping) else None
+    return here
+
+
+def _text(*path: str, default: str = "") -> Read:
+    """Read a string (or a number as its text)."""
+
+    def read(obj: Object) -> str:
+        found = _value(obj, path)
+        return default if found is None or found == "" else str(found)
+
+    return read
+
+
+def _flag(*path: str) -> Read:
+    return lambda obj: "true" if _value(obj, path) else "false"
+
+
+def _first(*reads: Read) -> Read:
+    """The first text that isn't empty."""
+    return lambda obj: next((text for text in (read(obj) for read in reads) if text), "")
+
+
+def _about(field: str) -> Read:
+    return _first(_text("involvedObject", field), _text("regarding", field))
+
+
+_POD: Final[Mapping[str, Read]] = {
+    "spec.nodeName": _text("spec", "nodeName"),
+    "spec.restartPolicy": _text("spec", "restartPolicy"),
+    "spec.schedulerName": _text("spec", "schedulerName"),
+    "spec.serviceAccountName": _text("spec", "serviceAccountName"),
+    "spec.hostNetwork": _flag("spec", "hostNetwork"),
+    "status.phase": _text("status", "phase"),
+    "status.podIP": _first(
+        lambda obj: next((one.get("ip", "") for one in _value(obj, ("status", "podIPs")) or ()), ""),
+        _text("status", "podIP"),
+    ),
+    "status.podIPs": _first(
+        lambda obj: next((one.get("ip", "") for one in _value(obj, ("status", "podIPs")) or ()), ""),
+        _text("status", "podIP"),
+    ),
+    "status.nominatedNodeName": _text("status", "nominatedNodeName"),
+}
+
+_REFERENCE: Final = ("kind", "namespace", "name", "uid", "apiVersion", "resourceVersion", "fieldPath")
+_SOURCE: Final = _first(
+    _text("source", "component"),
+    _text("deprecatedSource", "component"),
+    _text("reportingComponent"),
+    _text("reportingController"),
+)
+_EVENT: Final[Mapping[str, Read]] = {
+    **{f"involvedObject.{field}": _about(field) for field in _REFERENCE},
+    "reason": _text("reason"),
+    "reportingComponent": _first(_text("reportingComponent"), _text("reportingController")),
+    "source": _SOURCE,
+    "type": _text("type"),
+}
+_NEW_EVENT: Final[Mapping[str, Read]] = {
+    **{f"regarding.{field}": _about(field) for field in _REFERENCE},
+    "reason": _text("reason"),
+    "reportingController": _first(_text("reportingController"), _text("reportingComponent")),
+    "type": _text("type"),
+}
+
+_KINDS: Final[Mapping[tuple[str, str], Selectable]] = {
+    ("", "Pod"): Selectable(_POD),
+    ("", "Node"): Selectable({"spec.unschedulable": _flag("spec", "unschedulable")}),
+    ("", "Namespace"): Selectable({"status.phase": _text("status", "phase")}),
+    ("", "Secret"): Selectable({"type": _text("type")}),
+    ("", "Service"): Selectable({"spec.clusterIP": _text("spec", "clusterIP"), "spec.type": _text("spec", "type")}),
+    ("", "ReplicationController"): Selectable({"status.replicas": _text("status", "replicas", default="0")}),
+    ("", "Event"): Selectable(_EVENT),
+    ("events.k8s.io", "Event"): Selectable(_NEW_EVENT),
+    ("apps", "ReplicaSet"): Selectable({"status.replicas": _text("status", "replicas", default="0")}),
+    ("batch", "Job"): Selectable(
+        {"status.successful": _text("status", "succeeded", default="0")},
+        'field label "{}" not supported for batchv1.Job',
+    ),
+    ("certificates.k8s.io", "CertificateSigningRequest"): Selectable({"spec.signerName": _text("spec", "signerName")}),
+    ("certificates.k8s.io", "ClusterTrustBundle"): Selectable({"spec.signerName": _text("spec", "signerName")}),
+    ("resource.k8s.io", "ResourceSlice"): Selectable(
+        {"spec.nodeName": _text("spec", "nodeName"), "spec.driver": _text("spec", "driver")},
+        "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {}",
+    ),
+}

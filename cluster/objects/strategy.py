@@ -1,0 +1,283 @@
+"""What a write drops, resets and keeps, by kind: the status on creates and updates, the spec on status updates.
+
+Source: the strategies in upstream's `pkg/registry/*/*/strategy.go` and `rest.BeforeCreate`, `rest.BeforeUpdate`. Both
+functions work in place on canonical objects (decoded and defaulted) and come before validation. `prepare_create` wants
+`metadata.uid` to be set already, since a Job's selector is made of it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from oarlock.cluster.objects import pod_strategy, service_strategy
+from oarlock.cluster.objects.resources import Resource
+
+Obj = dict[str, Any]
+
+#: What moves `metadata.generation`, by (group, kind): the fields whose change counts. Kinds not listed have none.
+_GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("", "Pod"): ("spec",),
+    ("", "PodTemplate"): ("template",),
+    ("", "ReplicationController"): ("spec",),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): ("spec",),
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): ("spec",),
+    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): ("webhooks",),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): ("spec",),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): ("spec",),
+    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): ("webhooks",),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): ("spec",),
+    ("apps", "DaemonSet"): ("spec",),
+    ("apps", "Deployment"): ("spec", "metadata.annotations"),
+    ("apps", "ReplicaSet"): ("spec",),
+    ("apps", "StatefulSet"): ("spec",),
+    ("batch", "CronJob"): ("spec",),
+    ("batch", "Job"): ("spec",),
+    ("discovery.k8s.io", "EndpointSlice"): ("addressType", "endpoints", "ports", "metadata.labels"),
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): ("spec",),
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): ("spec",),
+    ("networking.k8s.io", "Ingress"): ("spec",),
+    ("networking.k8s.io", "IngressClass"): ("spec",),
+    ("networking.k8s.io", "NetworkPolicy"): ("spec",),
+    ("policy", "PodDisruptionBudget"): ("spec",),
+    ("resource.k8s.io", "DeviceClass"): ("spec",),
+    ("scheduling.k8s.io", "PriorityClass"): ("value", "globalDefault", "description", "preemptionPolicy"),
+    ("storage.k8s.io", "VolumeAttributesClass"): (),
+}
+
+#: What a new object's status is; kinds not listed that have a status get what defaulting makes of an empty one.
+_NEW_STATUS: Final[Mapping[tuple[str, str], Obj]] = {
+    ("", "Namespace"): {"phase": "Active"},
+    ("", "PersistentVolume"): {"phase": "Pending"},
+    ("", "PersistentVolumeClaim"): {"phase": "Pending"},
+    ("", "ReplicationController"): {"replicas": 0},
+    ("", "Service"): {"loadBalancer": {}},
+    ("apps", "DaemonSet"): {
+        "currentNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberReady": 0,
+    },
+    ("apps", "ReplicaSet"): {"replicas": 0},
+    ("apps", "StatefulSet"): {"replicas": 0, "availableReplicas": 0},
+    ("networking.k8s.io", "Ingress"): {"loadBalancer": {}},
+    ("policy", "PodDisruptionBudget"): {
+        "disruptionsAllowed": 0,
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "expectedPods": 0,
+    },
+    ("autoscaling", "HorizontalPodAutoscaler"): {"desiredReplicas": 0, "currentMetrics": None},
+}
+
+#: Kinds whose creator may set the status (nodes register with theirs).
+_STATUS_ON_CREATE: Final = frozenset({("", "Node")})
+
+#: Kinds that a PUT creates where there is no such object.
+_CREATES_ON_UPDATE: Final = frozenset(
+    {
+        *(("", kind) for kind in ("Endpoints", "Event", "LimitRange", "Service")),
+        ("events.k8s.io", "Event"),
+        ("coordination.k8s.io", "Lease"),
+        *(("rbac.authorization.k8s.io", kind) for kind in ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")),
+    }
+)
+
+#: Kinds whose PUT must name the resource version it replaces.
+_NEEDS_VERSION: Final = frozenset(
+    {
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"),
+        ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"),
+        ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+        ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+        ("apiextensions.k8s.io", "CustomResourceDefinition"),
+        ("apiregistration.k8s.io", "APIService"),
+        ("coordination.k8s.io", "Lease"),
+        ("node.k8s.io", "RuntimeClass"),
+        ("policy", "PodDisruptionBudget"),
+        ("storage.k8s.io", "CSIDriver"),
+        ("storage.k8s.io", "CSINode"),
+        ("storage.k8s.io", "CSIStorageCapacity"),
+        ("storage.k8s.io", "VolumeAttachment"),
+    }
+)
+
+
+def creates_on_update(resource: Resource) -> bool:
+    """Whether a PUT of a name that is free creates the object."""
+    return (resource.group, resource.kind) in _CREATES_ON_UPDATE
+
+
+def needs_version(resource: Resource) -> bool:
+    """Whether a PUT without a resourceVersion is refused."""
+    return (resource.group, resource.kind) in _NEEDS_VERSION
+
+
+def prepare_create(resource: Resource, obj: Obj) -> None:
+    """Bring a decoded, defaulted object into the form in which it may be created."""
+    key = (resource.group, resource.kind)
+    metadata = obj["metadata"]
+    for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
+        metadata.pop(name, None)
+    if key in _GENERATION:
+        metadata["generation"] = 1
+    if "status" in resource.subresources and key not in _STATUS_ON_CREATE:
+        _reset_status(key, resource, obj)
+    rule = _ON_CREATE.get(key)
+    if rule is not None:
+        rule(obj)
+
+
+def _reset_status(key: tuple[str, str], resource: Resource, obj: Obj) -> None:
+    """Give the object the status of a new one; upstream writes most of them even when they are empty."""
+    fresh = copy.deepcopy(_NEW_STATUS.get(key, {}))
+    if resource.version == "v1" and resource.group == "autoscaling":
+        fresh = {"currentReplicas": 0, "desiredReplicas": 0}
+    if "status" in obj or fresh:
+        obj["status"] = fresh
+
+
+def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> None:
+    """Bring an update's object into the form in which it may replace `old`.
+
+    System metadata is kept; an update keeps the status, an update of a subresource keeps everything else; a changed
+    spec moves the generation on.
+    """
+    key = (resource.group, resource.kind)
+    if subresource:
+        _keep_but(_SUBRESOURCE_FIELDS.get(subresource, (subresource,)), key, new, old)
+    elif "status" in resource.subresources:
+        _keep(("status",), new, old)
+    _keep_metadata(new["metadata"], old["metadata"])
+    if subresource in _PARTIAL:
+        _PARTIAL[subresource](new, old)
+        return
+    rule = _ON_UPDATE.get(key)
+    if rule is not None and not subresource:
+        rule(new, old)
+    if not subresource and any(_at(new, path) != _at(old, path) for path in _GENERATION.get(key, ())):
+        new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+
+
+#: The top-level fields that an update of a subresource may change.
+_SUBRESOURCE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "status": ("status",),
+    "binding": ("spec", "status"),
+    "approval": ("status",),
+    "finalize": ("spec",),
+    "ephemeralcontainers": ("spec",),
+    "resize": ("spec",),
+}
+
+#: Kinds whose status updates leave labels or owners alone.
+_STATUS_KEEPS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("", "Pod"): ("ownerReferences", "deletionTimestamp"),
+    ("apps", "Deployment"): ("labels",),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): ("labels", "annotations", "finalizers", "ownerReferences"),
+}
+
+
+def _keep_but(changeable: tuple[str, ...], key: tuple[str, str], new: Obj, old: Obj) -> None:
+    names = {*new, *old} - {*changeable, "metadata", "kind", "apiVersion"}
+    _keep(tuple(names), new, old)
+    _keep(_STATUS_KEEPS.get(key, ()), new["metadata"], old["metadata"])
+
+
+def _keep(names: tuple[str, ...], new: Obj, old: Obj) -> None:
+    for name in names:
+        if name in old:
+            new[name] = old[name]
+        else:
+            new.pop(name, None)
+
+
+def _keep_metadata(new: Obj, old: Obj) -> None:
+    """System metadata that a client may leave out but not change; validation compares what it did send."""
+    _keep(("generation", "deletionTimestamp", "deletionGracePeriodSeconds"), new, old)
+    for name in ("uid", "creationTimestamp"):
+        if name in old:
+            new.setdefault(name, old[name])
+    new.pop("selfLink", None)
+
+
+def _at(obj: Mapping[str, Any], path: str) -> Any:
+    node: Any = obj
+    for step in path.split("."):
+        node = node.get(step) if isinstance(node, Mapping) else None
+    return node
+
+
+def _new_namespace(obj: Obj) -> None:
+    finalizers = obj["spec"].setdefault("finalizers", [])
+    if "kubernetes" not in finalizers:
+        finalizers.append("kubernetes")
+
+
+def _updated_namespace(new: Obj, old: Obj) -> None:
+    """Finalizers of a namespace change through its own subresource."""
+    _keep(("finalizers",), new["spec"], old["spec"])
+
+
+def _new_job(obj: Obj) -> None:
+    """A Job selects its pods by its own uid, unless the client manages the selector."""
+    spec, metadata = obj["spec"], obj["metadata"]
+    if spec.get("manualSelector") or not metadata.get("uid"):
+        return
+    labels = spec["template"]["metadata"].setdefault("labels", {})
+    own = {
+        "controller-uid": metadata["uid"],
+        "batch.kubernetes.io/controller-uid": metadata["uid"],
+        "job-name": metadata.get("name", ""),
+        "batch.kubernetes.io/job-name": metadata.get("name", ""),
+    }
+    for name, value in own.items():
+        labels.setdefault(name, value)
+    selector = spec.setdefault("selector", {}).setdefault("matchLabels", {})
+    selector.setdefault("batch.kubernetes.io/controller-uid", metadata["uid"])
+
+
+def _new_stateful_set(obj: Obj) -> None:
+    """`maxUnavailable` needs a feature that is off by default."""
+    obj["spec"]["updateStrategy"].get("rollingUpdate", {}).pop("maxUnavailable", None)
+
+
+def _updated_stateful_set(new: Obj, old: Obj) -> None:
+    if "maxUnavailable" not in old["spec"]["updateStrategy"].get("rollingUpdate", {}):
+        _new_stateful_set(new)
+
+
+def _new_claim(obj: Obj) -> None:
+    finalizers = obj["metadata"].setdefault("finalizers", [])
+    if "kubernetes.io/pvc-protection" not in finalizers:
+        finalizers.append("kubernetes.io/pvc-protection")
+
+
+def _new_volume(obj: Obj) -> None:
+    finalizers = obj["metadata"].setdefault("finalizers", [])
+    if "kubernetes.io/pv-protection" not in finalizers:
+        finalizers.append("kubernetes.io/pv-protection")
+
+
+_ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
+    ("", "Namespace"): _new_namespace,
+    ("", "PersistentVolume"): _new_volume,
+    ("", "PersistentVolumeClaim"): _new_claim,
+    ("", "Pod"): pod_strategy.new_pod,
+    ("", "Service"): service_strategy.new_service,
+    ("apps", "StatefulSet"): _new_stateful_set,
+    ("batch", "Job"): _new_job,
+}
+
+_ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
+    ("", "Namespace"): _updated_namespace,
+    ("", "Service"): service_strategy.updated_service,
+    ("apps", "StatefulSet"): _updated_stateful_set,
+}
+
+_PARTIAL: Final[Mapping[str, Callable[[Obj, Obj], None]]] = {
+    "ephemeralcontainers": pod_strategy.only_ephemeral_containers,
+    "resize": pod_strategy.only_resources,
+}

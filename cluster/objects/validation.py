@@ -1,0 +1,114 @@
+"""Validate objects of every built-in kind: what is wrong with a new one, and with one that replaces another.
+
+Source: upstream's `pkg/apis/*/validation`. Objects are canonical: decoded, defaulted and prepared by the strategy. The
+causes come in upstream's order; an empty list means that the object may be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from oarlock.cluster.objects import (
+    batch_validation,
+    core_validation,
+    metadata_validation,
+    network_validation,
+    pod_update_validation,
+    pod_validation,
+    policy_validation,
+    service_validation,
+    workload_validation,
+)
+from oarlock.cluster.objects.causes import invalid
+from oarlock.cluster.objects.policy_validation import RBAC_GROUP
+from oarlock.cluster.objects.resources import Resource
+from oarlock.cluster.objects.status import Cause
+from oarlock.cluster.objects.strategy import needs_version
+
+Obj = Mapping[str, Any]
+
+
+def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
+    """What is wrong with a new object."""
+    if resource.verbs == frozenset({"create"}):  # a review is answered, not stored: it needs no name
+        return []
+    causes = metadata_validation.validate(resource, obj)
+    rule = CREATE_RULES.get((resource.group, resource.kind))
+    return causes + rule(obj) if rule is not None else causes
+
+
+def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> list[Cause]:
+    """What is wrong with `new` as a replacement of `old`; `old` is the stored object with its resourceVersion."""
+    if not new["metadata"].get("resourceVersion") and needs_version(resource):
+        return [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
+    causes = metadata_validation.validate_update(resource, new, old)
+    if subresource:
+        rule = SUBRESOURCE_RULES.get((resource.group, resource.kind, subresource))
+    else:
+        rule = UPDATE_RULES.get((resource.group, resource.kind))
+    if rule is not None:
+        return causes + rule(new, old)
+    create = CREATE_RULES.get((resource.group, resource.kind))
+    return causes + create(new) if create is not None and not subresource else causes
+
+
+CreateRule = Callable[[Obj], list[Cause]]
+UpdateRule = Callable[[Obj, Obj], list[Cause]]
+CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
+    ("", "ConfigMap"): core_validation.config_map,
+    ("", "Endpoints"): service_validation.endpoints,
+    ("", "Namespace"): core_validation.namespace,
+    ("", "Node"): core_validation.node,
+    ("", "PersistentVolume"): core_validation.persistent_volume,
+    ("", "PersistentVolumeClaim"): core_validation.persistent_volume_claim,
+    ("", "Pod"): pod_validation.pod,
+    ("", "PodTemplate"): workload_validation.pod_template,
+    ("", "ReplicationController"): workload_validation.replication_controller,
+    ("", "Secret"): core_validation.secret,
+    ("", "Service"): service_validation.service,
+    ("apps", "ControllerRevision"): workload_validation.controller_revision,
+    ("apps", "DaemonSet"): workload_validation.daemon_set,
+    ("apps", "Deployment"): workload_validation.deployment,
+    ("apps", "ReplicaSet"): workload_validation.replica_set,
+    ("apps", "StatefulSet"): workload_validation.stateful_set,
+    ("autoscaling", "HorizontalPodAutoscaler"): policy_validation.autoscaler,
+    ("batch", "CronJob"): batch_validation.cron_job,
+    ("batch", "Job"): batch_validation.job,
+    ("coordination.k8s.io", "Lease"): policy_validation.lease,
+    ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice,
+    ("networking.k8s.io", "Ingress"): network_validation.ingress,
+    ("networking.k8s.io", "IngressClass"): network_validation.ingress_class,
+    ("networking.k8s.io", "NetworkPolicy"): network_validation.network_policy,
+    ("policy", "PodDisruptionBudget"): policy_validation.disruption_budget,
+    (RBAC_GROUP, "ClusterRole"): policy_validation.cluster_role,
+    (RBAC_GROUP, "ClusterRoleBinding"): policy_validation.cluster_role_binding,
+    (RBAC_GROUP, "Role"): policy_validation.role,
+    (RBAC_GROUP, "RoleBinding"): policy_validation.role_binding,
+    ("scheduling.k8s.io", "PriorityClass"): policy_validation.priority_class,
+    ("storage.k8s.io", "StorageClass"): policy_validation.storage_class,
+}
+#: Kinds with rules about what may change; the others' new form is checked as a new object's is.
+UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
+    ("", "ConfigMap"): core_validation.config_map_update,
+    ("", "Namespace"): core_validation.namespace_update,
+    ("", "Node"): core_validation.node_update,
+    ("", "PersistentVolume"): core_validation.persistent_volume_update,
+    ("", "PersistentVolumeClaim"): core_validation.persistent_volume_claim_update,
+    ("", "Pod"): pod_update_validation.pod_update,
+    ("", "Secret"): core_validation.secret_update,
+    ("", "Service"): service_validation.service_update,
+    ("apps", "ControllerRevision"): workload_validation.controller_revision_update,
+    ("apps", "DaemonSet"): workload_validation.daemon_set_update,
+    ("apps", "Deployment"): workload_validation.deployment_update,
+    ("apps", "ReplicaSet"): workload_validation.replica_set_update,
+    ("apps", "StatefulSet"): workload_validation.stateful_set_update,
+    ("batch", "Job"): batch_validation.job_update,
+    ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice_update,
+    ("networking.k8s.io", "IngressClass"): network_validation.ingress_class_update,
+    (RBAC_GROUP, "ClusterRoleBinding"): policy_validation.role_binding_update,
+    (RBAC_GROUP, "RoleBinding"): policy_validation.role_binding_update,
+    ("scheduling.k8s.io", "PriorityClass"): policy_validation.priority_class_update,
+    ("storage.k8s.io", "StorageClass"): policy_validation.storage_class_update,
+}
+SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {}

@@ -1,0 +1,176 @@
+"""The whole cluster: three store replicas, two API servers, Ray; every process is killed once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.ray, pytest.mark.chaos]
+Waiting = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def cluster(new_cluster: Callable[[str], Any]) -> Any:
+    cluster = new_cluster("ha")
+    cluster.up("--hollow", "2")
+    cluster.kubectl("create", "deployment", "sleeper", "--image=host/sleep", "--replicas=2", "--", "sleep", "1000")
+    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    return cluster
+
+
+def parts(cluster: Any, kind: str) -> list[dict[str, Any]]:
+    return [part for part in cluster.status() if part["kind"] == kind]
+
+
+def all_ready(cluster: Any) -> bool:
+    status = cluster.status()
+    kinds = [part["kind"] for part in status]
+    return all(part["state"] == "ready" for part in status) and kinds.count("actor") == 4
+
+
+def container_ids(cluster: Any) -> set[str]:
+    pods = cluster.get("pods", "-l", "app=sleeper")["items"]
+    return {status["containerID"] for pod in pods for status in pod["status"]["containerStatuses"]}
+
+
+def test_all_parts_are_there(cluster: Any, waiting: Waiting) -> None:
+    waiting(lambda: all_ready(cluster))
+    status = cluster.status()
+    count = {kind: sum(part["kind"] == kind for part in status) for kind in {part["kind"] for part in status}}
+    assert count == {"store": 3, "apiserver": 2, "balancer": 1, "agent": 1, "hollow": 1, "ray": 2, "actor": 4}
+    assert sum(part["active"] for part in parts(cluster, "store")) == 1
+    assert sum(part["active"] for part in parts(cluster, "actor")) == 2
+    assert all(part["age_s"] >= 0 and part["pid"] > 0 and part["address"] for part in status)
+
+
+def test_hollow_nodes_are_nodes(cluster: Any, waiting: Waiting) -> None:
+    waiting(lambda: cluster.kubectl("get", "nodes", "--no-headers").count(" Ready ") == 3)
+
+
+class Writer:
+    """Creates config maps until told to stop; remembers each one that was acknowledged."""
+
+    def __init__(self, cluster: Any, prefix: str) -> None:
+        self.acknowledged: list[str] = []
+        self._cluster, self._prefix = cluster, prefix
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Writer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        number = 0
+        while not self._stop.is_set():
+            name = f"{self._prefix}-{number}"
+            number += 1
+            if self._cluster.kubectl_run("create", "configmap", name).returncode == 0:
+                self.acknowledged.append(name)
+
+
+def victim(cluster: Any, kind: str, active: bool | None) -> dict[str, Any]:
+    return next(part for part in parts(cluster, kind) if active is None or part["active"] == active)
+
+
+@pytest.mark.parametrize(
+    ("kind", "active"),
+    [
+        ("store", True),
+        ("store", False),
+        ("apiserver", None),
+        ("balancer", None),
+        ("agent", None),
+        ("actor", True),
+        ("ray", None),
+    ],
+)
+def test_kill_one(cluster: Any, waiting: Waiting, kind: str, active: bool | None) -> None:
+    waiting(lambda: all_ready(cluster), 90)
+    before = container_ids(cluster)
+    killed = victim(cluster, kind, active)
+    prefix = f"during-{kind}-{str(active).lower()}"
+    with Writer(cluster, prefix) as writer:
+        waiting(lambda: writer.acknowledged)
+        os.kill(killed["pid"], 9)
+        count = len(writer.acknowledged)
+        waiting(lambda: len(writer.acknowledged) > count + 3)
+        waiting(lambda: all_ready(cluster) and killed["pid"] not in {p["pid"] for p in cluster.status()}, 90)
+    there = {item["metadata"]["name"] for item in cluster.get("configmaps")["items"]}
+    assert set(writer.acknowledged) <= there
+    assert container_ids(cluster) == before, "containers went on running"
+    name = f"after-{kind}-{str(active).lower()}"
+    cluster.kubectl("create", "deployment", name, "--image=host/sleep", "--", "sleep", "1000")
+    cluster.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s")
+
+
+def raylets(cluster: Any) -> list[int]:
+    """Process ids of the raylets that belong to this cluster, by their session folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"raylet/raylet" in command.split(b"\0")[0] and runtime_folder(cluster) in command:
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def runtime_folder(cluster: Any) -> bytes:
+    from oarlock.cluster.boot.state import StateFolder
+
+    return os.fsencode(StateFolder(cluster.folder / "state").runtime)
+
+
+def test_kill_each_raylet(cluster: Any, waiting: Waiting) -> None:
+    waiting(lambda: all_ready(cluster), 90)
+    for number, pid in enumerate(raylets(cluster)):
+        os.kill(pid, 9)
+        name = f"after-raylet-{number}"
+        cluster.kubectl("create", "deployment", name, "--image=host/sleep", "--", "sleep", "1000")
+        cluster.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s")
+        waiting(lambda pid=pid: len(raylets(cluster)) == 2 and pid not in raylets(cluster) and all_ready(cluster), 90)
+
+
+def test_prometheus_finds_every_process(cluster: Any, waiting: Waiting) -> None:
+    def jobs() -> set[str]:
+        import json
+
+        targets = json.loads(cluster.kubectl("get", "--raw", "/oarlock/v1/targets"))
+        return {target["labels"]["job"] for target in targets}
+
+    expected = {"store", "apiserver", "balancer", "agent", "hollow", "ray", "kube-scheduler", "kube-controller-manager"}
+    waiting(lambda: expected <= jobs(), 60)
+
+
+def test_down_leaves_no_process_and_up_finds_all_objects(cluster: Any, waiting: Waiting) -> None:
+    waiting(lambda: all_ready(cluster), 90)
+    before = {item["metadata"]["uid"] for item in cluster.get("configmaps")["items"]}
+    cluster.down()
+    assert processes_of(cluster) == []
+    cluster.up("--hollow", "2")
+    after = {item["metadata"]["uid"] for item in cluster.get("configmaps")["items"]}
+    assert before <= after
+    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.down()
+    assert processes_of(cluster) == []
+    cluster.up("--fresh", "--hollow", "2")
+    assert "during-" not in cluster.kubectl("get", "configmaps", "-o", "name")
+
+
+def processes_of(cluster: Any) -> list[str]:
+    """Command lines of every process that names the cluster's folders."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    marks = (str(cluster.folder / "state"), runtime_folder(cluster).decode())
+    return [line for line in listed.splitlines() if any(mark in line for mark in marks)]

@@ -1,0 +1,154 @@
+"""Two Ray nodes host the scheduler for a real API server: takeover, what survives what, nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oarlock.actors.shell import ray_remains
+from oarlock.actors.shell.hosted import HostedSettings
+from oarlock.actors.shell.ray_node import RayNode
+from oarlock.actors.shell.ray_processes import MARK, Hosted, RayNodeSettings
+from oarlock.cluster.apiserver.server import ApiServer
+from oarlock.cluster.apiserver.settings import ApiServerSettings
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.settings import ClientSettings
+from oarlock.consensus.memory import MemoryStore
+
+pytestmark = [pytest.mark.e2e, pytest.mark.ray]
+PODS = "/api/v1/namespaces/default/pods"
+LEASE = "/oarlock/v1/leases/scheduler"
+
+
+@dataclass
+class World:
+    client: ApiClient
+    nodes: dict[str, RayNode]
+
+    async def holder(self, accept: Callable[[str], bool]) -> tuple[str, int]:
+        """Wait for an acceptable holder of the lease; return (copy, process id) out of `scheduler-a/123.1`."""
+        async for state in _states(self.client):
+            identity = state.get("holder") or ""
+            if state["type"] == "HELD" and accept(identity):
+                copy, _, rest = identity.partition("/")
+                return copy, int(rest.partition(".")[0])
+        raise AssertionError("the watch on the lease ended")
+
+    async def bound(self, name: str) -> str:
+        """Create a pod and return the node that it was bound to."""
+        container = {"name": "c", "image": "host/sleep"}
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": "default"},
+            "spec": {"containers": [container]},
+        }
+        created = await self.client.create(PODS, pod)
+        since = {"resourceVersion": created["metadata"]["resourceVersion"], "fieldSelector": f"metadata.name={name}"}
+        async for event in self.client.watch(PODS, since):
+            if node := event["object"]["spec"].get("nodeName"):
+                return str(node)
+        raise AssertionError("the watch on the pod ended")
+
+
+async def _states(client: ApiClient) -> AsyncIterator[dict[str, Any]]:
+    import orjson
+
+    async for line in client.lines(LEASE, {"watch": "1"}):
+        yield orjson.loads(line)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    """An API server, a Kubernetes node to bind to, and two Ray nodes that host the scheduler."""
+    server = ApiServer(ApiServerSettings("a", loopback_network=True, advertise_address="10.0.0.1"), MemoryStore())
+    await server.start()
+    client = ApiClient(ClientSettings(server.url))
+    await _kubernetes_node(client)
+    settings_file, token_file = folder / "scheduler.json", folder / "token"
+    HostedSettings(ClientSettings(server.url), "scheduler", 1500, log_folder=str(folder / "log")).save(
+        str(settings_file)
+    )
+    token_file.write_text("0123456789abcdef0123456789abcdef")
+    gcs = f"127.0.0.1:{_free_port()}"
+    hosted = (Hosted("scheduler", "oarlock.actors.scheduler.component:create", str(settings_file)),)
+    nodes = {
+        place: RayNode(
+            RayNodeSettings(
+                name=f"ray-{place}",
+                position=place,
+                folder=str(folder / place),
+                cluster_folder=str(folder / "ray"),
+                gcs_address=gcs,
+                token_file=str(token_file),
+                head=place == "a",
+                hosted=hosted if place == "a" else (),
+            )
+        )
+        for place in ("a", "b")
+    }
+    try:
+        await asyncio.gather(*(node.start() for node in nodes.values()))
+        yield World(client, nodes)
+    finally:
+        await asyncio.gather(*(node.stop() for node in nodes.values()))
+        await client.close()
+        await server.stop()
+
+
+async def _kubernetes_node(client: ApiClient) -> None:
+    node = await client.create("/api/v1/nodes", {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n0"}})
+    amounts = {"cpu": "4", "memory": "8Gi", "pods": "110"}
+    node["status"] = {"capacity": amounts, "allocatable": amounts}
+    await client.update("/api/v1/nodes/n0/status", node)
+
+
+def test_the_scheduler_survives_its_processes() -> None:
+    """Sockets need a short path, so the folder isn't pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="or"))
+    folders = [str(folder / place) for place in ("a", "b")]
+
+    async def story() -> None:
+        async with world(folder) as ray:
+            copy, active = await ray.holder(bool)
+            assert await ray.bound("before") == "n0"
+
+            os.kill(active, signal.SIGKILL)
+            successor, second = await ray.holder(lambda identity: bool(identity) and f"/{active}." not in identity)
+            assert await ray.bound("after-actor") == "n0"
+
+            os.kill(ray.nodes["a"].pids["gcs"], signal.SIGKILL)
+            assert await ray.bound("after-gcs") == "n0"
+            assert await ray.holder(bool) == (successor, second), "the death of the GCS must stop no actor"
+
+            place = successor[-1]
+            os.kill(ray.nodes[place].pids["raylet"], signal.SIGKILL)
+            third, pid = await ray.holder(lambda identity: bool(identity) and f"/{second}." not in identity)
+            assert pid not in (active, second)
+            assert await ray.bound("after-raylet") == "n0"
+            assert {copy, successor, third} <= {"scheduler-a", "scheduler-b"}
+
+    try:
+        asyncio.run(story())
+        assert [ray_remains.processes(MARK, each) for each in folders] == [[], []]
+    finally:
+        for each in folders:
+            ray_remains.end_all(MARK, each, grace_s=0)
+        shutil.rmtree(folder, ignore_errors=True)

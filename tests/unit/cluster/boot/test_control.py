@@ -1,0 +1,44 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from oarlock.cluster.boot.control import Answer, ControlServer, ask
+
+
+async def count(operation: str) -> AsyncIterator[Answer]:
+    for number in range(3):
+        yield {"operation": operation, "number": number}
+
+
+def test_every_answer_arrives(tmp_path: Path) -> None:
+    async def scenario() -> list[Answer]:
+        server = ControlServer(tmp_path / "control", count)
+        await server.start()
+        answers = await asyncio.to_thread(lambda: list(ask(tmp_path / "control", "status", 5)))
+        await server.stop()
+        return answers
+
+    assert asyncio.run(scenario()) == [{"operation": "status", "number": number} for number in range(3)]
+    assert not (tmp_path / "control").exists()
+
+
+def test_nobody_listening_is_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        next(ask(tmp_path / "control", "status"))
+
+
+def test_noise_does_not_harm_the_server(tmp_path: Path) -> None:
+    async def scenario() -> list[Answer]:
+        server = ControlServer(tmp_path / "control", count)
+        await server.start()
+        _, writer = await asyncio.open_unix_connection(tmp_path / "control")
+        writer.write(b"\xff\xff not json\n")
+        await writer.drain()
+        writer.close()
+        answers = await asyncio.to_thread(lambda: list(ask(tmp_path / "control", "x", 5)))
+        await server.stop()
+        return answers
+
+    assert len(asyncio.run(scenario())) == 3

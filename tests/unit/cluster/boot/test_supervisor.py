@@ -1,0 +1,167 @@
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from oarlock.cluster.boot import supervisor as module
+from oarlock.cluster.boot.child import ChildFailed
+from oarlock.cluster.boot.parts import Part
+from oarlock.cluster.boot.state import StateFolder
+from oarlock.cluster.boot.supervisor import Supervisor
+
+
+class FakeChild:
+    """A process that the test makes ready and ends."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.readiness: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.stopped = False
+
+    async def ready(self, within_s: float) -> dict[str, Any]:
+        return await asyncio.shield(self.readiness)
+
+    async def wait(self) -> str:
+        return await asyncio.shield(self.ending)
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+    def serve(self, address: str = "127.0.0.1:1") -> None:
+        self.readiness.set_result({"address": address, "metrics": ""})
+
+
+class Stage:
+    """Hands out fake children and lets the test await each start."""
+
+    def __init__(self, folder: StateFolder, parts: list[Part]) -> None:
+        self.started: asyncio.Queue[tuple[str, FakeChild]] = asyncio.Queue()
+        self.children: list[FakeChild] = []
+        self.supervisor = Supervisor(parts, folder, self._spawn)
+
+    async def _spawn(self, role: str, settings: Path, log: Path, environment: Mapping[str, str]) -> FakeChild:
+        child = FakeChild(1000 + len(self.children))
+        self.children.append(child)
+        self.started.put_nowait((settings.stem, child))
+        return child
+
+    async def next(self) -> tuple[str, FakeChild]:
+        async with asyncio.timeout(5):
+            return await self.started.get()
+
+    async def state(self, name: str, wanted: str) -> None:
+        async with asyncio.timeout(5):
+            async for answer in self.supervisor.board.watch():
+                if any(part["name"] == name and part["state"] == wanted for part in answer["parts"]):
+                    return
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StateFolder:
+    folder = StateFolder(tmp_path / "state")
+    folder.create()
+    return folder
+
+
+def part(name: str, *after: str) -> Part:
+    return Part(name, "kind", "role", {"name": name}, after)
+
+
+async def started_one(stage: Stage) -> FakeChild:
+    await stage.supervisor.start()
+    _, child = await stage.next()
+    child.serve()
+    await stage.state("a", "ready")
+    return child
+
+
+def test_a_part_waits_for_what_it_needs(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a"), part("b", "a")])
+        await stage.supervisor.start()
+        name, first = await stage.next()
+        assert name == "a"
+        assert stage.supervisor.board.statuses["b"].state == "waiting"
+        first.serve("127.0.0.1:7")
+        name, _ = await stage.next()
+        assert name == "b"
+        assert stage.supervisor.board.statuses["a"].address == "127.0.0.1:7"
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_part_that_ends_is_started_again(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        first = await started_one(stage)
+        first.ending.set_result("killed by signal 9")
+        _, second = await stage.next()
+        assert first.stopped, "what is left of its group is ended first"
+        second.serve()
+        await stage.state("a", "ready")
+        status = stage.supervisor.board.statuses["a"]
+        assert (status.pid, status.restarts, status.error) == (1001, 1, "")
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_part_that_fails_says_why_and_is_tried_again(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        await stage.supervisor.start()
+        _, child = await stage.next()
+        child.readiness.set_exception(ChildFailed("port 7 is in use"))
+        await stage.state("a", "failed")
+        assert stage.supervisor.board.statuses["a"].error == "port 7 is in use"
+        await stage.next()
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_restarts_back_off_up_to_a_bound(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> list[float]:
+        slept: list[float] = []
+        real_sleep = asyncio.sleep
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            await real_sleep(0)
+
+        monkeypatch.setattr(module.asyncio, "sleep", sleep)
+        stage = Stage(folder, [part("a")])
+        await stage.supervisor.start()
+        for _ in range(10):
+            _, child = await stage.next()
+            child.readiness.set_exception(ChildFailed("no"))
+        await stage.next()
+        await stage.supervisor.stop()
+        return slept
+
+    slept = asyncio.run(scenario())
+    assert slept[:4] == [0.1, 0.2, 0.4, 0.8]
+    assert max(slept) == module.BACKOFF_MAX_S
+
+
+def test_stopping_ends_the_last_started_first(folder: StateFolder) -> None:
+    groups = module._stop_order([part("store"), part("api", "store"), part("agent", "api"), part("ray", "api")])
+    assert groups == [["agent", "ray"], ["api"], ["store"]]
+
+
+def test_processes_are_on_record_while_they_run(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        await started_one(stage)
+        recorded = json.loads(folder.processes_file.read_bytes())
+        assert recorded["a"][0] == 1000
+        assert "supervisor" in recorded
+        await stage.supervisor.stop()
+        assert "a" not in json.loads(folder.processes_file.read_bytes())
+
+    asyncio.run(scenario())

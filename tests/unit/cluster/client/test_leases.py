@@ -1,0 +1,147 @@
+"""Holding a lease: acquire, renew, lose, hand over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.leases import LeaseHolder
+
+
+class Server:
+    """One lease: held by the name in `holder`; `renewing` False refuses renewals."""
+
+    def __init__(self) -> None:
+        self.holder = ""
+        self.epoch = 0
+        self.renewals = 0
+        self.renewing = True
+        self.silent = False
+        self.changed = asyncio.Event()
+        self.renewed = asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        if request.method == "GET":
+            return await self._watch(request)
+        if self.silent:
+            await asyncio.Event().wait()
+        verb, body = request.path.rpartition("/")[2], await request.json()
+        if verb == "acquire" and self.holder in ("", body["identity"]):
+            self.holder, self.epoch = body["identity"], self.epoch or 41
+            return web.json_response({"holder": self.holder, "epoch": self.epoch, "revision": self.epoch})
+        if verb == "renew" and self.renewing and self.holder == body["identity"]:
+            self.renewals += 1
+            if self.renewals == 3:
+                self.renewed.set()
+            return web.json_response({})
+        if verb == "release" and self.holder == body["identity"]:
+            self.free()
+            return web.json_response({})
+        return web.json_response({"code": 409, "reason": "Conflict", "message": f"held by {self.holder}"}, status=409)
+
+    def free(self) -> None:
+        self.holder, self.epoch = "", self.epoch + 1
+        self.changed.set()
+
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while True:
+            self.changed.clear()
+            state = {"type": "HELD", "holder": self.holder} if self.holder else {"type": "FREE"}
+            await answer.write(orjson.dumps(state) + b"\n")
+            await self.changed.wait()
+
+
+def play(serve: Any, scenario: Any) -> None:
+    async def run() -> None:
+        server = Server()
+        async with serve(server) as settings, ApiClient(settings) as client:
+            await asyncio.wait_for(scenario(server, client), 20)
+
+    asyncio.run(run())
+
+
+def test_a_free_lease_is_taken_and_renewed(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=0.15)
+        holding = await holder.acquire()
+        assert (holding.fence, holding.revision) == ("scheduler=41", 41)
+        await server.renewed.wait()
+        assert holder.held
+        assert holder.fence == "scheduler=41"
+        await holder.release()
+        assert not holder.held
+        assert server.holder == ""
+
+    play(serve, scenario)
+
+
+def test_a_refused_renewal_ends_the_term(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=0.15)
+        await holder.acquire()
+        server.renewing = False
+        await holder.lost()
+        assert holder.fence is None
+
+    play(serve, scenario)
+
+
+def test_a_silent_server_ends_the_term_before_the_ttl(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        now = [100.0]
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=0.3, clock=lambda: now[0])
+        await holder.acquire()
+        server.silent = True
+        assert holder.held
+        now[0] += 0.28
+        assert not holder.held, "a sleeping machine must not believe that it still holds the lease"
+        await holder.lost()
+
+    play(serve, scenario)
+
+
+def test_a_standby_takes_over_when_the_lease_falls_free(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        server.holder, server.epoch = "other", 7
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=0.5)
+        taking = asyncio.ensure_future(holder.acquire())
+        done, _ = await asyncio.wait((taking,), timeout=0.05)
+        assert not done
+        server.free()
+        assert (await taking).epoch == 8
+        await holder.release()
+
+    play(serve, scenario)
+
+
+def test_leading_stops_when_the_lease_is_lost_and_begins_anew(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        terms: list[int] = []
+        ended: list[int] = []
+        begun, again = asyncio.Event(), asyncio.Event()
+
+        async def act(holding: Any) -> None:
+            terms.append(holding.epoch)
+            (begun if len(terms) == 1 else again).set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append(holding.epoch)
+
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=0.15)
+        leading = asyncio.ensure_future(holder.lead(act))
+        await begun.wait()
+        server.holder, server.epoch = "", 90
+        await again.wait()
+        assert ended == [41]
+        leading.cancel()
+        await asyncio.wait((leading,))
+        assert ended == terms == [41, 90]
+
+    play(serve, scenario)

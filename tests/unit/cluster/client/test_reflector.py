@@ -1,0 +1,105 @@
+"""List and watch against a scripted server: nothing missed, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from oarlock.cluster.client.cache import Cache
+from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.reflector import Reflector
+
+
+def pod(name: str, revision: int) -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "d", "uid": name, "resourceVersion": str(revision)}}
+
+
+def line(change: str, obj: dict[str, Any]) -> bytes:
+    return orjson.dumps({"type": change, "object": obj}) + b"\n"
+
+
+class Script:
+    """Answers lists and watches in turn; remembers from which revision each watch began."""
+
+    def __init__(self, lists: list[Any], watches: list[list[bytes]]) -> None:
+        self.lists, self.watches, self.asked = lists, watches, []  # type: ignore[var-annotated]
+        self.waiting = asyncio.Event()
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            revision, items = self.lists.pop(0)
+            body = {
+                "kind": "PodList",
+                "apiVersion": "v1",
+                "metadata": {"resourceVersion": str(revision)},
+                "items": items,
+            }
+            return web.json_response(body)
+        self.asked.append(int(request.query["resourceVersion"]))
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        if not self.watches:
+            self.waiting.set()
+            await asyncio.Event().wait()
+        for one in self.watches.pop(0):
+            await answer.write(one)
+        return answer
+
+
+async def play(serve: Any, script: Script) -> tuple[Cache, list[Any]]:
+    cache = Cache("pods")
+    seen: list[Any] = []
+    cache.add_handler(lambda change, old, new: seen.append((change, (new or old or {})["metadata"]["resourceVersion"])))
+    async with serve(script) as settings, ApiClient(settings) as client:
+        running = asyncio.ensure_future(Reflector(client, "/api/v1/pods", cache).run())
+        await asyncio.wait_for(script.waiting.wait(), 20)
+        running.cancel()
+        await asyncio.wait((running,))
+    return cache, seen
+
+
+def test_a_watch_goes_on_where_the_last_one_ended(serve: Any) -> None:
+    async def scenario() -> None:
+        first = [line("ADDED", pod("a", 11)), line("BOOKMARK", {"metadata": {"resourceVersion": "20"}})]
+        second = [line("MODIFIED", pod("a", 21))]
+        script = Script([(10, [])], [first, second])
+        cache, seen = await play(serve, script)
+        assert script.asked == [10, 20, 21]
+        assert seen == [("ADDED", "11"), ("MODIFIED", "21")]
+        assert cache.revision == 21
+
+    asyncio.run(scenario())
+
+
+def test_an_expired_revision_is_listed_again_and_only_differences_are_told(serve: Any) -> None:
+    async def scenario() -> None:
+        gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+        script = Script(
+            [(10, [pod("a", 5), pod("b", 6)]), (30, [pod("b", 6), pod("c", 29)])],
+            [[line("ERROR", gone)]],
+        )
+        cache, seen = await play(serve, script)
+        assert script.asked == [10, 30]
+        assert seen == [("ADDED", "5"), ("ADDED", "6"), ("DELETED", "5"), ("ADDED", "29")]
+        assert cache.get("d/c") is not None
+        assert cache.get("d/c")["kind"] == "Pod"  # type: ignore[index]
+
+    asyncio.run(scenario())
+
+
+def test_someone_waiting_for_a_quiet_kind_gets_a_list(serve: Any) -> None:
+    async def scenario() -> None:
+        script = Script([(10, []), (50, [])], [])
+        cache = Cache("pods")
+        async with serve(script) as settings, ApiClient(settings) as client:
+            running = asyncio.ensure_future(Reflector(client, "/api/v1/pods", cache).run())
+            await cache.synced.wait()
+            await asyncio.wait_for(cache.wait_revision(45), 20)
+            assert cache.revision == 50
+            running.cancel()
+            await asyncio.wait((running,))
+
+    asyncio.run(scenario())
