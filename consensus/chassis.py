@@ -5,7 +5,7 @@ are overridden under their mangled names; the version is pinned and `check_libra
 `raft.Raft` builds on the plain names given here. The library opens no socket, starts no thread and writes no file.
 """
 
-# ruff: noqa: ARG002, N802, N803 - the library's names
+# ruff: noqa: ARG002, N803 - the library's names
 
 from __future__ import annotations
 

@@ -11,16 +11,20 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray import _raylet
 from ray._common.usage import usage_lib
-from ray._raylet import GcsClient
 
 from oarlock.actors.shell.ray_actor import HostActor
 from oarlock.actors.shell.ray_processes import SESSION, Hosted, RayNodeSettings, position_resource
 
 NAMESPACE = "oarlock"
 POSITIONS = ("a", "b")
+
+_GcsClient: Any = vars(_raylet)["GcsClient"]
+"""Ray's type stub leaves it out."""
 
 _SESSION_KEYS = b"session"
 _WAIT_S, _POLL_S = 30.0, 0.05
@@ -41,7 +45,7 @@ def main(argument: str) -> int:
 
 def name_cluster(settings: RayNodeSettings) -> None:
     """Write what Ray's workers look for in a new GCS, and note the cluster's id for the raylets."""
-    gcs = GcsClient(address=settings.gcs_address)
+    gcs = _GcsClient(address=settings.gcs_address)
     gcs.internal_kv_put(b"session_name", SESSION.encode(), overwrite=True, namespace=_SESSION_KEYS)
     usage_lib.put_cluster_metadata(gcs, ray_init_cluster=False)
     _write_whole(settings.cluster_id_file, gcs.cluster_id.hex())
@@ -81,7 +85,7 @@ def _create(component: Hosted, position: str) -> None:
 
 def _wait_node(settings: RayNodeSettings) -> None:
     """Return once the head's own raylet has joined: `ray.init` would look for it only once a second."""
-    gcs = GcsClient(address=settings.gcs_address)
+    gcs = _GcsClient(address=settings.gcs_address)
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
         if any(node.node_name == settings.name and not node.state for node in gcs.get_all_node_info().values()):

@@ -15,6 +15,8 @@ from oarlock.cluster.objects import resources
 IPS = b"/oarlock/allocations/ips/"
 PORTS = b"/oarlock/allocations/nodeports/"
 PROBES_MAX = 32
+SMALL_RANGE = 1024
+"""In smaller ranges a blind guess is likely to be taken, so what is in use is looked up first."""
 
 
 class Full(Exception):
@@ -31,7 +33,6 @@ class Pool:
     def __init__(self, service_cidr: str, node_ports: tuple[int, int], cache: WatchCache) -> None:
         self._network = ipaddress.ip_network(service_cidr)
         self.port_range = node_ports
-        self._first_port, self._last_port = node_ports
         self._cache = cache
         self._avoid: set[bytes] = set()
         self._services = resources.lookup("", "v1", "services")
@@ -44,7 +45,7 @@ class Pool:
 
     def contains_port(self, port: int) -> bool:
         """Tell whether `port` is in the node port range."""
-        return self._first_port <= port <= self._last_port
+        return self.port_range[0] <= port <= self.port_range[1]
 
     def avoid(self, keys: tuple[bytes, ...]) -> None:
         """Remember keys that were found taken, until they are seen in use."""
@@ -54,28 +55,32 @@ class Pool:
 
     def free_address(self) -> str:
         """Return an address that seems free. Raises Full."""
-        size = self._network.num_addresses
+        last = self._network.num_addresses - 2
+        used = self._used()[0] if last < SMALL_RANGE else set()
         for _ in range(PROBES_MAX):
-            address = str(self._network[random.randrange(2, max(size - 1, 3))])
-            if IPS + address.encode() not in self._avoid:
-                if size > 4096 or address not in self._used()[0]:
-                    return address
-        used = self._used()[0]
-        for number in range(2, size - 1):
-            address = str(self._network[number])
+            address = str(self._network[random.randint(2, max(last, 2))])
             if address not in used and IPS + address.encode() not in self._avoid:
+                return address
+        self._avoid.clear()
+        used = self._used()[0]
+        for number in range(2, last + 1):
+            address = str(self._network[number])
+            if address not in used:
                 return address
         raise Full("range is full")
 
     def free_port(self, chosen: set[int]) -> int:
         """Return a port that seems free and is not among those `chosen`. Raises Full."""
+        first, last = self.port_range
+        used = chosen | self._used()[1] if last - first < SMALL_RANGE else chosen
         for _ in range(PROBES_MAX):
-            port = random.randint(self._first_port, self._last_port)
-            if port not in chosen and PORTS + str(port).encode() not in self._avoid:
+            port = random.randint(first, last)
+            if port not in used and PORTS + str(port).encode() not in self._avoid:
                 return port
-        used = self._used()[1]
-        for port in range(self._first_port, self._last_port + 1):
-            if port not in chosen and port not in used and PORTS + str(port).encode() not in self._avoid:
+        self._avoid.clear()
+        used = chosen | self._used()[1]
+        for port in range(first, last + 1):
+            if port not in used:
                 return port
         raise Full("range is full")
 

@@ -129,7 +129,14 @@ def _typed(resource: Resource, obj: Obj) -> Obj:
 def _call(resource: Resource, obj: Obj, verb: str) -> Call:
     metadata = obj["metadata"]
     info = RequestInfo(
-        verb, "", True, resource.group, resource.version, metadata.get("namespace", ""), resource.plural, metadata["name"]
+        verb=verb,
+        path="",
+        is_resource=True,
+        group=resource.group,
+        version=resource.version,
+        namespace=metadata.get("namespace", ""),
+        resource=resource.plural,
+        name=metadata["name"],
     )
     return Call(Request("POST", "", Query(""), {}, _no_body), info, resource, _USER)
 

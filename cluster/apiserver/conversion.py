@@ -31,7 +31,7 @@ _CONDITIONS = "autoscaling.alpha.kubernetes.io/conditions"
 
 def from_storage(resource: Resource, obj: Obj) -> Obj:
     """Return a stored object in `resource`'s form."""
-    shown = _renamed(obj, {core: other for core, other in _EVENT_FIELDS}) if resource.kind == "Event" else _to_v1(obj)
+    shown = _renamed(obj, dict(_EVENT_FIELDS)) if resource.kind == "Event" else _to_v1(obj)
     return {**shown, "kind": resource.kind, "apiVersion": resource.api_version}
 
 
@@ -57,7 +57,11 @@ def _to_v1(obj: Obj) -> Obj:
     present = state.pop("currentMetrics", None) or []
     for metric in present:
         current = metric.get("resource", {}).get("current", {})
-        if metric.get("type") == "Resource" and metric["resource"].get("name") == "cpu" and "averageUtilization" in current:
+        if (
+            metric.get("type") == "Resource"
+            and metric["resource"].get("name") == "cpu"
+            and "averageUtilization" in current
+        ):
             state["currentCPUUtilizationPercentage"] = current["averageUtilization"]
     extra = {
         _METRICS: others,
@@ -100,8 +104,10 @@ def _assembled(obj: Obj, annotations: dict[str, str], spec: Obj, state: Obj) -> 
 
 def _is_cpu(metric: Obj) -> bool:
     resource = metric.get("resource") or {}
-    return metric.get("type") == "Resource" and resource.get("name") == "cpu" and "averageUtilization" in (
-        resource.get("target") or {}
+    return (
+        metric.get("type") == "Resource"
+        and resource.get("name") == "cpu"
+        and "averageUtilization" in (resource.get("target") or {})
     )
 
 

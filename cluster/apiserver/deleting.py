@@ -6,7 +6,7 @@ Source: apiserver pkg/registry/rest/delete.go and pkg/registry/generic/registry/
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from oarlock.cluster.apiserver import clock, views
@@ -140,13 +140,13 @@ def _check_preconditions(resource: Resource, name: str, obj: Obj, wanted: Delete
         raise status.conflict(resource.qualified_kind, name, why)
     if wanted.resource_version is not None and wanted.resource_version != metadata["resourceVersion"]:
         why = (
-            f"the ResourceVersion in the precondition ({wanted.resource_version}) does not match the ResourceVersion in "
-            f"record ({metadata['resourceVersion']}). The object might have been modified"
+            f"the ResourceVersion in the precondition ({wanted.resource_version}) does not match the ResourceVersion "
+            f"in record ({metadata['resourceVersion']}). The object might have been modified"
         )
         raise status.conflict(resource.qualified_kind, name, why)
 
 
-def mark(resource: Resource, obj: Obj, wanted: DeleteOptions, now: clock.datetime) -> Obj | None:
+def mark(resource: Resource, obj: Obj, wanted: DeleteOptions, now: datetime) -> Obj | None:
     """Return `obj` as a deletion leaves it, or None if it is to go at once. `obj` may be changed.
 
     Source: rest.BeforeDelete, markAsDeleting, deletionFinalizersForGarbageCollection.
@@ -187,7 +187,7 @@ def _grace(resource: Resource, obj: Obj, wanted: DeleteOptions) -> int | None:
     return 1 if asked < 0 else asked
 
 
-def _set_deadline(metadata: Obj, now: clock.datetime, grace_s: int) -> None:
+def _set_deadline(metadata: Obj, now: datetime, grace_s: int) -> None:
     if metadata.get("deletionTimestamp"):
         present = int(metadata.get("deletionGracePeriodSeconds") or 0)
         if grace_s >= present:
@@ -212,7 +212,7 @@ def _finalizers(present: list[str], wanted: DeleteOptions) -> list[str]:
     return kept
 
 
-def _mark_namespace(obj: Obj, now: clock.datetime) -> Obj | None:
+def _mark_namespace(obj: Obj, now: datetime) -> Obj | None:
     metadata = obj["metadata"]
     if not metadata.get("deletionTimestamp"):
         metadata["deletionTimestamp"] = clock.text(now)

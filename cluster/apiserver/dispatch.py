@@ -94,7 +94,9 @@ class Dispatcher:
 
     async def _resource(self, request: Request, info: RequestInfo, user: User) -> Answer:
         resource = resources.lookup(info.group, info.version, info.resource)
-        if resource is None or (info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"):
+        if resource is None or (
+            info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"
+        ):
             raise status.path_not_found()
         return await self._verbs.serve(Call(request, info, resource, user))
 
@@ -143,5 +145,3 @@ def _observe(request: Request, info: RequestInfo, code: int, seconds: float) -> 
     metrics.REQUESTS.labels(*labels, str(code)).inc()
     if info.verb != "watch":
         metrics.DURATION.labels(*labels).observe(seconds)
-
-

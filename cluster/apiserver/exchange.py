@@ -37,8 +37,7 @@ class Query:
 
     def flag(self, name: str) -> bool:
         """Return a boolean parameter as apimachinery reads it: absent, "0" and "false" (any case) are false."""
-        values = self._pairs.get(name)
-        return bool(values) and values[0].lower() not in ("0", "false")
+        return name in self._pairs and self._pairs[name][0].lower() not in ("0", "false")
 
 
 @dataclass(slots=True)

@@ -35,7 +35,9 @@ class Health:
             log.info("health check failed kind=%s check=%s: %s", kind, one, problems[one])
         if not failed and not request.query.has("verbose"):
             return Response(200, b"ok", TEXT, _SAFE)
-        lines = [f"[-]{one} failed: reason withheld" if problem else f"[+]{one} ok" for one, problem in problems.items()]
+        lines = [
+            f"[-]{one} failed: reason withheld" if problem else f"[+]{one} ok" for one, problem in problems.items()
+        ]
         lines += [f"[+]{one} excluded: ok" for one in checks if one in excluded]
         lines.append(f"{kind} check {'failed' if failed else 'passed'}")
         return Response(500 if failed else 200, ("\n".join(lines) + "\n").encode(), TEXT, _SAFE)

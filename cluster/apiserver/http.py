@@ -39,12 +39,11 @@ class _Connection(web.RequestHandler):
 
     def handle_error(
         self,
-        request: web.BaseRequest,
+        request: web.BaseRequest,  # noqa: ARG002 - aiohttp's signature
         status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        exc: BaseException | None = None,  # noqa: ARG002
+        message: str | None = None,  # noqa: ARG002
     ) -> web.StreamResponse:
-        self.keep_alive(False)
         text = "the request could not be parsed as HTTP" if status < 500 else "the request could not be handled"
         reason = {400: "BadRequest", 413: "RequestEntityTooLarge"}.get(status, "InternalError")
         body = orjson.dumps(_status(status, reason, text))
@@ -53,7 +52,7 @@ class _Connection(web.RequestHandler):
         return response
 
 
-class _Server(web.Server):  # type: ignore[misc]  # aiohttp marks it final in spirit only
+class _Server(web.Server):
     """Makes our connections; aiohttp offers no setting for their class."""
 
     def __call__(self) -> web.RequestHandler:

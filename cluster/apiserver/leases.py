@@ -62,7 +62,11 @@ class Leases:
                 return _answer(name, await self._renew(name, body))
             if action == "release":
                 return await self._release(name, body)
-        raise status.path_not_found() if action not in ("", "acquire", "renew", "release") else status.method_not_allowed()
+        raise (
+            status.path_not_found()
+            if action not in ("", "acquire", "renew", "release")
+            else status.method_not_allowed()
+        )
 
     async def _list(self) -> Response:
         found = await self._store.range(Range(LEASES, LEASES[:-1] + b"0"))

@@ -24,7 +24,7 @@ from oarlock.consensus.model import Compacted, FutureRevision, Range, Store
 REACH_TIMEOUT_S = 3.0
 """How long a read waits for a revision that the cache has yet to reach. Source: cacher's blockTimeout."""
 PAGE_KEYS = 1000
-_TOKEN_VERSION = "meta.k8s.io/v1"
+_CONTINUE_VERSION = "meta.k8s.io/v1"
 _EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
     "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
@@ -99,7 +99,9 @@ def _watch_causes(found: ListOptions, initial: bool | None) -> list[Cause]:
     if initial is not None and found.match != "NotOlderThan":
         causes.append(_forbidden(field, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"))
     elif found.match and initial is None:
-        causes.append(_forbidden(field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"))
+        causes.append(
+            _forbidden(field, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+        )
     if found.match and found.match != "NotOlderThan":
         causes.append(options.unsupported(field, found.match, ("NotOlderThan",)))
     if found.token:
@@ -205,7 +207,7 @@ def _take(candidates: Iterable[Entry], chosen: Selection, limit: int) -> tuple[l
 
 def _token(revision: int, start: bytes, chosen: Selection) -> str:
     relative = start[len(chosen.start) :].decode()
-    body = orjson.dumps({"v": _TOKEN_VERSION, "rv": revision, "start": "/" + relative})
+    body = orjson.dumps({"v": _CONTINUE_VERSION, "rv": revision, "start": "/" + relative})
     return base64.urlsafe_b64encode(body).rstrip(b"=").decode()
 
 
@@ -213,7 +215,7 @@ def _read_token(text: str, chosen: Selection) -> tuple[bytes, int]:
     try:
         body = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         version, revision, start = body["v"], body["rv"], body["start"]
-        if version != _TOKEN_VERSION or not isinstance(revision, int) or revision <= 0 or start[:1] != "/":
+        if version != _CONTINUE_VERSION or not isinstance(revision, int) or revision <= 0 or start[:1] != "/":
             raise ValueError(version)
     except (ValueError, KeyError, TypeError):
         raise status.bad_request("continue key is not valid: illegal base64 data or unknown format") from None

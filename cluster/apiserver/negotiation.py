@@ -81,9 +81,9 @@ def negotiate(accept: str, *, is_list: bool = False, transforms: bool = True) ->
         asked = clause.get("as")
         if not asked:
             return Representation(media_type)
-        if transforms and asked in _TRANSFORMS and clause.get("g") == "meta.k8s.io":
-            if clause.get("v") in ("v1", "v1beta1"):
-                return Representation(media_type, asked, clause.get("v"))
+        known = clause.get("g") == "meta.k8s.io" and clause.get("v") in ("v1", "v1beta1")
+        if transforms and known and asked in _TRANSFORMS:
+            return Representation(media_type, asked, clause.get("v"))
     raise status.not_acceptable(_AVAILABLE)
 
 

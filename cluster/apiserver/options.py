@@ -54,7 +54,9 @@ def write_options(kind: str, query: Query) -> WriteOptions:
     manager = query.get("fieldManager")
     if len(manager.encode()) > FIELD_MANAGER_BYTES_MAX:
         causes.append(
-            Cause("FieldValueTooLong", f"Too long: may not be more than {FIELD_MANAGER_BYTES_MAX} bytes", "fieldManager")
+            Cause(
+                "FieldValueTooLong", f"Too long: may not be more than {FIELD_MANAGER_BYTES_MAX} bytes", "fieldManager"
+            )
         )
     validation = query.get("fieldValidation") or "Warn"
     if validation not in _VALIDATIONS:
@@ -72,7 +74,7 @@ def delete_options(query: Query, body: bytes, content_type: str) -> DeleteOption
     if propagation is not None and propagation not in _PROPAGATIONS:
         causes.append(unsupported("propagationPolicy", str(propagation), (*_PROPAGATIONS, "nil")))
     if propagation and given.get("orphanDependents") is not None:
-        text = "Invalid value: \"{}\": orphanDependents and deletionPropagation cannot be both set"
+        text = 'Invalid value: "{}": orphanDependents and deletionPropagation cannot be both set'
         causes.append(Cause("FieldValueInvalid", text.format(propagation), "propagationPolicy"))
     if causes:
         raise status.invalid("DeleteOptions", "meta.k8s.io", "", causes)

@@ -16,6 +16,8 @@ from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import status, tables
 from oarlock.cluster.objects.resources import Resource
 
+_INCLUDED: dict[str, tables.IncludeObject] = {"Object": "Object", "None": "None"}
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -97,9 +99,7 @@ def _spliced(resource: Resource, shown: Page) -> list[bytes]:
     return parts if len(parts) > 64 else [b"".join(parts)]
 
 
-def _list_document(
-    resource: Resource, shown: Page, representation: Representation, include: str
-) -> dict[str, Any]:
+def _list_document(resource: Resource, shown: Page, representation: Representation, include: str) -> dict[str, Any]:
     if representation.transform == "Table":
         return _table(resource, shown.entries, shown.metadata(), representation, include)
     if representation.transform:
@@ -137,7 +137,7 @@ def _table(
     include: str,
 ) -> dict[str, Any]:
     objects = [views.parsed(resource, one) for one in entries]
-    wanted = include if include in ("Object", "None") else "Metadata"
+    wanted = _INCLUDED.get(include, "Metadata")
     table = tables.render(resource, objects, metadata, wanted, datetime.now(UTC))
     table["apiVersion"] = representation.api_version
     return table

@@ -160,5 +160,3 @@ class Verbs:
     async def _log(self, call: Call) -> Answer:
         pod = (await self._reader.get(call)).object()
         return await self._logs.read(call, pod)
-
-

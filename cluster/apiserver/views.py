@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from oarlock.cluster.apiserver import conversion
 from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import codec
@@ -53,4 +52,3 @@ def unsaved(obj: dict[str, Any]) -> Entry:
     if revision:
         encoded = codec.with_revision(encoded, int(revision))
     return Entry(b"", encoded, 0, int(revision or 0))
-

@@ -81,14 +81,14 @@ class Change:
         return entry.key
 
     def line(self, kind: str) -> bytes:
-        """Return the watch event as a JSON line, encoded once for all watchers. `kind` is ADDED, MODIFIED or DELETED."""
+        """Return the watch event of `kind` (ADDED, MODIFIED, DELETED) as a JSON line, encoded once for all watchers."""
         line = self._lines.get(kind)
         if line is None:
             line = self._lines[kind] = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.shown(kind).wire)
         return line
 
     def shown(self, kind: str) -> Entry:
-        """Return the object that an event of `kind` shows: a deletion shows the last state at the deletion's revision."""
+        """Return what an event of `kind` shows: for a deletion the last state, at the deletion's revision."""
         if kind == "DELETED":
             assert self.old is not None
             return self.old.at(self.revision)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from functools import partial
 
 import orjson
 
@@ -152,7 +153,7 @@ class Watching:
         try:
             missed = [] if from_state else await self._missed(collection, parse_version(wanted.version))
         except ApiError as error:
-            return Stream(lambda wire: _refuse(wire, error))
+            return Stream(partial(_refuse, error))
         present = list(collection.between(chosen.start, chosen.end)) if from_state else []
         revision = self._cache.revision
         collection.watchers.add(watcher)
@@ -197,7 +198,7 @@ class Watching:
             watcher.progress(self._cache.revision)
 
 
-async def _refuse(wire: Wire, error: ApiError) -> None:
+async def _refuse(error: ApiError, wire: Wire) -> None:
     wire.write(orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n")
 
 

@@ -137,11 +137,11 @@ class Writer:
         wanted = write_options("UpdateOptions", call.request.query)
         given = await bodies.read_object(call, wanted)
         bodies.check_scope(call, given)
-        if not given["metadata"].get("name") and call.resource.kind in ("Namespace",):
+        if not given["metadata"].get("name") and call.resource.kind == "Namespace":
             given["metadata"]["name"] = call.info.name
         bodies.check_name(call, given)
 
-        def compute(current: Obj, _: Entry) -> Obj:
+        def compute(_: Obj, __: Entry) -> Obj:
             return dict(given, metadata=dict(given["metadata"]))
 
         try:
@@ -208,7 +208,7 @@ class Writer:
         new = proposal.obj
         _check_preconditions(resource, new, old, explicit=explicit and not part)
         defaulting.default(resource, new)
-        await self.admission.mutate_update(call, new, old)
+        self.admission.mutate_update(call, new)
         strategy.prepare_update(resource, new, old, part)
         new["metadata"].pop("managedFields", None)
         causes = self._standing(validation.validate_update(resource, new, old, part))
@@ -262,7 +262,10 @@ def _check_preconditions(resource: Resource, new: Obj, old: Obj, *, explicit: bo
 
 
 def is_finished(resource: Resource, new: Obj, old: Obj) -> bool:
-    """Tell whether an update has removed the last thing that kept a deleted object. Source: ShouldDeleteDuringUpdate."""
+    """Tell whether an update has removed the last thing that kept a deleted object.
+
+    Source: ShouldDeleteDuringUpdate.
+    """
     metadata = new["metadata"]
     if not metadata.get("deletionTimestamp") or metadata.get("finalizers"):
         return False

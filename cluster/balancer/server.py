@@ -152,9 +152,8 @@ class Balancer:
         client.join(server, client_ended)
         server.join(client, server_ended)
 
-    def _changed(self, backend: Backend) -> None:
-        if backend.health is not Health.DEAD:
-            self._tell()
+    def _changed(self, _: Backend) -> None:
+        self._tell()
 
     def _tell(self) -> None:
         """Wake whoever waits for news of backends or connections."""

@@ -42,7 +42,7 @@ async def _run(role: str, settings: dict[str, Any], notifier: Notifier) -> int:
         notifier.failed(f"{type(error).__name__}: {error}" if not str(error) else str(error))
         return 1
     listener = MetricsListener(settings["metrics"]) if settings.get("metrics") else None
-    metrics = listener.start() if listener else ""
+    metrics = listener.start() if listener else running.metrics
     gc.collect()
     gc.freeze()
     notifier.ready(running.address, metrics)

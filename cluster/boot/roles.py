@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from oarlock.actors.shell.hosted import HostedSettings
     from oarlock.cluster.apiserver.settings import ApiServerSettings
     from oarlock.consensus.client import StoreClient
+    from oarlock.consensus.transport import Tls as StoreTls
 
 Settings = Mapping[str, Any]
 
@@ -30,25 +32,31 @@ class Startable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A started part and the address that it serves, "" if it serves none."""
+    """A started part and the address that it serves, "" if it serves none.
+
+    `metrics` is where it serves /metrics itself; the others get a listener for that.
+    """
 
     component: Startable
     address: str
+    metrics: str = ""
 
 
 def store_client(endpoints: Sequence[str], tls: Mapping[str, str]) -> StoreClient:
     """Return an unstarted client of the store at "host:port" endpoints."""
     from oarlock.consensus.client import StoreClient
+
+    return StoreClient(endpoints, _store_tls(tls))
+
+
+def _store_tls(tls: Mapping[str, str]) -> StoreTls:
     from oarlock.consensus.transport import Tls
 
-    return StoreClient(endpoints, Tls(**tls))
+    return Tls(**{name: Path(file) for name, file in tls.items()})
 
 
 async def run_store(settings: Settings) -> Running:
-    from pathlib import Path
-
     from oarlock.consensus.server import StoreServer, StoreSettings
-    from oarlock.consensus.transport import Tls
 
     members = {name: (host, port) for name, (host, port) in settings["members"].items()}
     server = StoreServer(
@@ -59,7 +67,7 @@ async def run_store(settings: Settings) -> Running:
             settings["cluster_id"],
             settings["host"],
             settings["port"],
-            tls=Tls(**settings["tls"]),
+            tls=_store_tls(settings["tls"]),
         )
     )
     await server.start()
@@ -94,7 +102,8 @@ async def run_api_server(settings: Settings) -> Running:
     client = store_client(settings["store"], settings["client_tls"])
     part = ApiServerWithClient(client, ApiServer(api_server_settings(settings), client))
     await part.start()
-    return Running(part, f"{settings['host']}:{settings['port']}")
+    address = f"{settings['host']}:{settings['port']}"
+    return Running(part, address, metrics=address)
 
 
 def api_server_settings(settings: Settings) -> ApiServerSettings:
@@ -126,8 +135,6 @@ async def run_balancer(settings: Settings) -> Running:
 
 
 async def run_ray_node(settings: Settings) -> Running:
-    from pathlib import Path
-
     from oarlock.actors.shell.ray_node import RayNode
     from oarlock.actors.shell.ray_processes import Hosted, RayNodeSettings
     from oarlock.cluster.boot.state import write_private
@@ -181,8 +188,6 @@ class SingleStore:
     """The store of `--single`: one member, reached inside this process."""
 
     def __init__(self, settings: Settings, cluster_id: str) -> None:
-        from pathlib import Path
-
         from oarlock.consensus.server import StoreServer, StoreSettings
 
         self._server = StoreServer(
@@ -238,8 +243,6 @@ class AgentWithProxy:
 
 
 async def run_agent(settings: Settings) -> Running:
-    from pathlib import Path
-
     from oarlock.cluster.client.settings import ClientSettings
     from oarlock.cluster.kubelet.agent import NodeAgent
     from oarlock.cluster.kubelet.settings import AgentSettings, Tls
@@ -267,8 +270,6 @@ async def run_agent(settings: Settings) -> Running:
 
 async def run_hollow(settings: Settings) -> Running:
     """Run all simulated nodes in this process."""
-    from pathlib import Path
-
     from oarlock.cluster.client.settings import ClientSettings
     from oarlock.cluster.kubelet.agent import NodeAgent
     from oarlock.cluster.kubelet.settings import AgentSettings, Tls

@@ -81,7 +81,7 @@ def _store_leader(folder: StateFolder, record: ClusterRecord, parts: list[dict[s
     if not endpoints:
         return ""
     if record.single:
-        return next(part["name"] for part in parts if part["kind"] == "store")
+        return next((str(part["name"]) for part in parts if part["kind"] == "store"), "")
     tls = {key: str(folder.pki / file) for key, file in _ADMIN.items()}
 
     async def ask() -> str:
@@ -145,7 +145,7 @@ def _get(folder: StateFolder, port: int, path: str) -> Any:
 
 
 def _print_table(rows: list[Row], out: TextIO) -> None:
-    lines = [COLUMNS]
+    lines: list[tuple[str, ...]] = [COLUMNS]
     for row in rows:
         active = "*" if row.active else ""
         pid = str(row.pid) if row.pid else "-"

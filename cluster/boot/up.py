@@ -10,20 +10,23 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from oarlock.cluster.boot import control, kubeconfig, processes
 from oarlock.cluster.boot.down import stop_leftovers
 from oarlock.cluster.boot.errors import BootError
-from oarlock.cluster.boot.layout import Layout, choose_ports, port_names
+from oarlock.cluster.boot.layout import COMPONENTS, RAY_POSITIONS, Layout, choose_ports, port_names
 from oarlock.cluster.boot.network import Slot, choose_slot, free_ports, is_free
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.progress import Progress
 from oarlock.cluster.boot.spec import DEFAULT_NAME, DEFAULT_PORT, ClusterSpec
 from oarlock.cluster.boot.state import ClusterRecord, StateFolder, new_record, with_ports, write_private
+from oarlock.cluster.boot.status import Row, gather
 
 SUPERVISOR_STARTS_S = 15.0
 PARTS_START_S = 120.0
+ACTORS_START_S = 60.0
+ACTORS_LOOK_S = 0.1
 MARK = "OARLOCK_STATE"
 """An environment variable that every process of a cluster inherits: what belongs to it can be found and measured."""
 
@@ -40,7 +43,10 @@ def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: 
     layout = _prepare(spec, folder)
     try:
         _launch(layout, folder)
-        _follow(folder, Progress(out))
+        progress = Progress(out)
+        parts = _follow(folder, progress)
+        if not spec.single:
+            _follow_actors(folder, spec.name, parts, progress)
         kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
     except BaseException:
         _abandon(folder, new=new)
@@ -142,9 +148,10 @@ def _launch(layout: Layout, folder: StateFolder) -> None:
         time.sleep(0.01)
 
 
-def _follow(folder: StateFolder, progress: Progress) -> None:
-    """Show the parts until all are ready. Raises BootError as soon as one fails."""
+def _follow(folder: StateFolder, progress: Progress) -> list[dict[str, Any]]:
+    """Show the parts until all are ready and return them. Raises BootError as soon as one fails."""
     deadline = time.monotonic() + PARTS_START_S
+    parts: list[dict[str, Any]] = []
     for answer in control.ask(folder.control_socket, "watch", PARTS_START_S):
         parts = answer["parts"]
         progress.show(parts)
@@ -152,11 +159,25 @@ def _follow(folder: StateFolder, progress: Progress) -> None:
             if part["state"] == "failed":
                 raise BootError(f"{part['name']} failed: {part['error']}", "Nothing was left running.")
         if all(part["state"] == "ready" for part in parts):
-            return
+            return parts
         if time.monotonic() > deadline:
             break
     late = ", ".join(part["name"] for part in parts if part["state"] != "ready")
     raise BootError(f"not ready after {PARTS_START_S:g} s: {late}", f"See the logs in {folder.logs}.")
+
+
+def _follow_actors(folder: StateFolder, name: str, parts: list[dict[str, Any]], progress: Progress) -> None:
+    """Show the actors, which Ray starts, until each component has one that acts and one that stands by."""
+    wanted = len(COMPONENTS) * len(RAY_POSITIONS)
+    deadline = time.monotonic() + ACTORS_START_S
+    actors: list[Row] = []
+    while time.monotonic() < deadline:
+        actors = [row for row in gather(folder, name) if row.kind == "actor"]
+        progress.show(parts + [asdict(row) for row in actors])
+        if len(actors) == wanted and sum(row.active for row in actors) == len(COMPONENTS):
+            return
+        time.sleep(ACTORS_LOOK_S)
+    raise BootError(f"only {len(actors)} of {wanted} actors run", f"See the logs in {folder.logs}.")
 
 
 def _abandon(folder: StateFolder, *, new: bool) -> None:

@@ -10,13 +10,12 @@ FOLDER/started holds "shim-pid shim-start pid start unix-ns boot-id", starts bei
 FOLDER/exit holds "code signal unix-ns", written and synced before the keeper ends, which is what an agent waits for.
 """
 
+# The public module costs a megabyte for its enums.
+import _signal as signals  # type: ignore[import-not-found]
 import posix
 import select
 import sys
 import time
-
-# The public module costs a megabyte for its enums.
-import _signal as signals  # type: ignore[import-not-found]
 
 READ_BYTES = 65536
 LINE_BYTES_MAX = 16384

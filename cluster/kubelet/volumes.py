@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ FILE_MODE = 0o644
 def prepare(pod: Mapping[str, Any], folder: Path, references: References, addresses: Addresses) -> dict[str, str]:
     """Make every volume below `folder` and return their paths by name. Raises ConfigFailure.
 
-    An emptyDir keeps its contents over restarts of containers; the others are written anew.
+    An emptyDir keeps its contents over restarts of containers; the others are brought up to date.
     """
     return {
         volume["name"]: str(_one(pod, volume, folder / volume["name"], references, addresses))
@@ -92,16 +91,19 @@ def _host_path(source: Mapping[str, Any]) -> Path:
 
 
 def _write(path: Path, files: Mapping[str, bytes]) -> None:
-    """Replace the folder's contents. Other files of the same name are never seen half-written."""
-    fresh = path.with_name(f".{path.name}.new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
+    """Bring the folder's files to these contents; a running container sees each file old or new, never half-written."""
+    path.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        target = fresh / name
         if ".." in Path(name).parts or Path(name).is_absolute():
             raise ConfigFailure(f"invalid path {name}")
+        target = path / name
+        if target.is_file() and target.read_bytes() == content:
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
-        target.chmod(FILE_MODE)
-    shutil.rmtree(path, ignore_errors=True)
-    fresh.rename(path)
+        fresh = target.with_name(f".{target.name}.new")
+        fresh.write_bytes(content)
+        fresh.chmod(FILE_MODE)
+        fresh.replace(target)
+    for present in path.rglob("*"):
+        if present.is_file() and str(present.relative_to(path)) not in files:
+            present.unlink()

@@ -20,6 +20,7 @@ from oarlock.cluster.kubelet.references import References
 from oarlock.cluster.kubelet.runtime import (
     ConfigFailure,
     ContainerStatus,
+    RuntimeFailure,
     Sandbox,
     SandboxConfig,
     State,
@@ -63,6 +64,7 @@ class PodWorker:
         self._failure: tuple[str, str] | None = None
         self._gone = False
         self._sandbox = next((s for s in tools.runtime.list_pod_sandboxes() if s.config.uid == self.uid), None)
+        self._paths: dict[str, str] = {}
         self._patched_revision = 0
         self._reported: dict[str, Any] = dict(pod.get("status") or {})
         self._retry_s = RETRY_FIRST_S
@@ -107,7 +109,7 @@ class PodWorker:
             except (Unreachable, ApiError, RuntimeFailure, OSError) as error:
                 log.info("pod=%s retry_s=%.1f error=%r", podspec.full_name(self._pod), self._retry_s, str(error))
                 delay_s = self._next_retry()
-            except Exception:  # noqa: BLE001 - a pod that we handle wrongly must not be left alone for ever
+            except Exception:
                 log.exception("pod=%s retry_s=%.1f", podspec.full_name(self._pod), self._retry_s)
                 delay_s = self._next_retry()
             if delay_s is not None and delay_s < 0:
@@ -153,7 +155,7 @@ class PodWorker:
         if not self._reported.get("podIP"):
             await self._report()
         try:
-            paths = await self._containers.volumes(pod, sandbox, addresses)
+            paths = self._paths = self._paths or await self._containers.volumes(pod, sandbox, addresses)
         except (ConfigFailure, OSError) as failure:
             message = f"MountVolume.SetUp failed: {failure}"
             self._tools.recorder.record(reference(pod), "Warning", "FailedMount", message)

@@ -7,6 +7,7 @@ are pointers in Go, so that their zero value is kept) comes from `data/go-facts.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,10 +39,11 @@ _PLAIN: Final = {"string": "string", "boolean": "bool", "number": "double"}
 
 
 def definitions() -> dict[str, Any]:
-    """The upstream definitions with descriptions, as kubernetes-validate ships them."""
-    import kubernetes_validate
-
-    folder = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{RELEASE}.0-local"
+    """The upstream definitions with descriptions, as kubernetes-validate ships them; its code is not imported."""
+    package = importlib.util.find_spec("kubernetes_validate")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("kubernetes_validate")
+    folder = Path(package.origin).parent / "kubernetes-json-schema" / f"v{RELEASE}.0-local"
     document: dict[str, Any] = orjson.loads((folder / "_definitions.json").read_bytes())
     found: dict[str, Any] = document["$defs"]
     return found

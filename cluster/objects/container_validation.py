@@ -77,7 +77,7 @@ def init_containers(items: Sequence[Obj], path: str, facts: PodFacts, taken: Ite
         causes += container(item, place, facts)
         causes += _unique_name(item, place, seen)
         policy = item.get("restartPolicy")
-        if policy not in {None, "Always"}:
+        if policy is not None and policy != "Always":
             causes += _other_restart_policy(policy, f"{place}.restartPolicy")
         if policy == "Always":
             causes += _lifecycle(item.get("lifecycle"), f"{place}.lifecycle", facts)

@@ -46,8 +46,10 @@ def config_map(obj: Obj) -> list[Cause]:
     return causes
 
 
-def decoded_bytes(text: str) -> int:
-    """How many bytes a base64 text stands for."""
+def decoded_bytes(text: str | None) -> int:
+    """How many bytes a base64 text stands for; none where a client sent null, which is kept."""
+    if not text:
+        return 0
     return len(text) * 3 // 4 - text[-2:].count("=")
 
 
@@ -86,8 +88,8 @@ def secret(obj: Obj) -> list[Cause]:
     return causes
 
 
-def _json_member(text: str, path: str) -> list[Cause]:
-    raw = base64.b64decode(text)
+def _json_member(text: str | None, path: str) -> list[Cause]:
+    raw = base64.b64decode(text or "")
     why = "" if jsontext.is_json(raw) else jsontext.error(raw)
     return [invalid(path, "<secret contents redacted>", why)] if why else []
 

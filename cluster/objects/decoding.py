@@ -53,7 +53,10 @@ def decode(resource: Resource, raw: bytes, content_type: str = JSON) -> Decoded:
 
 def decode_kind(group: str, version: str, kind: str, raw: bytes, content_type: str = JSON) -> Decoded:
     """The same for a kind that need not be a resource: Scale, Eviction, Binding, DeleteOptions, …"""
-    document, duplicates = _parse(kind, raw, content_type)
+    if _media_type(content_type) == PROTOBUF:
+        document, duplicates = _parse_protobuf(group, version, kind, raw)
+    else:
+        document, duplicates = _parse(kind, raw, content_type)
     schema = _expect_kind(group, version, kind, document, raw)
     decoded = conform(schema, group, version, kind, document)
     if duplicates is None:
@@ -91,7 +94,7 @@ def strict_error(kind: str, version: str, complaints: list[str]) -> ApiError:
 
 def _parse(kind: str, raw: bytes, content_type: str) -> tuple[Any, list[str] | None]:
     """The parsed body, and its duplicate keys where the parser finds them on the way."""
-    media = content_type.partition(";")[0].strip().lower()
+    media = _media_type(content_type)
     if media in {"", JSON}:
         try:
             return orjson.loads(raw), None
@@ -106,14 +109,25 @@ def _parse(kind: str, raw: bytes, content_type: str) -> tuple[Any, list[str] | N
             return yamltext.load(raw)
         except yamltext.YamlError as error:
             raise _unrecognized(kind, f"error converting YAML to JSON: {error}", raw) from None
-    if media == PROTOBUF:
-        from oarlock.cluster.objects import protobuf
-
-        try:
-            return protobuf.decode(raw), []
-        except protobuf.ProtobufError as error:
-            raise bad_request(f"{kind} could not be decoded: {error}") from None
     raise unsupported_media_type(ACCEPTED)
+
+
+def _media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _parse_protobuf(group: str, version: str, kind: str, raw: bytes) -> tuple[dict[str, Any], list[str] | None]:
+    """The document in a protobuf body; the format knows no duplicate keys."""
+    from oarlock.cluster.objects import protobuf, protobuf_wire
+
+    try:
+        return protobuf.decode(raw, f"{group}/{version}" if group else version, kind), []
+    except (protobuf.MessageError, protobuf.UnknownKindError) as error:
+        given = error.envelope
+        _check_version(group, version, kind, {"apiVersion": given.api_version, "kind": given.kind})
+        raise _unhandled(given.kind, given.api_version.rpartition("/")[2], kind, str(error)) from None
+    except protobuf_wire.ProtobufError as error:
+        raise _unrecognized(kind, str(error), raw) from None
 
 
 def _expect_kind(group: str, version: str, kind: str, document: Any, raw: bytes) -> Schema:
@@ -146,6 +160,8 @@ def _check_version(group: str, version: str, kind: str, document: dict[str, Any]
         scheme = quote(_SCHEMES.get(group, _SCHEME))
         why = f"no kind {quote(asked_kind)} is registered for version {quote(asked)} in scheme {scheme}"
         raise _unhandled(asked_kind, asked_version, kind, why)
+    if kind == asked_kind == "DeleteOptions":
+        return  # registered in every group's version
     if asked != expected:
         raise bad_request(f"the API version in the data ({asked}) does not match the expected API version ({expected})")
     names = [

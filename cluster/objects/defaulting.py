@@ -88,7 +88,13 @@ def _namespace(obj: Obj) -> None:
 
 
 def _node(obj: Obj) -> None:
-    status = obj["status"]
+    spec, status = obj["spec"], obj["status"]
+    if spec.get("podCIDR"):  # the older name of the first range
+        spec["podCIDRs"] = [spec["podCIDR"], *spec.get("podCIDRs", ())[1:]]
+    elif spec.get("podCIDRs"):
+        spec["podCIDR"] = spec["podCIDRs"][0]
+    for condition in status.get("conditions", ()):
+        fill(condition, (("lastHeartbeatTime", None), ("lastTransitionTime", None)))
     if "allocatable" not in status and "capacity" in status:
         status["allocatable"] = dict(status["capacity"])
     status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {"Port": 0})

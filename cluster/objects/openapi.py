@@ -130,7 +130,7 @@ def _schema(node: Mapping[str, Any], refs: str) -> Document:
             out[key] = refs + value.removeprefix(_SOURCE_REFS)
         elif key == "type" and not isinstance(value, str):
             out[key] = next(kind for kind in value if kind != "null")
-        elif key == "properties":
+        elif key == "properties" and isinstance(value, dict):
             out[key] = {name: _schema(_without_enum(name, member), refs) for name, member in value.items()}
         elif key in {"items", "additionalProperties"} and isinstance(value, dict):
             out[key] = _schema(value, refs)

@@ -18,9 +18,10 @@ def new_pod(obj: Obj) -> None:
     """A new Pod is Pending, of the QoS class that its resources give it; gated ones say that they wait."""
     if obj["spec"].get("terminationGracePeriodSeconds", 0) < 0:
         obj["spec"]["terminationGracePeriodSeconds"] = 1
-    obj["status"] = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
+    status: Obj = {"phase": "Pending", "qosClass": qos_class(obj["spec"])}
+    obj["status"] = status
     if obj["spec"].get("schedulingGates"):
-        obj["status"]["conditions"] = [
+        status["conditions"] = [
             {
                 "type": "PodScheduled",
                 "status": "False",

@@ -1,237 +1,248 @@
-"""Decode Kubernetes' protobuf form of objects into JSON documents: what kubectl's typed commands send.
+"""Decode Kubernetes' protobuf form of objects into JSON-shaped documents: what kubectl's typed commands send.
 
-Generic: a table of field numbers (`data/protobuf.json`, made by `protobuf_compile`) says what each number means. Only
-decoding is served; answers are JSON, which every client accepts beside protobuf. Fields that the table does not know
-are passed over, as protobuf demands.
-Source: apimachinery `runtime/serializer/protobuf`, protobuf's encoding documentation.
+Only decoding is served: answers are JSON, which every client accepts beside protobuf. Which number is which field
+stands in `data/protobuf-fields.json`, written by `compile_protobuf` and read when the first such body comes. A field
+that the table does not know is passed over where it says nothing and refused where it does: nothing is lost silently.
+Source: apimachinery `pkg/runtime/serializer/protobuf`; protobuf's encoding documentation (proto2).
 """
 
 from __future__ import annotations
 
 import base64
-import struct
-from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-MEDIA_TYPE: Final = "application/vnd.kubernetes.protobuf"
+from oarlock.cluster.objects.protobuf_values import READERS
+from oarlock.cluster.objects.protobuf_wire import (
+    BYTES,
+    VARINT,
+    ProtobufError,
+    Span,
+    fields,
+    signed,
+    text,
+    varint,
+    wrong_type,
+)
+
 MAGIC: Final = b"k8s\0"
 DEPTH_MAX: Final = 64
-_META: Final = "meta.v1."
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_SECONDS_MAX: Final = 253_402_300_799
-"""The last second of the year 9999."""
+_DELETE_OPTIONS: Final = "DeleteOptions"
+_WHERE_DELETE_OPTIONS: Final = "meta.v1.DeleteOptions"
+_TEXT_KEY: Final = 1
+_MAP_VALUE: Final = 2
 
-Value = int | bytes
-Field = tuple[str, str]
-"""A field's JSON name ("" for an embedded struct, whose fields stand in its holder) and its type in the table."""
+Document = dict[str, Any]
 
 
-class ProtobufError(ValueError):
-    """The bytes are not the message they should be."""
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What every body begins with: the kind it says it is (either part may be ""), and where its message stands."""
+
+    api_version: str
+    kind: str
+    message: Span
 
 
-def decode(raw: bytes) -> dict[str, Any]:
-    """Return the document in an enveloped message. Raises ProtobufError."""
+class UnknownKindError(ProtobufError):
+    """There is no message for the kind that the envelope names."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__("no protobuf form of this kind is known")
+        self.envelope = envelope
+
+
+class MessageError(ProtobufError):
+    """The envelope is sound, the message in it is not."""
+
+    def __init__(self, why: str, envelope: Envelope) -> None:
+        super().__init__(why)
+        self.envelope = envelope
+
+
+def decode(raw: bytes, api_version: str = "", kind: str = "") -> Document:
+    """Return the document in a body, with zero values as they were sent and null for empty times.
+
+    `api_version` and `kind` stand in for what the envelope leaves out. Options of deletions are known under every
+    API version. Raises MessageError, UnknownKindError, or another ProtobufError for a faulty envelope.
+    """
+    found = envelope(raw)
+    found = Envelope(found.api_version or api_version, found.kind or kind, found.message)
+    name = message_of(found.api_version, found.kind)
+    if name is None:
+        raise UnknownKindError(found)
+    document: Document = {"kind": found.kind, "apiVersion": found.api_version}
+    try:
+        _Reader(raw).message(name, found.message, document, 0)
+    except ProtobufError as error:
+        raise MessageError(str(error), found) from None
+    return document
+
+
+def envelope(raw: bytes) -> Envelope:
+    """Open a body: the magic bytes, then `runtime.Unknown`. Raises ProtobufError."""
+    if not raw:
+        raise ProtobufError("empty data")
     if not raw.startswith(MAGIC):
         raise ProtobufError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
-    envelope = {number: value for number, value in fields(memoryview(raw)[len(MAGIC) :])}
-    head = {number: _text(value) for number, value in fields(_bytes(envelope.get(1, b"")))}
-    api_version, kind = head.get(1, ""), head.get(2, "")
-    message = _message_of(api_version, kind)
-    if message is None:
-        raise ProtobufError(f'no kind "{kind}" is registered for version "{api_version}"')
-    document = _message(message, _bytes(envelope.get(2, b"")), 0)
-    return {"kind": kind, "apiVersion": api_version, **document}
-
-
-def fields(data: bytes | memoryview) -> Iterator[tuple[int, Value]]:
-    """Yield (field number, raw value) in order: numbers for varints, bytes for everything else."""
-    at, end = 0, len(data)
-    view = bytes(data)
-    while at < end:
-        tag, at = _varint(view, at)
-        wire_type = tag & 7
-        if wire_type == 0:
-            value, at = _varint(view, at)
-            yield tag >> 3, value
+    if len(raw) == len(MAGIC):
+        raise ProtobufError("empty body")
+    api_version = kind = ""
+    message = (0, 0)
+    for number, wire_type, first, end in fields(raw, (len(MAGIC), len(raw)), "Unknown"):
+        if number > len(_ENVELOPE):
+            _refuse_content("Unknown", number, wire_type, first, end)
             continue
-        if wire_type == 2:
-            size, at = _varint(view, at)
-        elif wire_type in (1, 5):
-            size = 8 if wire_type == 1 else 4
-        else:
-            raise ProtobufError(f"illegal wire type {wire_type}")
-        if at + size > end:
-            raise ProtobufError("unexpected EOF")
-        yield tag >> 3, view[at : at + size]
-        at += size
+        if wire_type != BYTES:
+            raise wrong_type(wire_type, _ENVELOPE[number - 1])
+        if number == 1:
+            api_version, kind = _type_meta(raw, (first, end))
+        elif number == 2:
+            message = (first, end)
+        elif number == 3 and end > first:
+            raise ProtobufError(f"unsupported content encoding {text(raw, first, end)!r}")
+    return Envelope(api_version, kind, message)
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        if at >= len(data):
-            raise ProtobufError("unexpected EOF")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-        shift += 7
-        if shift > 63:
-            raise ProtobufError("integer overflow")
+_ENVELOPE: Final = ("TypeMeta", "Raw", "ContentEncoding", "ContentType")
+
+
+def _type_meta(raw: bytes, span: Span) -> tuple[str, str]:
+    parts = {1: "", 2: ""}
+    for number, wire_type, first, end in fields(raw, span, "TypeMeta"):
+        if number not in parts:
+            _refuse_content("TypeMeta", number, wire_type, first, end)
+            continue
+        if wire_type != BYTES:
+            raise wrong_type(wire_type, ("APIVersion", "Kind")[number - 1])
+        parts[number] = text(raw, first, end)
+    return parts[1], parts[2]
+
+
+def message_of(api_version: str, kind: str) -> str | None:
+    """The table's name of a kind's message, if it has one."""
+    group, _, version = api_version.rpartition("/")
+    name: str | None = _table()["kinds"].get(f"{group}/{version}/{kind}")
+    return _WHERE_DELETE_OPTIONS if name is None and kind == _DELETE_OPTIONS else name
 
 
 @cache
-def _table() -> Mapping[str, Mapping[str, Field]]:
-    document: Mapping[str, Mapping[str, Field]] = orjson.loads(
-        (Path(__file__).parent / "data" / "protobuf.json").read_bytes()
-    )
-    return document
+def _table() -> Mapping[str, Any]:
+    path = Path(__file__).parent / "data" / "protobuf-fields.json"
+    table: Mapping[str, Any] = orjson.loads(path.read_bytes())
+    return table
 
 
-def _message_of(api_version: str, kind: str) -> str | None:
-    """The table's name of a kind's message; options and the like exist in every group's name and are meta's."""
-    group, _, version = api_version.rpartition("/")
-    name = f"{group.partition('.')[0] or 'core'}.{version}.{kind}"
-    candidates = (name, _META + kind)
-    return next((one for one in candidates if one in _table()), None)
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One row of the table: the name in JSON ("" for an embedded struct), and the type taken apart."""
+
+    name: str
+    kind: str
+    shape: str
+    """"[]" for lists, "{}" for maps, "" for single values."""
 
 
-def _message(name: str, data: bytes, depth: int) -> dict[str, Any]:
-    if depth > DEPTH_MAX:
-        raise ProtobufError("exceeded max depth")
-    known = _table().get(name)
-    if known is None:
-        raise ProtobufError(f"unknown message {name}")
-    document: dict[str, Any] = {}
-    for number, raw in fields(data):
-        field = known.get(str(number))
-        if field is None:
-            continue
-        json_name, kind = field
-        if kind.startswith("[]"):
-            _extend(document.setdefault(json_name, []), kind[2:], raw, depth)
-        elif kind.startswith("{}"):
-            key, value = _entry(kind[2:], _bytes(raw), depth)
-            document.setdefault(json_name, {})[key] = value
-        elif json_name:
-            document[json_name] = _value(kind, raw, depth)
+@cache
+def _fields(message: str) -> Mapping[int, _Field]:
+    rows = _table()["messages"][message]
+    return {int(number): _field(name, kind) for number, (name, kind) in rows.items()}
+
+
+def _field(name: str, kind: str) -> _Field:
+    shape = kind[:2] if kind.startswith(("[]", "{}")) else ""
+    return _Field(name, kind.removeprefix(shape), shape)
+
+
+class _Reader:
+    """One walk over one body; every byte is looked at once at each level of nesting."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def message(self, name: str, span: Span, into: Document, depth: int) -> Document:
+        """Add the fields of the message at `span` to `into` and return it. Raises ProtobufError."""
+        if depth > DEPTH_MAX:
+            raise ProtobufError(f"exceeded max depth of {DEPTH_MAX} messages")
+        known = _fields(name)
+        for number, wire_type, first, end in fields(self._raw, span, name):
+            field = known.get(number)
+            if field is None:
+                _refuse_content(name, number, wire_type, first, end)
+            elif field.shape == "[]":
+                self._extend(into.setdefault(field.name, []), field, wire_type, (first, end), depth)
+            elif field.shape == "{}":
+                self._enter(into.setdefault(field.name, {}), field, wire_type, (first, end), depth)
+            elif field.kind[0] == "#":
+                target = into.setdefault(field.name, {}) if field.name else into
+                self._nested(field, wire_type, (first, end), target, depth)
+            else:
+                into[field.name] = self._scalar(field, wire_type, (first, end))
+        return into
+
+    def _nested(self, field: _Field, wire_type: int, span: Span, into: Document, depth: int) -> Document:
+        if wire_type != BYTES:
+            raise wrong_type(wire_type, field.name or field.kind.rpartition(".")[2])
+        return self.message(field.kind[1:], span, into, depth + 1)
+
+    def _extend(self, items: list[Any], field: _Field, wire_type: int, span: Span, depth: int) -> None:
+        convert = _NUMBERS.get(field.kind)
+        if field.kind[0] == "#":
+            items.append(self._nested(field, wire_type, span, {}, depth))
+        elif convert is not None and wire_type == BYTES:  # packed
+            at, end = span
+            while at < end:
+                value, at = varint(self._raw, at, end)
+                items.append(convert(value))
         else:
-            document.update(_message(kind, _bytes(raw), depth + 1))
-    return document
+            items.append(self._scalar(field, wire_type, span))
+
+    def _enter(self, entries: Document, field: _Field, wire_type: int, span: Span, depth: int) -> None:
+        """Add one map entry, a message of key and value; what it leaves out is the zero of its type."""
+        if wire_type != BYTES:
+            raise wrong_type(wire_type, field.name)
+        key = ""
+        nested: Document = {}
+        value: Any = nested if field.kind[0] == "#" else self._scalar(field, BYTES, (0, 0))
+        for number, part_type, first, end in fields(self._raw, span, field.name):
+            if number == _MAP_VALUE and field.kind[0] == "#":
+                self._nested(field, part_type, (first, end), nested, depth)
+            elif number == _MAP_VALUE:
+                value = self._scalar(field, part_type, (first, end))
+            elif number != _TEXT_KEY:
+                _refuse_content(field.name, number, part_type, first, end)
+            elif part_type != BYTES:
+                raise wrong_type(part_type, field.name)
+            else:
+                key = text(self._raw, first, end)
+        entries[key] = value
+
+    def _scalar(self, field: _Field, wire_type: int, span: Span) -> Any:
+        convert = _NUMBERS.get(field.kind)
+        if wire_type != (BYTES if convert is None else VARINT):
+            raise wrong_type(wire_type, field.name)
+        if convert is not None:
+            return convert(span[0])
+        if field.kind == "string":
+            return text(self._raw, *span)
+        if field.kind == "bytes":
+            return base64.b64encode(self._raw[span[0] : span[1]]).decode()
+        return READERS[field.kind](self._raw, span)
 
 
-def _extend(items: list[Any], kind: str, raw: Value, depth: int) -> None:
-    if kind in ("int", "bool") and isinstance(raw, bytes):
-        at = 0
-        while at < len(raw):  # packed
-            value, at = _varint(raw, at)
-            items.append(_value(kind, value, depth))
-    else:
-        items.append(_value(kind, raw, depth))
-
-
-def _entry(kind: str, data: bytes, depth: int) -> tuple[str, Any]:
-    parts = dict(fields(data))
-    empty: Value = 0 if kind in ("int", "bool") else b""
-    return _text(parts.get(1, b"")), _value(kind, parts.get(2, empty), depth)
-
-
-def _value(kind: str, raw: Value, depth: int) -> Any:
-    scalar = _SCALARS.get(kind)
-    if scalar is not None:
-        return scalar(raw)
-    special = _SPECIAL.get(kind)
-    if special is not None:
-        return special(_bytes(raw))
-    return _message(kind, _bytes(raw), depth + 1)
-
-
-def _bytes(raw: Value) -> bytes:
-    if isinstance(raw, int):
-        raise ProtobufError("wrong wire type")
-    return raw
-
-
-def _text(raw: Value) -> str:
-    try:
-        return _bytes(raw).decode()
-    except UnicodeDecodeError:
-        raise ProtobufError("string field contains invalid UTF-8") from None
-
-
-def _integer(raw: Value) -> int:
-    if isinstance(raw, bytes):
-        raise ProtobufError("wrong wire type")
-    return raw - (1 << 64) if raw >> 63 else raw
-
-
-def _double(raw: Value) -> float:
-    data = _bytes(raw)
-    return float(struct.unpack("<d" if len(data) == 8 else "<f", data)[0])
-
-
-_SCALARS: Final[Mapping[str, Callable[[Value], Any]]] = {
-    "string": _text,
-    "int": _integer,
-    "bool": lambda raw: bool(_integer(raw)),
-    "double": _double,
-    "bytes": lambda raw: base64.b64encode(_bytes(raw)).decode(),
+_NUMBERS: Final[Mapping[str, Callable[[int], int | bool]]] = {
+    "bool": bool,
+    "int32": lambda value: signed(value, 32),
+    "int64": lambda value: signed(value, 64),
 }
 
-def _time(data: bytes) -> str | None:
-    return _moment(data, "")
 
-
-def _micro_time(data: bytes) -> str | None:
-    return _moment(data, ".%f")
-
-
-def _moment(data: bytes, fraction: str) -> str | None:
-    parts = dict(fields(data))
-    seconds, nanos = _integer(parts.get(1, 0)), _integer(parts.get(2, 0))
-    if not parts or not -62_135_596_800 < seconds <= _SECONDS_MAX:
-        return None  # Go's zero time is null in JSON
-    moment = _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
-    return moment.strftime(f"%Y-%m-%dT%H:%M:%S{fraction}Z")
-
-
-def _int_or_string(data: bytes) -> int | str:
-    parts = dict(fields(data))
-    return _text(parts.get(3, b"")) if _integer(parts.get(1, 0)) else _integer(parts.get(2, 0))
-
-
-def _json(data: bytes) -> Any:
-    raw = _bytes(dict(fields(data)).get(1, b""))
-    try:
-        return orjson.loads(raw) if raw else None
-    except orjson.JSONDecodeError:
-        raise ProtobufError("an embedded object is no JSON") from None
-
-
-def _quantity(data: bytes) -> str:
-    return _text(dict(fields(data)).get(1, b""))
-
-
-def _texts(data: bytes) -> list[str]:
-    return [_text(value) for number, value in fields(data) if number == 1]
-
-
-_SPECIAL: Final[Mapping[str, Callable[[bytes], Any]]] = {
-    "meta.v1.Time": _time,
-    "meta.v1.MicroTime": _micro_time,
-    "meta.v1.FieldsV1": _json,
-    "meta.v1.Verbs": _texts,
-    "authentication.v1.ExtraValue": _texts,
-    "authorization.v1.ExtraValue": _texts,
-    "certificates.v1.ExtraValue": _texts,
-    "resource.Quantity": _quantity,
-    "intstr.IntOrString": _int_or_string,
-    "runtime.RawExtension": _json,
-}
+def _refuse_content(message: str, number: int, wire_type: int, first: int, end: int) -> None:
+    """Pass over an unknown field that is zero or empty; refuse any other. Raises ProtobufError."""
+    if first != (0 if wire_type == VARINT else end):
+        raise ProtobufError(f"unknown field {number} in message {message}")

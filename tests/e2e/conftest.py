@@ -68,6 +68,13 @@ class Cluster:
     def get(self, *arguments: str) -> Any:
         return json.loads(self.kubectl("get", *arguments, "-o", "json"))
 
+    def rolled_out(self, deployment: str) -> None:
+        """Return once the rollout is complete; fail with what is known of its pods after a minute."""
+        run = self.kubectl_run("rollout", "status", f"deployment/{deployment}", "--timeout=60s", timeout_s=90)
+        if run.returncode != 0:
+            seen = self.kubectl_run("describe", "pods", "-l", f"app={deployment}").stdout
+            pytest.fail(f"{deployment}: {run.stdout}{run.stderr}\n{seen}\n{self.status()}\n{self.logs()}")
+
     def logs(self) -> str:
         """The ends of all the parts' logs, for the message of a failed assertion."""
         paths = sorted((self.folder / "state" / "logs").glob("*.log"))

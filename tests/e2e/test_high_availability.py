@@ -20,7 +20,7 @@ def cluster(new_cluster: Callable[[str], Any]) -> Any:
     cluster = new_cluster("ha")
     cluster.up("--hollow", "2")
     cluster.kubectl("create", "deployment", "sleeper", "--image=host/sleep", "--replicas=2", "--", "sleep", "1000")
-    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.rolled_out("sleeper")
     return cluster
 
 
@@ -111,7 +111,7 @@ def test_kill_one(cluster: Any, waiting: Waiting, kind: str, active: bool | None
     assert container_ids(cluster) == before, "containers went on running"
     name = f"after-{kind}-{str(active).lower()}"
     cluster.kubectl("create", "deployment", name, "--image=host/sleep", "--", "sleep", "1000")
-    cluster.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s")
+    cluster.rolled_out(name)
 
 
 def raylets(cluster: Any) -> list[int]:
@@ -139,7 +139,7 @@ def test_kill_each_raylet(cluster: Any, waiting: Waiting) -> None:
         os.kill(pid, 9)
         name = f"after-raylet-{number}"
         cluster.kubectl("create", "deployment", name, "--image=host/sleep", "--", "sleep", "1000")
-        cluster.kubectl("rollout", "status", f"deployment/{name}", "--timeout=60s")
+        cluster.rolled_out(name)
         waiting(lambda pid=pid: len(raylets(cluster)) == 2 and pid not in raylets(cluster) and all_ready(cluster), 90)
 
 
@@ -162,7 +162,7 @@ def test_down_leaves_no_process_and_up_finds_all_objects(cluster: Any, waiting: 
     cluster.up("--hollow", "2")
     after = {item["metadata"]["uid"] for item in cluster.get("configmaps")["items"]}
     assert before <= after
-    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.rolled_out("sleeper")
     cluster.down()
     assert processes_of(cluster) == []
     cluster.up("--fresh", "--hollow", "2")

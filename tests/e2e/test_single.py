@@ -51,20 +51,20 @@ def test_the_node_is_ready(cluster: Any, waiting: Waiting) -> None:
 
 def test_a_deployment_runs_scales_rolls_and_undoes(cluster: Any, waiting: Waiting) -> None:
     cluster.kubectl("create", "deployment", "sleeper", *SLEEPER)
-    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.rolled_out("sleeper")
     cluster.kubectl("scale", "deployment/sleeper", "--replicas=3")
     waiting(lambda: ready_replicas(cluster, "sleeper") == 3)
     cluster.kubectl("set", "env", "deployment/sleeper", "GREETING=hello")
-    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.rolled_out("sleeper")
     assert "revision" in cluster.kubectl("rollout", "history", "deployment/sleeper").lower()
     cluster.kubectl("rollout", "undo", "deployment/sleeper")
-    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.rolled_out("sleeper")
     container = cluster.get("deployment", "sleeper")["spec"]["template"]["spec"]["containers"][0]
     assert "env" not in container
     cluster.kubectl("rollout", "restart", "deployment/sleeper")
-    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.rolled_out("sleeper")
     cluster.kubectl("set", "image", "deployment/sleeper", "sleep=host/sleep:2")
-    cluster.kubectl("rollout", "status", "deployment/sleeper", "--timeout=60s")
+    cluster.rolled_out("sleeper")
     described = cluster.kubectl("describe", "deployment", "sleeper")
     assert "ScalingReplicaSet" in described
     assert "host/sleep:2" in described
@@ -72,7 +72,7 @@ def test_a_deployment_runs_scales_rolls_and_undoes(cluster: Any, waiting: Waitin
 
 def test_a_deleted_pod_is_replaced_and_a_killed_container_restarted(cluster: Any, waiting: Waiting) -> None:
     cluster.kubectl("create", "deployment", "healer", *SLEEPER)
-    cluster.kubectl("rollout", "status", "deployment/healer", "--timeout=60s")
+    cluster.rolled_out("healer")
     (first,) = cluster.get("pods", "-l", "app=healer")["items"]
     cluster.kubectl("delete", "pod", first["metadata"]["name"], "--grace-period=1")
 
@@ -111,7 +111,7 @@ def test_everything_in_one_file(cluster: Any, waiting: Waiting) -> None:
 
 def test_a_service_answers_and_logs_follow(cluster: Any, waiting: Waiting) -> None:
     cluster.kubectl("apply", "-f", str(EXAMPLES / "web.yaml"))
-    cluster.kubectl("rollout", "status", "deployment/web", "--timeout=60s")
+    cluster.rolled_out("web")
     service = cluster.get("service", "web")
     url = f"http://{service['spec']['clusterIP']}:{service['spec']['ports'][0]['port']}/"
 
@@ -170,7 +170,7 @@ def test_an_image_that_cannot_run_says_why(cluster: Any, waiting: Waiting) -> No
         ("apiVersion: v1\nkind: Podd\nmetadata: {name: x}\n", 'no matches for kind "Podd"'),
         ("apiVersion: v1\nkind: Pod\nmetadata: {name: x}\nspec: {}\n", "spec.containers"),
         (
-            "apiVersion: v1\nkind: Pod\nmetadata: {name: X_x}\nspec: {containers: [{name: c, image: y}]}\n",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: X_x}\n",
             "metadata.name",
         ),
     ],

@@ -1,6 +1,6 @@
 """A real API server over an in-process store, for tests of whatever talks to one.
 
-Load it as a module by path, or with `tests/harness` on `sys.path`:
+    from harness.apiserver import start_api_server
 
     async with start_api_server(tmp_path) as api:
         ... api.url, api.admin.cert_file, api.kubeconfig ...
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings, Tls
 from oarlock.cluster.boot.pki import Authority

@@ -40,7 +40,7 @@ class Admission:
         elif call.resource.kind == "Namespace":
             _name_label(obj)
 
-    async def mutate_update(self, call: Call, new: Obj, old: Obj) -> None:
+    def mutate_update(self, call: Call, new: Obj) -> None:
         """Complete an update's object before its validation, in place."""
         if call.resource.kind == "Namespace":
             _name_label(new)
@@ -77,5 +77,3 @@ def _name_label(obj: Obj) -> None:
     name = obj["metadata"].get("name")
     if name:
         obj["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = name
-
-

@@ -31,9 +31,7 @@ class NamespaceLifecycle:
         if entry is None:
             raise status.not_found("namespaces", call.namespace)
         if _terminating(entry):
-            error = status.forbidden(
-                call.resource.qualified, call.info.name, _BEING_TERMINATED.format(call.namespace)
-            )
+            error = status.forbidden(call.resource.qualified, call.info.name, _BEING_TERMINATED.format(call.namespace))
             details = error.details or {}
             cause = {
                 "reason": "NamespaceTerminating",

@@ -103,12 +103,14 @@ def _fill_ports(pool: Pool, spec: Obj, name: str) -> None:
         elif not pool.contains_port(number):
             why = "provided port is not in the valid range. The range of valid ports is {}-{}"
             text = f"Invalid value: {number}: {why.format(*pool.port_range)}"
-            raise status.invalid("Service", "", name, [Cause("FieldValueInvalid", text, f"spec.ports[{index}].nodePort")])
+            raise status.invalid(
+                "Service", "", name, [Cause("FieldValueInvalid", text, f"spec.ports[{index}].nodePort")]
+            )
         ports.append({**port, "nodePort": number})
     spec["ports"] = ports
-    if spec.get("externalTrafficPolicy") == "Local" and spec["type"] == "LoadBalancer":
-        if not spec.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = pool.free_port(chosen)
+    checked = spec.get("externalTrafficPolicy") == "Local" and spec["type"] == "LoadBalancer"
+    if checked and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = pool.free_port(chosen)
 
 
 def _ports(spec: Obj) -> list[int]:
@@ -127,5 +129,8 @@ def _port_field(service: Obj, number: int) -> str:
 
 def _bad_address(name: str, address: str, why: str) -> ApiError:
     return status.invalid(
-        "Service", "", name, [Cause("FieldValueInvalid", f"Invalid value: [{quote(address)}]: {why}", "spec.clusterIPs")]
+        "Service",
+        "",
+        name,
+        [Cause("FieldValueInvalid", f"Invalid value: [{quote(address)}]: {why}", "spec.clusterIPs")],
     )

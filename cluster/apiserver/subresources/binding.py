@@ -27,7 +27,7 @@ async def bind(call: Call, writer: Writer, now: clock.Clock) -> Obj:
     _check_target(metadata.get("name", ""), target)
 
     def compute(pod: Obj, _: Entry) -> Obj:
-        _check_pod(call, metadata, pod, node)
+        _check_pod(metadata, pod)
         pod["spec"]["nodeName"] = node
         annotations = metadata.get("annotations")
         if annotations:
@@ -50,7 +50,7 @@ def _check_target(name: str, target: Obj) -> None:
         raise status.invalid("Binding", "", name, causes)
 
 
-def _check_pod(call: Call, metadata: Obj, pod: Obj, node: str) -> None:
+def _check_pod(metadata: Obj, pod: Obj) -> None:
     name = pod["metadata"]["name"]
     for key in ("uid", "resourceVersion"):
         if metadata.get(key) and metadata[key] != pod["metadata"].get(key):

@@ -16,6 +16,7 @@ from oarlock.cluster.apiserver.options import DeleteOptions, WriteOptions, write
 from oarlock.cluster.apiserver.requests import RequestInfo
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects import resources, selectors, status
+from oarlock.cluster.objects.resources import Resource
 
 Obj = dict[str, Any]
 _REFUSED = "Cannot evict pod as it would violate the pod's disruption budget."
@@ -58,14 +59,30 @@ async def _spend(call: Call, writer: Writer, pod: Obj, wanted: WriteOptions, tim
     budgets = [entry.object() for entry in collection.between(prefix, prefix[:-1] + b"0")]
     covering = [one for one in budgets if selectors.from_object(one.get("spec", {}).get("selector")).matches(labels)]
     if len(covering) > 1:
-        raise status.internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")
+        raise status.internal(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+        )
     for budget in covering:
         if not _healthy(pod) and budget["spec"].get("unhealthyPodEvictionPolicy") == "AlwaysAllow":
             continue
         name = budget["metadata"]["name"]
-        info = RequestInfo("update", "", True, "policy", "v1", call.namespace, resource.plural, name, "status")
+        info = _status_of(resource, call.namespace, name)
         target = Call(call.request, info, resource, call.user)
         await writer.rewrite(target, lambda current, _: _spent(current, pod["metadata"]["name"], time), wanted)
+
+
+def _status_of(resource: Resource, namespace: str, name: str) -> RequestInfo:
+    return RequestInfo(
+        verb="update",
+        path="",
+        is_resource=True,
+        group=resource.group,
+        version=resource.version,
+        namespace=namespace,
+        resource=resource.plural,
+        name=name,
+        subresource="status",
+    )
 
 
 def _healthy(pod: Obj) -> bool:
@@ -77,7 +94,9 @@ def _spent(budget: Obj, pod_name: str, time: str) -> Obj:
     state = budget.setdefault("status", {})
     name = budget["metadata"]["name"]
     if state.get("observedGeneration", 0) < budget["metadata"].get("generation", 0):
-        raise status.too_many_requests(f"{_REFUSED} The disruption budget {name} is still being processed by the server.", 10)
+        raise status.too_many_requests(
+            f"{_REFUSED} The disruption budget {name} is still being processed by the server.", 10
+        )
     if state.get("disruptionsAllowed", 0) <= 0:
         error = status.too_many_requests(_REFUSED, 0)
         text = (
@@ -89,5 +108,3 @@ def _spent(budget: Obj, pod_name: str, time: str) -> Obj:
     state["disruptionsAllowed"] -= 1
     state.setdefault("disruptedPods", {})[pod_name] = time
     return budget
-
-

@@ -1,4 +1,7 @@
-"""pods/log: the agent's answer, passed on as it comes. Source: upstream's pkg/registry/core/pod/strategy (LogLocation)."""
+"""pods/log: the agent's answer, passed on as it comes.
+
+Source: upstream's pkg/registry/core/pod/strategy (LogLocation).
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ class Logs:
         try:
             answer = await self._client().get(url)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise status.internal(f'error trying to reach service: {type(error).__name__}: node "{node_name}"') from None
+            raise status.internal(
+                f'error trying to reach service: {type(error).__name__}: node "{node_name}"'
+            ) from None
         if answer.status >= 400:
             return await _failure(answer)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import uvloop
+
 from oarlock.cluster.balancer.pool import Health
 from oarlock.cluster.balancer.server import Balancer
 from oarlock.cluster.balancer.settings import BalancerSettings, Tls
@@ -165,6 +166,7 @@ def test_a_new_connection_waits_for_a_backend_that_restarts(tmp_path: Path) -> N
     async def scenario(made: Rig) -> None:
         for server in made.servers:
             await server.kill()
+        await made.until(Health.DEAD, Health.DEAD)
         waiting = asyncio.create_task(made.dial())
         while not made.balancer._held:  # noqa: ASYNC110 - a state of the loop itself
             await asyncio.sleep(0)

@@ -65,7 +65,12 @@ class FakeApi:
     async def list(self, path: str, params: Mapping[str, str] | None = None, **_: Any) -> Object:
         self._enter("LIST", path)
         items = [copy.deepcopy(o) for p, o in self.objects.items() if _within(p, path) and _selected(o, params or {})]
-        return {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": str(self._revision)}, "items": items}
+        return {
+            "kind": "List",
+            "apiVersion": "v1",
+            "metadata": {"resourceVersion": str(self._revision)},
+            "items": items,
+        }
 
     async def create(self, path: str, obj: Mapping[str, Any], params: Any = None) -> Object:
         self._enter("POST", path)

@@ -48,6 +48,12 @@ def ready(obj: Object | None) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
+async def until(holds: Callable[[], bool]) -> None:
+    """Return once something that other processes do has happened."""
+    while not holds():  # noqa: ASYNC110 - they tell nobody
+        await asyncio.sleep(0.01)
+
+
 class Rig:
     def __init__(self, api: Any, root: Path, certificates: Any) -> None:
         self.api, self.root = api, root
@@ -123,8 +129,7 @@ def test_a_pod_runs_is_ready_and_goes_when_deleted(play: Any) -> None:
         assert {c["type"] for c in status["conditions"]} >= {"Ready", "ContainersReady", "Initialized", "PodScheduled"}
         await rig.api.delete(f"{PODS}/web")
         await rig.api.until(f"{PODS}/web", lambda o: o is None)
-        while rig.agent._workers:
-            await asyncio.sleep(0.01)
+        await until(lambda: not rig.agent._workers)
         assert list((rig.root / "pods").iterdir()) == []
         reasons = [reason for reason, _ in rig.api.events()]
         assert reasons == ["Pulled", "Created", "Started", "Killing"]
@@ -160,8 +165,7 @@ def test_a_killed_container_is_started_again_at_once(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
         await rig.run(pod("web", ["sh", "-c", "echo $$$$ > pid; exec sleep 600"]), ready)
         pid_file = rig.root / "pods" / "uid-web" / "fs" / "pid"
-        while not pid_file.exists() or not pid_file.read_text().strip():
-            await asyncio.sleep(0.01)
+        await until(lambda: pid_file.exists() and bool(pid_file.read_text().strip()))
         os.kill(int(pid_file.read_text()), 9)
         again = await rig.api.until(f"{PODS}/web", lambda o: container(o).get("restartCount") == 1 and ready(o))
         assert container(again)["lastState"]["terminated"]["exitCode"] == 137
@@ -189,7 +193,9 @@ def _waiting(obj: Object | None) -> tuple[str, str]:
 def test_environment_and_volumes_come_from_configmaps_secrets_and_the_pod(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
         metadata = {"namespace": "default"}
-        rig.api.put("/api/v1/namespaces/default/configmaps/cm", {"metadata": {"name": "cm", **metadata}, "data": {"K": "v"}})
+        rig.api.put(
+            "/api/v1/namespaces/default/configmaps/cm", {"metadata": {"name": "cm", **metadata}, "data": {"K": "v"}}
+        )
         rig.api.put(
             "/api/v1/namespaces/default/secrets/s", {"metadata": {"name": "s", **metadata}, "data": {"P": "c2VjcmV0"}}
         )
@@ -238,13 +244,16 @@ def test_init_containers_run_one_after_another_before_the_main_ones(play: Any) -
 
 def test_a_sidecar_starts_first_and_ends_with_the_pod(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
-        side = {"name": "side", "image": "host/sh", "command": ["sh", "-c", "exec sleep 600"], "restartPolicy": "Always"}
+        side = {
+            "name": "side",
+            "image": "host/sh",
+            "command": ["sh", "-c", "exec sleep 600"],
+            "restartPolicy": "Always",
+        }
         made = pod("side", ["sh", "-c", "sleep 0.1"], initContainers=[side], restartPolicy="Never")
         seen = await rig.run(made, phase("Succeeded"))
         assert container(seen)["state"]["terminated"]["exitCode"] == 0
-        await rig.api.until(
-            f"{PODS}/side", lambda o: "terminated" in o["status"]["initContainerStatuses"][0]["state"]
-        )
+        await rig.api.until(f"{PODS}/side", lambda o: "terminated" in o["status"]["initContainerStatuses"][0]["state"])
 
     play(scenario)
 
@@ -273,8 +282,7 @@ def test_a_restarted_agent_adopts_containers_and_learns_of_exits(play: Any) -> N
         exit_file = next((rig.root / "pods" / "uid-ends" / "containers").iterdir()) / "exit"
         await rig.agent.stop()
         (rig.root / "pods" / "uid-ends" / "fs" / "go").touch()
-        while not exit_file.exists():
-            await asyncio.sleep(0.01)
+        await until(exit_file.exists)
         await rig.start()
         ended = await rig.api.until(f"{PODS}/ends", phase("Failed"))
         assert container(ended)["state"]["terminated"]["exitCode"] == 5
@@ -291,8 +299,7 @@ def test_a_pod_deleted_while_no_agent_ran_is_ended(play: Any) -> None:
         await rig.agent.stop()
         rig.api.drop(f"{PODS}/old")
         await rig.start()
-        while list((rig.root / "pods").iterdir()):
-            await asyncio.sleep(0.01)
+        await until(lambda: not list((rig.root / "pods").iterdir()))
 
     play(scenario)
 
@@ -304,8 +311,7 @@ def test_containers_run_on_while_the_api_is_down(play: Any) -> None:
         pid_file = rig.root / "pods" / "uid-web" / "fs" / "pid"
         os.kill(int(pid_file.read_text()), 9)
         first = pid_file.read_text()
-        while pid_file.read_text() in ("", first):
-            await asyncio.sleep(0.01)
+        await until(lambda: pid_file.read_text() not in ("", first))
         rig.api.down = None
         await rig.api.until(f"{PODS}/web", lambda o: container(o).get("restartCount") == 1)
 
@@ -316,8 +322,8 @@ def test_logs_can_be_tailed_stamped_limited_and_followed(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
         script = "for i in 1 2 3 4; do echo line $i; done; until test -f go; do sleep 0.02; done; echo last; exit 0"
         await rig.run(pod("log", ["sh", "-c", script], restartPolicy="Never"), ready)
-        while "line 4" not in (await rig.logs("log"))[1]:
-            await asyncio.sleep(0.01)
+        log_file = rig.root / "pods" / "uid-log" / "logs" / "c" / "0.log"
+        await until(lambda: "line 4" in log_file.read_text())
         assert (await rig.logs("log", "?tailLines=2"))[1] == "line 3\nline 4\n"
         assert (await rig.logs("log", "?limitBytes=8"))[1] == "line 1\nl"
         assert (await rig.logs("log", "?timestamps=true&tailLines=1"))[1].endswith("Z line 4\n")

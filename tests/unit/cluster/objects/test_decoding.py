@@ -68,7 +68,10 @@ def _refusal(plural: str, body: object, group: str = "") -> str:
         (
             "pods",
             {"spec": {"volumes": [{"name": "v", "emptyDir": []}]}},
-            "cannot unmarshal array into Go struct field Volume.spec.volumes.VolumeSource.emptyDir of type v1.EmptyDirVolumeSource",
+            (
+                "cannot unmarshal array into Go struct field Volume.spec.volumes.VolumeSource.emptyDir of type "
+                "v1.EmptyDirVolumeSource"
+            ),
         ),
     ],
 )
@@ -116,7 +119,8 @@ def test_unknown_and_duplicate_fields_are_listed_with_their_paths() -> None:
     assert decoded.object["metadata"]["name"] == "y"
     message = strict_error("Pod", "v1", decoded.complaints()).message
     assert message.endswith(
-        'strict decoding error: duplicate field "metadata.name", unknown field "spec.containers[0].bogus", unknown field "data"'
+        'strict decoding error: duplicate field "metadata.name", unknown field "spec.containers[0].bogus", '
+        'unknown field "data"'
     )
 
 

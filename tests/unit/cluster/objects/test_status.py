@@ -17,8 +17,7 @@ from oarlock.cluster.objects.status import ApiError, Cause
             status.conflict("configmaps", "c"),
             409,
             "Conflict",
-            'Operation cannot be fulfilled on configmaps "c": the object has been modified; please apply your changes '
-            "to the latest version and try again",
+            f'Operation cannot be fulfilled on configmaps "c": {status.MODIFIED}',
         ),
         (status.forbidden("pods", "", "no"), 403, "Forbidden", "pods is forbidden: no"),
         (status.forbidden("", "", "no"), 403, "Forbidden", "forbidden: no"),
