@@ -21,6 +21,9 @@ from oarlock.cluster.objects import status
 #: Subresources that are a part of the object itself: read whole, written in part.
 _PARTS = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "resize"})
 
+#: Verbs of one object; the others are of a collection.
+_NAMED = frozenset({"get", "update", "patch", "delete"})
+
 Serve = Callable[[Call], Awaitable[Answer]]
 
 
@@ -72,7 +75,7 @@ class Verbs:
             raise status.method_not_allowed()
         if resource.namespaced and not info.namespace and info.verb not in ("list", "watch"):
             raise status.method_not_allowed() if not info.name else status.path_not_found()
-        if info.verb == "create" and info.name:
+        if info.verb != "watch" and bool(info.name) != (info.verb in _NAMED):
             raise status.method_not_allowed()
         return await self._whole[info.verb](call)
 

@@ -149,9 +149,10 @@ class Watching:
         if initial_wanted or wanted.version == "":
             await settle(self._cache, "" if wanted.version in ("", "0") else wanted.version)
         from_state = initial_wanted or wanted.version in ("", "0")
+        version = parse_version(wanted.version)
         collection = self._cache.collection(chosen.resource.key_prefix)
         try:
-            missed = [] if from_state else await self._missed(collection, parse_version(wanted.version))
+            missed = [] if from_state else await self._missed(collection, version)
         except ApiError as error:
             return Stream(partial(_refuse, error))
         present = list(collection.between(chosen.start, chosen.end)) if from_state else []

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from oarlock.cluster.apiserver.server import ApiServer
+from oarlock.cluster.apiserver.settings import ApiServerSettings
+
 MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
 MERGE = "application/merge-patch+json"
@@ -148,10 +151,35 @@ def test_selected_watch_turns_moves_into_additions_and_deletions(with_api: Any, 
 def test_watch_from_a_forgotten_version_is_told_so(with_api: Any, objects: Any) -> None:
     async def scenario(api: Any) -> None:
         await api.made(MAPS, objects.configmap("a"))
-        async with api.watch(f"{MAPS}?watch=1&resourceVersion=1") as event:
-            # The server's cache began after the first revision only if it was started on a used store.
-            first = await event()
-        assert first["type"] in ("ADDED", "ERROR")
+        later = ApiServer(ApiServerSettings("later", service_cidr="10.0.0.0/24", shutdown_grace_s=0.1), api.store)
+        await later.start()
+        try:
+            api.server = later
+            async with api.watch(f"{MAPS}?watch=1&resourceVersion=1") as event:
+                told = await event()
+                assert (told["type"], told["object"]["code"], told["object"]["reason"]) == ("ERROR", 410, "Expired")
+                assert await event() is None
+        finally:
+            await later.stop()
+
+    with_api(scenario)
+
+
+def test_two_servers_over_one_store_see_each_others_writes(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        first = api.server
+        second = ApiServer(ApiServerSettings("second", service_cidr="10.0.0.0/24", shutdown_grace_s=0.1), api.store)
+        await second.start()
+        try:
+            for number in range(20):
+                api.server = first
+                made = await api.made(MAPS, objects.configmap(f"m{number}"))
+                api.server = second
+                assert await api("GET", f"{MAPS}/m{number}") == (200, made)
+                assert len((await api("GET", MAPS))[1]["items"]) == number + 1
+        finally:
+            api.server = first
+            await second.stop()
 
     with_api(scenario)
 
@@ -176,7 +204,9 @@ def test_tables_and_metadata_only(with_api: Any, objects: Any) -> None:
         _, table = await api("GET", PODS, Accept="application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
         assert (table["kind"], table["rows"][0]["cells"][:3]) == ("Table", ["p", "0/1", "Pending"])
         assert table["rows"][0]["object"]["kind"] == "PartialObjectMetadata"
-        _, partial = await api("GET", f"{PODS}/p", Accept="application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io")
+        _, partial = await api(
+            "GET", f"{PODS}/p", Accept="application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        )
         assert set(partial) == {"kind", "apiVersion", "metadata"}
 
     with_api(scenario)

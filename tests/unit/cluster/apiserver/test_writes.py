@@ -82,7 +82,9 @@ def test_generation_counts_spec_changes_only(with_api: Any) -> None:
         assert labelled["metadata"]["generation"] == 1
         _, scaled = await api("PATCH", f"{DEPLOYMENTS}/web", {"spec": {"replicas": 3}}, MERGE)
         assert scaled["metadata"]["generation"] == 2
-        _, told = await api("PATCH", f"{DEPLOYMENTS}/web/status", {"status": {"replicas": 3}, "spec": {"replicas": 9}}, MERGE)
+        _, told = await api(
+            "PATCH", f"{DEPLOYMENTS}/web/status", {"status": {"replicas": 3}, "spec": {"replicas": 9}}, MERGE
+        )
         assert (told["metadata"]["generation"], told["spec"]["replicas"]) == (2, 3)
         assert told["status"]["replicas"] == 3
 

@@ -1,0 +1,180 @@
+"""Real kubectl against one API server over an in-process store: no controllers, no nodes, only the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.apiserver import start_api_server
+
+MANIFEST = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: settings, namespace: shop}
+data: {colour: blue}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web, namespace: shop}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec:
+      containers:
+      - {name: web, image: host/python3, args: [-m, http.server]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: once, namespace: shop}
+spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: host/true}]}}}
+"""
+
+
+class Kubectl:
+    """Runs kubectl; raises with what it printed if it fails."""
+
+    def __init__(self, path: str, kubeconfig: Path, home: Path) -> None:
+        self._command = [path, f"--kubeconfig={kubeconfig}", f"--cache-dir={home / 'cache'}"]
+
+    def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+        command = [*self._command, *arguments]
+        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+
+    def __call__(self, *arguments: str, given: str | None = None) -> str:
+        done = self.run(*arguments, given=given)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self(*arguments, "-o", "json"))
+
+    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([*self._command, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def kubectl(tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+    path, folder = tool("kubectl"), tmp_path_factory.mktemp("api")
+    ready, finish = threading.Event(), []
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        async with start_api_server(folder):
+            finish.append(lambda: loop.call_soon_threadsafe(stop.set))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert ready.wait(20), "the API server did not start"
+    yield Kubectl(path, folder / "kubeconfig", folder)
+    finish[0]()
+    thread.join(20)
+
+
+def test_what_is_here(kubectl: Kubectl) -> None:
+    assert "v1.36" in kubectl("version")
+    assert "is running at" in kubectl("cluster-info")
+    assert "deployments" in kubectl("api-resources", "--api-group=apps")
+    assert "apps/v1" in kubectl("api-versions")
+    assert "replicas" in kubectl("explain", "deployment.spec")
+    assert kubectl("auth", "can-i", "create", "pods").strip() == "yes"
+    assert kubectl("get", "--raw", "/readyz") == "ok"
+
+
+def test_apply_twice_then_change(kubectl: Kubectl) -> None:
+    first = kubectl("apply", "-f", "-", given=MANIFEST)
+    assert first.count("created") == 5
+    assert kubectl("apply", "-f", "-", given=MANIFEST).count("unchanged") == 5
+    changed = kubectl("apply", "-f", "-", given=MANIFEST.replace("replicas: 2", "replicas: 3"))
+    assert changed.count("configured") == 1
+    assert kubectl.json("get", "deployment", "web", "-n", "shop")["spec"]["replicas"] == 3
+    assert "-  replicas: 3" in kubectl.run("diff", "-f", "-", given=MANIFEST).stdout
+    assert kubectl("delete", "-f", "-", "--wait=false", given=MANIFEST).count("deleted") == 5
+
+
+def test_typed_creates(kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "c", "--from-literal=a=b")
+    kubectl("create", "secret", "generic", "s", "--from-literal=a=b")
+    kubectl("create", "service", "clusterip", "svc", "--tcp=80")
+    kubectl("create", "job", "j", "--image=host/true")
+    kubectl("create", "cronjob", "cj", "--image=host/true", "--schedule=@daily")
+    kubectl("create", "serviceaccount", "robot")
+    kubectl("create", "quota", "q", "--hard=cpu=1,pods=2")
+    kubectl("run", "pod", "--image=host/true")
+    assert kubectl.json("get", "configmap", "c")["data"] == {"a": "b"}
+    assert kubectl.json("get", "secret", "s")["data"] == {"a": "Yg=="}
+    assert kubectl.json("get", "quota", "q")["spec"]["hard"] == {"cpu": "1", "pods": "2"}
+
+
+def test_a_deployments_life(kubectl: Kubectl) -> None:
+    kubectl("create", "deployment", "web", "--image=host/one", "--replicas=2")
+    assert kubectl("get", "deployment", "web").split()[:6] == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE", "web"]
+    assert "CONTAINERS" in kubectl("get", "deployment", "web", "-o", "wide")
+    assert "kind: Deployment" in kubectl("get", "deployment", "web", "-o", "yaml")
+    assert kubectl("scale", "deployment", "web", "--replicas=4") == "deployment.apps/web scaled\n"
+    kubectl("set", "image", "deployment/web", "one=host/two")
+    kubectl("label", "deployment", "web", "tier=front")
+    kubectl("annotate", "deployment", "web", "note=x")
+    kubectl("rollout", "restart", "deployment/web")
+    kubectl(
+        "patch", "deployment", "web", "-p", '{"spec":{"template":{"spec":{"containers":[{"name":"one","env":[]}]}}}}'
+    )
+    kubectl("patch", "deployment", "web", "--type=json", "-p", '[{"op":"replace","path":"/spec/replicas","value":1}]')
+    found = kubectl.json("get", "deployment", "web")
+    assert found["spec"]["replicas"] == 1
+    assert found["metadata"]["labels"] == {"app": "web", "tier": "front"}
+    assert found["spec"]["template"]["spec"]["containers"][0]["image"] == "host/two"
+    described = kubectl("describe", "deployment", "web")
+    assert "1 desired" in described
+    assert kubectl("delete", "deployment", "web") == 'deployment.apps "web" deleted\n'
+    assert kubectl.run("get", "deployment", "web").returncode == 1
+
+
+def test_a_watch_shows_a_change(kubectl: Kubectl) -> None:
+    kubectl("create", "configmap", "watched", "--from-literal=a=b")
+    process = kubectl.popen("get", "configmap", "watched", "-w", "--no-headers")
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().split()[:2] == ["watched", "1"]
+        kubectl("patch", "configmap", "watched", "-p", '{"data":{"c":"d"}}')
+        assert process.stdout.readline().split()[:2] == ["watched", "2"]
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("manifest", "expected"),
+    [
+        ('{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"bogus":1}', 'unknown field "bogus"'),
+        ('{"apiVersion":"v1","kind":"Nope","metadata":{"name":"x"}}', 'no matches for kind "Nope"'),
+        ('{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"X_"}}', 'Invalid value: "X_"'),
+        (
+            '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x","namespace":"gone"}}',
+            'namespaces "gone" not found',
+        ),
+    ],
+)
+def test_mistakes_are_named(kubectl: Kubectl, manifest: str, expected: str) -> None:
+    done = kubectl.run("create", "-f", "-", given=manifest)
+    assert done.returncode == 1
+    assert expected in done.stderr

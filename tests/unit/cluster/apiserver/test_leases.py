@@ -1,0 +1,95 @@
+"""Leader leases, fences, metrics targets."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+LEASE = "/oarlock/v1/leases/scheduler"
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+def test_one_holder_at_a_time(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        code, held = await api("POST", f"{LEASE}/acquire", {"identity": "a", "ttlMillis": 60000})
+        assert (code, held["holder"], held["ttlMillis"]) == (200, "a", 60000)
+        _, again = await api("POST", f"{LEASE}/acquire", {"identity": "a", "ttlMillis": 60000})
+        assert again["epoch"] == held["epoch"]
+        code, answer = await api("POST", f"{LEASE}/acquire", {"identity": "b", "ttlMillis": 60000})
+        assert code == 409
+        assert "held by a" in answer["message"]
+        assert (await api("POST", f"{LEASE}/renew", {"identity": "a", "epoch": held["epoch"]}))[0] == 200
+        assert (await api("POST", f"{LEASE}/renew", {"identity": "b", "epoch": held["epoch"]}))[0] == 409
+        assert (await api("POST", f"{LEASE}/release", {"identity": "a", "epoch": held["epoch"]}))[0] == 200
+        code, taken = await api("POST", f"{LEASE}/acquire", {"identity": "b", "ttlMillis": 60000})
+        assert (code, taken["holder"]) == (200, "b")
+        assert taken["epoch"] > held["epoch"]
+        assert [one["name"] for one in (await api("GET", "/oarlock/v1/leases"))[1]["items"]] == ["scheduler"]
+
+    with_api(scenario)
+
+
+def test_simultaneous_acquisitions_have_one_winner(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        tries = [api("POST", f"{LEASE}/acquire", {"identity": f"i{n}", "ttlMillis": 60000}) for n in range(8)]
+        codes = sorted(code for code, _ in await asyncio.gather(*tries))
+        assert codes == [200] + [409] * 7
+
+    with_api(scenario)
+
+
+def test_watch_tells_of_holders_and_expiry(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        async with api.watch(f"{LEASE}?watch=1") as event:
+            assert (await event())["type"] == "FREE"
+            await api("POST", f"{LEASE}/acquire", {"identity": "a", "ttlMillis": 200})
+            held = await event()
+            assert (held["type"], held["holder"]) == ("HELD", "a")
+            assert (await event())["type"] == "FREE"
+        assert (await api("GET", LEASE))[0] == 404
+        assert (await api("POST", f"{LEASE}/renew", {"identity": "a", "epoch": held["epoch"]}))[0] == 409
+
+    with_api(scenario)
+
+
+def test_fenced_writes_need_the_lease(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        _, held = await api("POST", f"{LEASE}/acquire", {"identity": "a", "ttlMillis": 60000})
+        fence = {"Oarlock_Fence": f"scheduler={held['epoch']}"}
+        assert (await api("POST", MAPS, objects.configmap("one"), **fence))[0] == 201
+        await api("POST", f"{LEASE}/release", {"identity": "a", "epoch": held["epoch"]})
+        for method, path, body in (
+            ("POST", MAPS, objects.configmap("two")),
+            ("PUT", f"{MAPS}/one", objects.configmap("one", k="v")),
+            ("DELETE", f"{MAPS}/one", None),
+        ):
+            code, answer = await api(method, path, body, **fence)
+            assert (code, answer["reason"]) == (409, "Conflict")
+            assert 'lease "scheduler" is no longer held' in answer["message"]
+        assert (await api("GET", f"{MAPS}/two"))[0] == 404
+        assert (await api("POST", MAPS, objects.configmap("x"), Oarlock_Fence="nonsense"))[0] == 400
+
+    with_api(scenario)
+
+
+def test_bad_requests(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        assert (await api("POST", f"{LEASE}/acquire", b"{"))[0] == 400
+        assert (await api("POST", f"{LEASE}/acquire", {"identity": "a"}))[0] == 400
+        assert (await api("POST", f"{LEASE}/acquire", {"ttlMillis": 1000}))[0] == 400
+        assert (await api("POST", f"{LEASE}/nope", {}))[0] == 404
+        assert (await api("DELETE", LEASE))[0] == 405
+
+    with_api(scenario)
+
+
+def test_targets_are_listed_for_prometheus(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        body = {"address": "127.0.0.1:9000", "labels": {"job": "store"}, "ttlMillis": 60000}
+        for _ in range(2):
+            assert (await api("PUT", "/oarlock/v1/targets/store-1", body))[0] == 200
+        _, listed = await api("GET", "/oarlock/v1/targets")
+        assert listed == [{"targets": ["127.0.0.1:9000"], "labels": {"__scheme__": "https", "job": "store"}}]
+        assert (await api("PUT", "/oarlock/v1/targets/x", {"labels": {}}))[0] == 400
+
+    with_api(scenario)
