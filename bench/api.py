@@ -8,7 +8,7 @@ from typing import Any
 
 import uvloop
 
-from bench.clusters import BenchCluster, cluster
+from bench.clusters import BenchCluster, Processes, cluster
 from bench.load import COLUMNS, Result, run
 from bench.report import quantile, table
 from oarlock.cluster.client.http import ApiClient
@@ -29,14 +29,15 @@ def measure() -> str:
 
 
 async def _measure(running: BenchCluster) -> str:
+    everything = running.named("")
     async with ApiClient(load(running.kubeconfig)) as client:
         rows = [
-            ("create", *(await run(running, _create(client), PODS, IN_FLIGHT)).cells()),
-            ("get", *(await run(running, _get(client), READS, IN_FLIGHT)).cells()),
-            ("merge patch", *(await run(running, _patch(client), PODS, IN_FLIGHT)).cells()),
-            (f"list of {PODS:,}", *(await run(running, _list(client), LISTS, 1)).cells()),
-            await _fan_out(running, client),
-            ("delete", *(await run(running, _delete(client), PODS, IN_FLIGHT)).cells()),
+            ("create", *(await run(everything, _create(client), PODS, IN_FLIGHT)).cells()),
+            ("get", *(await run(everything, _get(client), READS, IN_FLIGHT)).cells()),
+            ("merge patch", *(await run(everything, _patch(client), PODS, IN_FLIGHT)).cells()),
+            (f"list of {PODS:,}", *(await run(everything, _list(client), LISTS, 1)).cells()),
+            await _fan_out(everything, client),
+            ("delete", *(await run(everything, _delete(client), PODS, IN_FLIGHT)).cells()),
         ]
     return f"{IN_FLIGHT} in flight, pods of 1.3 KB, load generator on the same cores.\n\n" + table(
         ("operation", *COLUMNS), rows
@@ -83,7 +84,7 @@ def _delete(client: ApiClient) -> Any:
     return lambda number: client.delete(f"{PATH}/pod-{number}")
 
 
-async def _fan_out(running: BenchCluster, client: ApiClient) -> tuple[object, ...]:
+async def _fan_out(processes: Processes, client: ApiClient) -> tuple[object, ...]:
     """Change one object `EVENTS` times under `WATCHERS` watches; an operation is one delivery."""
     path = "/api/v1/namespaces/default/configmaps"
     name = "watched"
@@ -102,13 +103,13 @@ async def _fan_out(running: BenchCluster, client: ApiClient) -> tuple[object, ..
                     return
 
     watches = [asyncio.create_task(watch()) for _ in range(WATCHERS)]
-    cpu_before_s, began = running.cpu_s(), time.perf_counter()
+    cpu_before_s, began = processes.cpu_s(), time.perf_counter()
     for _ in range(EVENTS):
         change = {"data": {"at": repr(time.time())}}
         await client.patch(f"{path}/{name}", change, "application/merge-patch+json")
     async with asyncio.timeout(60):
         await asyncio.gather(*watches)
-    seconds, cpu_s = time.perf_counter() - began, running.cpu_s() - cpu_before_s
+    seconds, cpu_s = time.perf_counter() - began, processes.cpu_s() - cpu_before_s
     delays.sort()
     deliveries = len(delays)
     result = Result(

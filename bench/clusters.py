@@ -13,9 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oarlock.cluster.boot.state import StateFolder
-from oarlock.cluster.boot.up import MARK
+from oarlock.cluster.boot.processes import MARK
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Some processes of a cluster, chosen once: to find them anew for every reading would cost what is measured."""
+
+    pids: tuple[int, ...]
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that they have used since their start."""
+        ticks = 0
+        for pid in self.pids:
+            fields = _read(pid, "stat").rpartition(b")")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if fields else 0
+        return ticks / TICKS_PER_S
 
 
 @dataclass(frozen=True)
@@ -55,13 +70,13 @@ class BenchCluster:
         mark = f"{MARK}={self.folder.path}".encode()
         return [pid for pid in _all_processes() if mark in _read(pid, "environ").split(b"\0")]
 
+    def named(self, prefix: str) -> Processes:
+        """Return those processes whose part's name begins with `prefix`, "" for all."""
+        return Processes(tuple(pid for pid in self.processes() if _title(pid).startswith(prefix)))
+
     def cpu_s(self) -> float:
         """Return the CPU seconds that the present processes have used since their start."""
-        ticks = 0
-        for pid in self.processes():
-            fields = _read(pid, "stat").rpartition(b")")[2].split()
-            ticks += int(fields[11]) + int(fields[12]) if fields else 0
-        return ticks / TICKS_PER_S
+        return self.named("").cpu_s()
 
     def pss_bytes(self) -> dict[str, int]:
         """Return the proportional set size of each process, by "NAME pid"."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from bench.clusters import BenchCluster
+from bench.clusters import Processes
 from bench.report import quantile
 
 Operation = Callable[[int], Awaitable[object]]
@@ -15,7 +15,7 @@ Operation = Callable[[int], Awaitable[object]]
 
 @dataclass(frozen=True)
 class Result:
-    """What one run of `count` operations took; `cpu_us` is all of the cluster's processes per operation."""
+    """What one run of `count` operations took; `cpu_us` is what the measured processes used per operation."""
 
     count: int
     seconds: float
@@ -34,7 +34,7 @@ class Result:
 COLUMNS = ("operations/s", "p50 ms", "p99 ms", "CPU µs/operation")
 
 
-async def run(cluster: BenchCluster, operation: Operation, count: int, in_flight: int) -> Result:
+async def run(processes: Processes, operation: Operation, count: int, in_flight: int) -> Result:
     """Run `operation(0)` to `operation(count - 1)`, `in_flight` at a time; the first failure ends it."""
     numbers = iter(range(count))
     times: list[float] = []
@@ -45,13 +45,13 @@ async def run(cluster: BenchCluster, operation: Operation, count: int, in_flight
             await operation(number)
             times.append(time.perf_counter() - began)
 
-    cpu_before_s = cluster.cpu_s()
+    cpu_before_s = processes.cpu_s()
     began = time.perf_counter()
     async with asyncio.TaskGroup() as group:
         for _ in range(in_flight):
             group.create_task(worker())
     seconds = time.perf_counter() - began
-    cpu_s = cluster.cpu_s() - cpu_before_s
+    cpu_s = processes.cpu_s() - cpu_before_s
     times.sort()
     p50_ms, p99_ms = quantile(times, 0.5) * 1e3, quantile(times, 0.99) * 1e3
     return Result(count, seconds, p50_ms, p99_ms, cpu_s / count * 1e6)

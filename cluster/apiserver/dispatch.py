@@ -27,6 +27,8 @@ from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, Unk
 log = logging.getLogger(__name__)
 _ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 _READS = frozenset({"get", "list"})
+INFLIGHT_MAX = 2000
+"""Requests being decided upon at one time, streams that have begun not counted; more are answered with 429."""
 REQUEST_TIMEOUT_S = 60.0
 """Source: kube-apiserver's --request-timeout. Streams are exempt once they have begun."""
 
@@ -49,26 +51,28 @@ class Dispatcher:
         self._health = health
         self._leases = leases
         self._targets = targets
+        self._inflight = 0
 
     async def handle(self, request: Request) -> Answer:
         """Answer one request; failures become Status objects."""
         started = time.perf_counter()
         info = requests.parse(request.method, request.path, request.query)
         kind = "readOnly" if info.verb in _READS else "mutating"
-        long_running = info.verb == "watch" or info.subresource == "log"
         inflight = metrics.INFLIGHT.labels(kind)
-        if not long_running:
-            inflight.inc()
+        inflight.inc()
+        self._inflight += 1
         try:
             answer = await self._guarded(request, info)
         finally:
-            if not long_running:
-                inflight.dec()
+            self._inflight -= 1
+            inflight.dec()
         _observe(request, info, answer.status, time.perf_counter() - started)
         return answer
 
     async def _guarded(self, request: Request, info: RequestInfo) -> Answer:
         try:
+            if self._inflight > INFLIGHT_MAX:
+                raise status.too_many_requests("too many requests, please try again later.")
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
                 return await self._serve(request, info)
         except ApiError as error:

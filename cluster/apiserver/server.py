@@ -116,8 +116,14 @@ class ApiServer:
         self._stopped.set()
 
     async def wait(self) -> None:
-        """Return when the server has stopped; raise what made it stop by itself."""
-        await self._stopped.wait()
+        """Return when the server has stopped; raise what keeps it from going on."""
+        stopped = asyncio.ensure_future(self._stopped.wait())
+        failed = asyncio.ensure_future(self._cache.failed())
+        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if not self._stopping:
+            stopped.cancel()
+            failed.result()
+        await stopped
 
     def _verbs(self, authenticator: Authenticator) -> Verbs:
         reviews = Reviews(authenticator, self._now)

@@ -197,6 +197,13 @@ class WatchCache:
             self._feeder = None
         self._lose_watchers()
 
+    async def failed(self) -> None:
+        """Return when following has ended; raise what ended it."""
+        if self._feeder is not None:
+            await asyncio.wait({self._feeder})
+            if not self._feeder.cancelled():
+                self._feeder.result()
+
     def collection(self, prefix: bytes) -> Collection:
         """Return the collection of keys under `prefix` (`/registry/GROUP/PLURAL/`), empty if nothing is there."""
         found = self._collections.get(prefix)

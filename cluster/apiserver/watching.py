@@ -25,6 +25,8 @@ from oarlock.cluster.objects.status import ApiError
 
 UNSENT_BYTES_MAX = 8 * 1024 * 1024
 """A watcher that lets more than this pile up is cut off; it can resume from its last version."""
+HELD_CHANGES_MAX = 20_000
+"""The same for changes that wait for the initial events to be sent."""
 BOOKMARK_S = 60.0
 MIN_TIMEOUT_S = 1800
 """Watches without a timeout end after this time to twice this time. Source: --min-request-timeout."""
@@ -58,6 +60,9 @@ class _Watcher:
     def deliver(self, changes: list[Change]) -> None:
         if self._wire is None:
             self._held.extend(changes)
+            if len(self._held) > HELD_CHANGES_MAX:
+                self._held.clear()
+                self.done.set()
             return
         lines = [line for change in changes if (line := self._line(change))]
         if lines:
@@ -167,6 +172,8 @@ class Watching:
             gauge.inc()
             try:
                 await _send_state(wire, watcher, chosen, present)
+                if watcher.done.is_set():
+                    return  # changes are missing: the client must begin anew
                 if initial_wanted and watcher.bookmarks:
                     wire.write(watcher.bookmark(revision, initial_end=True))
                 watcher.sent = max(watcher.sent, revision)

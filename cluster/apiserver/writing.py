@@ -14,13 +14,14 @@ from uuid import uuid4
 from oarlock.cluster.apiserver import bodies, clock, patching, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.expiry import Expiry
 from oarlock.cluster.apiserver.options import WriteOptions, write_options
 from oarlock.cluster.apiserver.storage import Claims, Stale, Storage, Taken
 from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import codec, defaulting, status, strategy, validation
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError, Cause
-from oarlock.consensus.model import Store
+from oarlock.consensus.model import LeaseNotFound, Store
 
 Obj = dict[str, Any]
 ATTEMPTS_MAX = 64
@@ -29,8 +30,6 @@ NAME_ATTEMPTS_MAX = 8
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 GENERATED_BASE_MAX = 58
 _LOOPBACK_REFUSED = "may not be in the loopback range"
-EVENT_TTL_MS = 3_600_000
-"""Source: kube-apiserver's --event-ttl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class Writer:
         self, store: Store, storage: Storage, admission: Admission, now: clock.Clock, *, loopback: bool = False
     ) -> None:
         """`loopback` permits endpoints on loopback addresses, on which a cluster of one machine may live."""
-        self._store = store
+        self._expiry = Expiry(store)
         self._loopback = loopback
         self.storage = storage
         self.admission = admission
@@ -113,24 +112,21 @@ class Writer:
                 return Written(views.unsaved(decision.obj), created=True)
             stored = views.stored(resource, decision.obj)
             try:
-                lease = await self._lease(resource)
+                lease = await self._expiry.lease(resource)
                 entry = await self.storage.put(key, stored, None, call.fences, decision.claims, lease)
             except Stale:
                 raise status.already_exists(resource.qualified, metadata["name"]) from None
             except Taken as taken:
                 self.admission.taken(decision, taken.keys)
                 continue
+            except LeaseNotFound:
+                self._expiry.forget()
+                continue
             return Written(entry, created=True)
         raise status.server_timeout(resource.qualified, "create")
 
     def _standing(self, causes: list[Cause]) -> list[Cause]:
         return [cause for cause in causes if _LOOPBACK_REFUSED not in cause.message] if self._loopback else causes
-
-    async def _lease(self, resource: Resource) -> int:
-        """Return a store lease for objects that expire (Events); one lease would do for many, a lease is cheap."""
-        if resource.plural != "events":
-            return 0
-        return (await self._store.lease_grant(EVENT_TTL_MS)).lease
 
     async def update(self, call: Call) -> Written:
         """Replace the named object with the body's. Raises ApiError 400, 404, 409, 422."""
@@ -227,10 +223,13 @@ class Writer:
             return Written(views.unsaved(new), removed=True)
         claims = _joined(proposal.claims, decision.claims)
         try:
-            lease = await self._lease(resource)
+            lease = await self._expiry.lease(resource)
             return Written(await self.storage.put(call.key, stored, current, call.fences, claims, lease))
         except Taken as taken:
             self.admission.taken(decision, taken.keys)
+            raise Stale(current) from None
+        except LeaseNotFound:
+            self._expiry.forget()
             raise Stale(current) from None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TextIO
 
 from oarlock.cluster.boot import control, kubeconfig, processes
 from oarlock.cluster.boot.containers import kill_containers
+from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.boot.state import StateFolder
 
 STOP_S = 90.0
@@ -24,8 +26,13 @@ def down(folder: StateFolder, out: TextIO) -> bool:
 
 
 def delete(folder: StateFolder, context: str) -> None:
-    """Remove a stopped cluster's state and its entry in the kubeconfig."""
-    kubeconfig.remove(kubeconfig.default_file(), context)
+    """Remove a stopped cluster's state and its entry in the kubeconfig that the last `up` wrote to."""
+    try:
+        record = folder.load()
+    except BootError:
+        record = None
+    if record is not None and record.kubeconfig:
+        kubeconfig.remove(Path(record.kubeconfig), context)
     folder.remove()
 
 
@@ -34,6 +41,7 @@ def stop_leftovers(folder: StateFolder) -> bool:
     left = processes.leftovers(folder.processes_file)
     first = sorted(left, key=lambda name: name != processes.SUPERVISOR)
     processes.end([left[name] for name in first])
+    processes.end(processes.marked(f"{processes.MARK}={folder.path}"))
     folder.processes_file.unlink(missing_ok=True)
     containers = kill_containers(folder)
     processes.remove_tree(folder.runtime)

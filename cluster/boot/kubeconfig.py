@@ -44,6 +44,13 @@ def load(path: Path) -> dict[str, Any]:
     return dict(content)
 
 
+def check(path: Path) -> None:
+    """Raise BootError unless the kubeconfig is sound and can be written."""
+    load(path)
+    with _locked(path):
+        pass
+
+
 def merge(path: Path, context: str, server: str, admin: CertificateFiles) -> None:
     """Add or replace cluster, user and context `context` in the file and make it the current context."""
     with _locked(path):

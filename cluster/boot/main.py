@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("oarlock: interrupted; nothing was left half-started", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
+        return 1
+    except OSError as error:
+        print(f"oarlock: {error}", file=sys.stderr)
         return 1
 
 
@@ -78,6 +82,7 @@ def _up(options: argparse.Namespace) -> int:
         options.token_file,
     )
     kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as after Ctrl-C
     up(spec, _folder(options), kubeconfig_file.absolute(), fresh=options.fresh, out=sys.stdout)
     return 0
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from oarlock.cluster.boot.state import write_private
 
 END_S = 10.0
+MARK = "OARLOCK_STATE"
+"""An environment variable that every process of a cluster inherits: what belongs to it can be found and measured."""
 SUPERVISOR = "supervisor"
 """The supervisor's own name in its list: it is ended before its parts, so that it restarts none of them."""
 
@@ -46,6 +48,20 @@ def leftovers(processes_file: Path) -> dict[str, int]:
     return {name: pid for name, (pid, ticks) in recorded.items() if ticks and start_ticks(pid) == ticks}
 
 
+def marked(entry: str) -> list[int]:
+    """Return the processes, this one excepted, that have `entry`, "NAME=value", in their environment.
+
+    Finds also what was started by a process that ended before it could write that down.
+    """
+    wanted = os.fsencode(entry)
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
 def end(pids: list[int]) -> None:
     """End the processes and their groups: SIGTERM, SIGKILL for what is still there after 10 s."""
     for pid in pids:
@@ -53,18 +69,20 @@ def end(pids: list[int]) -> None:
             os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + END_S
     for pid in pids:
-        _wait_gone(pid, deadline)
+        if not _wait_gone(pid, deadline):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
 
 
-def _wait_gone(pid: int, deadline: float) -> None:
+def _wait_gone(pid: int, deadline: float) -> bool:
     try:
         handle = os.pidfd_open(pid)
     except OSError:
-        return
+        return True
     with os.fdopen(handle, "rb", buffering=0):
-        select.select([handle], [], [], max(0.0, deadline - time.monotonic()))
+        return bool(select.select([handle], [], [], max(0.0, deadline - time.monotonic()))[0])
 
 
 def remove_tree(path: Path) -> None:

@@ -42,6 +42,11 @@ class ClusterSpec:
             raise BootError(f"--token-file {self.token_file} is not a file", "Name a CSV file: token,user,uid,groups.")
 
     @property
+    def stores(self) -> int:
+        """The number of store replicas that there will be."""
+        return 1 if self.single else self.servers
+
+    @property
     def context(self) -> str:
         """The name of this cluster's entries in a kubeconfig."""
         return self.name if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 import uuid
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,10 @@ from oarlock.cluster.boot.errors import BootError
 
 FORMAT = 1
 FREE_BYTES_MIN = 512 << 20
+OURS = frozenset(
+    {"admin.kubeconfig", "cluster.json", "lock", "logs", "nodes", "pki", "processes.json", "settings", "store"}
+)
+"""All that is ever made directly in a state folder: a folder with anything else in it is neither used nor deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class ClusterRecord:
     port: int
     ports: dict[str, int] = field(default_factory=dict)
     format: int = FORMAT
+    kubeconfig: str = ""
 
 
 def default_folder(name: str) -> Path:
@@ -102,15 +108,20 @@ class StateFolder:
             raise BootError(f"{self.runtime} belongs to another user", "Remove it, or set TMPDIR to a folder of yours.")
 
     def check(self) -> None:
-        """Raise BootError if the folder is another user's or its disk is nearly full."""
-        present = self.path
-        while not present.exists():
-            present = present.parent
-        if self.path.exists() and self.path.stat().st_uid != os.getuid():
-            raise BootError(f"the state folder {self.path} belongs to another user", "Choose another one: --state DIR.")
-        if self.path.exists() and not self.path.is_dir():
-            raise BootError(f"{self.path} is not a folder", "Choose another one: --state DIR.")
-        free = shutil.disk_usage(present).free
+        """Raise BootError if the folder is another user's or no state folder, or its disk is nearly full."""
+        choose = "Choose another one: --state DIR."
+        try:
+            present = next(path for path in (self.path, *self.path.parents) if path.exists())
+            if not present.is_dir():
+                raise BootError(f"{present} is not a folder", choose)
+            if present == self.path and present.stat().st_uid != os.getuid():
+                raise BootError(f"the state folder {self.path} belongs to another user", choose)
+            strange = sorted(self._strangers())
+            if strange:
+                raise BootError(f"the folder {self.path} is no cluster's: it holds {strange[0]}", choose)
+            free = shutil.disk_usage(present).free
+        except OSError as error:
+            raise BootError(f"the state folder {self.path} can't be used: {error.strerror}", choose) from None
         if free < FREE_BYTES_MIN:
             raise BootError(
                 f"only {free >> 20} MiB are free on the disk of {self.path}, {FREE_BYTES_MIN >> 20} MiB are needed",
@@ -153,9 +164,16 @@ class StateFolder:
         return descriptor
 
     def remove(self) -> None:
-        """Delete the folder and all it holds."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Delete the folder, unless there is something in it that no cluster made."""
+        if self.path.is_dir() and not any(self._strangers()):
+            shutil.rmtree(self.path, ignore_errors=True)
         shutil.rmtree(self.runtime, ignore_errors=True)
+
+    def _strangers(self) -> Iterator[str]:
+        """Yield the names in the folder that are neither ours nor the remains of an interrupted `write_private`."""
+        for path in self.path.iterdir() if self.path.exists() else ():
+            if path.name not in OURS and path.name.removeprefix(".").rpartition(".")[0] not in OURS:
+                yield path.name
 
 
 def new_record(name: str, *, slot: int, servers: int, single: bool, port: int) -> ClusterRecord:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
@@ -27,21 +28,24 @@ SUPERVISOR_STARTS_S = 15.0
 PARTS_START_S = 120.0
 ACTORS_START_S = 60.0
 ACTORS_LOOK_S = 0.1
-MARK = "OARLOCK_STATE"
-"""An environment variable that every process of a cluster inherits: what belongs to it can be found and measured."""
 
 
 def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: bool, out: TextIO) -> None:
     """Bring the cluster up and return when every part is ready. Raises BootError and leaves nothing half-started."""
-    kubeconfig.load(kubeconfig_file)
+    kubeconfig.check(kubeconfig_file)
     folder.check()
     _refuse_running(spec, folder)
-    new = fresh or not folder.path.exists()
+    earlier = None if fresh else folder.load()
+    if earlier is not None:
+        _check_same_shape(spec, earlier)
+    stop_leftovers(folder)
+    port, slot = _main_port(spec, earlier), _slot(spec, folder, earlier)
     if fresh:
-        stop_leftovers(folder)
         folder.remove()
-    layout = _prepare(spec, folder)
     try:
+        folder.create()
+        base = earlier or new_record(spec.name, slot=slot.number, servers=spec.stores, single=spec.single, port=port)
+        layout = _prepare(spec, folder, replace(base, port=port, kubeconfig=str(kubeconfig_file)))
         _launch(layout, folder)
         progress = Progress(out)
         parts = _follow(folder, progress)
@@ -49,7 +53,7 @@ def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: 
             _follow_actors(folder, spec.name, parts, progress)
         kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
     except BaseException:
-        _abandon(folder, new=new)
+        _abandon(folder, new=earlier is None)
         raise
     _tell(layout, kubeconfig_file, out)
 
@@ -63,20 +67,10 @@ def _refuse_running(spec: ClusterSpec, folder: StateFolder) -> None:
     raise BootError(f"the cluster {spec.name} is already running", f"See it: oarlock status. Stop it: {down}.")
 
 
-def _prepare(spec: ClusterSpec, folder: StateFolder) -> Layout:
-    """Settle what the record keeps, make certificates, and stop what a killed supervisor left running."""
-    earlier = folder.load()
-    if earlier is not None:
-        _check_same_shape(spec, earlier)
-        stop_leftovers(folder)
-    port = _main_port(spec, earlier)
-    slot = _slot(spec, folder, earlier)
-    folder.create()
-    stores = 1 if spec.single else spec.servers
-    base = earlier or new_record(spec.name, slot=slot.number, servers=stores, single=spec.single, port=port)
+def _prepare(spec: ClusterSpec, folder: StateFolder, base: ClusterRecord) -> Layout:
+    """Settle the other ports, keep the record, and make certificates."""
     names = port_names(spec)
-    ports = choose_ports(names, base.ports, is_free, free_ports(len(names)))
-    record = with_ports(replace(base, port=port), ports)
+    record = with_ports(base, choose_ports(names, base.ports, is_free, free_ports(len(names))))
     folder.save(record)
     layout = Layout(spec, record, folder, Authority(folder.pki), secrets.token_hex(32))
     kubeconfig.merge(folder.kubeconfig, spec.context, layout.server, layout.admin())
@@ -84,8 +78,7 @@ def _prepare(spec: ClusterSpec, folder: StateFolder) -> Layout:
 
 
 def _check_same_shape(spec: ClusterSpec, earlier: ClusterRecord) -> None:
-    stores = 1 if spec.single else spec.servers
-    if (earlier.servers, earlier.single) != (stores, spec.single):
+    if (earlier.servers, earlier.single) != (spec.stores, spec.single):
         was = "--single" if earlier.single else f"--servers {earlier.servers}"
         raise BootError(
             f"the cluster {earlier.name} was made with {was}",
@@ -137,7 +130,7 @@ def _launch(layout: Layout, folder: StateFolder) -> None:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env=os.environ | {MARK: str(folder.path)},
+            env=os.environ | {processes.MARK: str(folder.path)},
         )
     deadline = time.monotonic() + SUPERVISOR_STARTS_S
     while not folder.control_socket.exists():
@@ -157,7 +150,8 @@ def _follow(folder: StateFolder, progress: Progress) -> list[dict[str, Any]]:
         progress.show(parts)
         for part in parts:
             if part["state"] == "failed":
-                raise BootError(f"{part['name']} failed: {part['error']}", "Nothing was left running.")
+                way_out = f"Nothing was left running. More is in the logs: {folder.logs}."
+                raise BootError(f"{part['name']} failed: {part['error']}", way_out)
         if all(part["state"] == "ready" for part in parts):
             return parts
         if time.monotonic() > deadline:
@@ -181,12 +175,17 @@ def _follow_actors(folder: StateFolder, name: str, parts: list[dict[str, Any]], 
 
 
 def _abandon(folder: StateFolder, *, new: bool) -> None:
-    """Stop all that was started; a folder that this call made keeps only its logs."""
-    stop_leftovers(folder)
-    if new:
-        for room in (folder.pki, folder.store, folder.nodes, folder.settings):
-            processes.remove_tree(room)
-        folder.record_file.unlink(missing_ok=True)
+    """Stop all that was started; a folder that this call made keeps only its logs. An impatient Ctrl-C waits."""
+    earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        stop_leftovers(folder)
+        if new:
+            for room in (folder.pki, folder.store, folder.nodes, folder.settings):
+                processes.remove_tree(room)
+            for file in (folder.record_file, folder.kubeconfig):
+                file.unlink(missing_ok=True)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
 
 
 def _tell(layout: Layout, kubeconfig_file: Path, out: TextIO) -> None:
