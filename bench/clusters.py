@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from oarlock.cluster.boot.state import StateFolder
 from oarlock.cluster.boot.processes import MARK
+from oarlock.cluster.boot.state import StateFolder
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 

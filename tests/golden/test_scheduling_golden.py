@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from oarlock.actors.scheduler.decision import Placement, decide
 from oarlock.actors.scheduler.facts import node_facts, pod_facts
 from oarlock.actors.scheduler.snapshot import Snapshot
 
-CASES = Path(os.environ.get("OARLOCK_GOLDEN", Path(__file__).parent)) / "scheduling.jsonl.gz"
+CASES = Path(__file__).parents[2].parent / "shared" / "golden" / "scheduling.jsonl.gz"
 PRIORITIES = {"low": 10, "high": 1000}
 AGREEMENT_MIN = 0.98
 """Share of the cases without preemption that must agree, messages word for word."""
@@ -47,7 +46,7 @@ def agrees(case: dict[str, Any]) -> tuple[bool, str]:
     return decision.message == answer["message"], decision.message
 
 
-@pytest.mark.skipif(not CASES.exists(), reason=f"no recorded decisions at {CASES} (set OARLOCK_GOLDEN)")
+@pytest.mark.skipif(not CASES.exists(), reason=f"no recorded decisions at {CASES}")
 def test_decisions_agree_with_upstream() -> None:
     judged = [case for case in cases() if not case["answer"]["victims"]]
     wrong = []

@@ -72,12 +72,16 @@ class Rig:
         self.api.put(path, obj)
         return await self.api.until(path, holds)
 
-    async def logs(self, name: str, query: str = "") -> tuple[int, str]:
+    async def logs(self, name: str, query: str = "", on_first: Callable[[], object] | None = None) -> tuple[int, str]:
+        """Return status and body; `on_first` is called once the first bytes of the body have come."""
         context = ssl.create_default_context(cafile=self.tls.ca_file)
         context.load_cert_chain(self.tls.cert_file, self.tls.key_file)
         url = f"https://127.0.0.1:{self.agent.port}/containerLogs/default/{name}/c{query}"
         async with aiohttp.ClientSession() as session, session.get(url, ssl=context) as answer:
-            return answer.status, await answer.text()
+            first = await answer.content.readany() if on_first else b""
+            if on_first:
+                on_first()
+            return answer.status, (first + await answer.read()).decode()
 
 
 @asynccontextmanager
@@ -327,10 +331,8 @@ def test_logs_can_be_tailed_stamped_limited_and_followed(play: Any) -> None:
         assert (await rig.logs("log", "?tailLines=2"))[1] == "line 3\nline 4\n"
         assert (await rig.logs("log", "?limitBytes=8"))[1] == "line 1\nl"
         assert (await rig.logs("log", "?timestamps=true&tailLines=1"))[1].endswith("Z line 4\n")
-        following = asyncio.create_task(rig.logs("log", "?follow=true&tailLines=1"))
-        await asyncio.sleep(0.1)
-        (rig.root / "pods" / "uid-log" / "fs" / "go").touch()
-        assert (await following)[1] == "line 4\nlast\n"
+        end = (rig.root / "pods" / "uid-log" / "fs" / "go").touch
+        assert (await rig.logs("log", "?follow=true&tailLines=1", on_first=end))[1] == "line 4\nlast\n"
         assert (await rig.logs("log", "?tailLines=x"))[0] == 400
         assert (await rig.logs("log", "?previous=true"))[0] == 400
         assert (await rig.logs("nope"))[0] == 404
