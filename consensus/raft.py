@@ -50,9 +50,9 @@ class Times(NamedTuple):
     each process up to three times, which is nearly all that an idle replica costs.
     """
 
-    heartbeat_s: float = 0.08
-    election_min_s: float = 0.3
-    election_max_s: float = 0.6
+    heartbeat_s: float = 0.1
+    election_min_s: float = 0.35
+    election_max_s: float = 0.7
 
 
 class Driver(Outbox, Protocol):

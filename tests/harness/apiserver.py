@@ -1,9 +1,9 @@
 """A real API server over an in-process store, for tests of whatever talks to one.
 
-    from harness.apiserver import start_api_server
+from harness.apiserver import start_api_server
 
-    async with start_api_server(tmp_path) as api:
-        ... api.url, api.admin.cert_file, api.kubeconfig ...
+async with start_api_server(tmp_path) as api:
+    ... api.url, api.admin.cert_file, api.kubeconfig ...
 """
 
 from __future__ import annotations
