@@ -13,7 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +252,12 @@ def test_notes_name_what_there_is(renderer: Path) -> None:
     for kind, name in (("Service", "prod-oarlock"), ("Secret", "prod-oarlock-admin")):
         assert name in notes
         assert of_kind(objects(files), kind, name)
+
+
+def test_our_own_api_server_accepts_every_object(rendered: list[Object], new_cluster: Callable[[str], Any]) -> None:
+    cluster = new_cluster("chart")
+    cluster.up("--single", "--nodes", "0")
+    cluster.kubectl("create", "namespace", "infra")
+    everything = yaml.safe_dump_all(rendered)
+    accepted = cluster.kubectl("-n", "infra", "apply", "--dry-run=server", "-f", "-", input_text=everything)
+    assert accepted.count("(server dry run)") == len(rendered)

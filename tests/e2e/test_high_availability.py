@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from oarlock.cluster.boot import processes
 
 pytestmark = [pytest.mark.ray, pytest.mark.chaos]
 Waiting = Callable[..., Any]
@@ -114,15 +115,15 @@ def test_kill_one(cluster: Any, waiting: Waiting, kind: str, active: bool | None
     cluster.rolled_out(name)
 
 
-def raylets(cluster: Any) -> list[int]:
-    """Process ids of the raylets that belong to this cluster, by their session folder."""
+def ray_processes(cluster: Any, program: bytes) -> list[int]:
+    """Process ids of one of Ray's programs that belong to this cluster, by their session folder."""
     found = []
     for entry in Path("/proc").iterdir():
         try:
             command = (entry / "cmdline").read_bytes()
         except OSError:
             continue
-        if b"raylet/raylet" in command.split(b"\0")[0] and runtime_folder(cluster) in command:
+        if command.split(b"\0")[0].endswith(program) and runtime_folder(cluster) in command:
             found.append(int(entry.name))
     return sorted(found)
 
@@ -133,14 +134,19 @@ def runtime_folder(cluster: Any) -> bytes:
     return os.fsencode(StateFolder(cluster.folder / "state").runtime)
 
 
-def test_kill_each_raylet(cluster: Any, waiting: Waiting) -> None:
+@pytest.mark.parametrize(("program", "count"), [("/raylet", 2), ("/gcs_server", 1)])
+def test_kill_each_of_rays_own_processes(cluster: Any, waiting: Waiting, program: str, count: int) -> None:
     waiting(lambda: all_ready(cluster), 90)
-    for number, pid in enumerate(raylets(cluster)):
+
+    def running() -> list[int]:
+        return ray_processes(cluster, program.encode())
+
+    for number, pid in enumerate(running()):
         os.kill(pid, 9)
-        name = f"after-raylet-{number}"
+        name = f"after-{program.strip('/').replace('_', '-')}-{number}"
         cluster.kubectl("create", "deployment", name, "--image=host/sleep", "--", "sleep", "1000")
         cluster.rolled_out(name)
-        waiting(lambda pid=pid: len(raylets(cluster)) == 2 and pid not in raylets(cluster) and all_ready(cluster), 90)
+        waiting(lambda pid=pid: len(running()) == count and pid not in running() and all_ready(cluster), 90)
 
 
 def test_prometheus_finds_every_process(cluster: Any, waiting: Waiting) -> None:
@@ -169,8 +175,6 @@ def test_down_leaves_no_process_and_up_finds_all_objects(cluster: Any, waiting: 
     assert "during-" not in cluster.kubectl("get", "configmaps", "-o", "name")
 
 
-def processes_of(cluster: Any) -> list[str]:
-    """Command lines of every process that names the cluster's folders."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    marks = (str(cluster.folder / "state"), runtime_folder(cluster).decode())
-    return [line for line in listed.splitlines() if any(mark in line for mark in marks)]
+def processes_of(cluster: Any) -> list[int]:
+    """The ids of every process that carries the cluster's mark in its environment."""
+    return list(processes.marked(f"{processes.MARK}={cluster.folder / 'state'}"))

@@ -109,7 +109,7 @@ def test_everything_in_one_file(cluster: Any, waiting: Waiting) -> None:
     assert "not found" in cluster.kubectl_run("get", "namespace", namespace).stderr.lower()
 
 
-def test_a_service_answers_and_logs_follow(cluster: Any, waiting: Waiting) -> None:
+def test_a_service_answers_and_logs_tell_of_it(cluster: Any, waiting: Waiting) -> None:
     cluster.kubectl("apply", "-f", str(EXAMPLES / "web.yaml"))
     cluster.rolled_out("web")
     service = cluster.get("service", "web")
@@ -126,6 +126,22 @@ def test_a_service_answers_and_logs_follow(cluster: Any, waiting: Waiting) -> No
     ready = [e for s in slices for e in s["endpoints"] if e["conditions"]["ready"]]
     assert len(ready) == cluster.get("deployment", "web")["spec"]["replicas"]
     waiting(lambda: "GET /" in cluster.kubectl("logs", "-l", "app=web", "--tail=-1"))
+
+
+def test_logs_follow_a_running_container(cluster: Any, waiting: Waiting) -> None:
+    script = "echo first; until test -e $OARLOCK_ROOT/go; do sleep 0.05; done; echo second; sleep 1000"
+    cluster.kubectl("run", "talker", "--image=host/sh", "--command", "--", "sh", "-c", script)
+    waiting(lambda: "first" in cluster.kubectl_run("logs", "talker").stdout)
+    environment = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    command = [cluster.kubectl_path, "logs", "-f", "talker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as follower:
+        assert follower.stdout is not None
+        assert follower.stdout.readline() == "first\n"
+        uid = cluster.get("pod", "talker")["metadata"]["uid"]
+        next((cluster.folder / "state" / "nodes").glob(f"*/pods/{uid}/fs")).joinpath("go").touch()
+        assert follower.stdout.readline() == "second\n"
+        follower.kill()
+    cluster.kubectl("delete", "pod", "talker", "--now")
 
 
 def test_what_people_look_at(cluster: Any) -> None:
