@@ -39,8 +39,7 @@ def _trials(
 ) -> tuple[float, float, int]:
     times = []
     for number in range(TRIALS):
-        wait_until(RECOVER_S, lambda: _healthy(running))
-        victim = next(row for row in gather(running.folder, running.name) if _is_victim(row, kind))
+        victim = _victim(running, kind)
         times.append(uvloop.run(_trial(running, victim.pid, number, measured)))
     times.sort()
     return quantile(times, 0.5), times[-1], TRIALS
@@ -55,14 +54,27 @@ async def _trial(
         return await measured(client, number)
 
 
+def _victim(running: BenchCluster, kind: str) -> Row:
+    """Return a part to kill, out of a picture in which all parts are well: its process id is that of a live one."""
+    rows: list[Row] = []
+
+    def is_healthy() -> bool:
+        rows[:] = gather(running.folder, running.name)
+        return _healthy(rows)
+
+    wait_until(RECOVER_S, is_healthy)
+    victim = next(row for row in rows if _is_victim(row, kind))
+    assert victim.pid > 1, "to signal process 0 would end this process's own group"
+    return victim
+
+
 def _is_victim(row: Row, kind: str) -> bool:
     if kind == "apiserver":
         return row.kind == kind
     return row.kind == kind and row.active and (kind != "actor" or row.name.startswith("scheduler"))
 
 
-def _healthy(running: BenchCluster) -> bool:
-    rows = gather(running.folder, running.name)
+def _healthy(rows: list[Row]) -> bool:
     actors = [row for row in rows if row.kind == "actor"]
     return all(row.state == "ready" for row in rows) and len(actors) == 4 and sum(row.active for row in actors) == 2
 

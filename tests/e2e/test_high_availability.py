@@ -100,6 +100,7 @@ def test_kill_one(cluster: Any, waiting: Waiting, kind: str, active: bool | None
     waiting(lambda: all_ready(cluster), 90)
     before = container_ids(cluster)
     killed = victim(cluster, kind, active)
+    assert killed["pid"] > 1
     prefix = f"during-{kind}-{str(active).lower()}"
     with Writer(cluster, prefix) as writer:
         waiting(lambda: writer.acknowledged)
