@@ -13,6 +13,7 @@ import uvloop
 from bench.api import PATH
 from bench.clusters import BenchCluster, cluster, wait_until
 from bench.report import quantile, table
+from oarlock.cluster.boot.processes import start_ticks
 from oarlock.cluster.boot.status import Row, gather
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
@@ -75,8 +76,10 @@ def _is_victim(row: Row, kind: str) -> bool:
 
 
 def _healthy(rows: list[Row]) -> bool:
+    """Whether all parts are ready and their processes live: the supervisor may not have noticed a death yet."""
     actors = [row for row in rows if row.kind == "actor"]
-    return all(row.state == "ready" for row in rows) and len(actors) == 4 and sum(row.active for row in actors) == 2
+    live = all(row.state == "ready" and start_ticks(row.pid) for row in rows)
+    return live and len(actors) == 4 and sum(row.active for row in actors) == 2
 
 
 async def _next_write(client: ApiClient, number: int) -> float:
