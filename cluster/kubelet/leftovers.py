@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from pathlib import Path
 from oarlock.cluster.kubelet.shim import session_of, start_ticks
 
 MARK = "OARLOCK_CONTAINER_ID"
+DEATH_TIMEOUT_S = 1.0
+"""How long a killed process may take to be gone; it holds its ports and files until then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ def signal_group(started: Started, number: int) -> None:
 
 
 def kill(container_ids: Collection[str], sessions: Collection[int] = ()) -> int:
-    """Kill whatever carries one of the marks or belongs to one of the sessions; return how many processes did."""
+    """Kill whatever carries one of the marks or belongs to one of the sessions; return how many processes did.
+
+    They are gone on return, unless the kernel holds one up for longer than DEATH_TIMEOUT_S.
+    """
     marks = {f"{MARK}={container_id}".encode() for container_id in container_ids}
     return _kill_where(lambda pid: session_of(pid) in sessions or not marks.isdisjoint(_environment(pid)))
 
@@ -102,12 +107,12 @@ def _started(folders: dict[str, Path]) -> Iterator[tuple[str, Started]]:
             yield name, started
 
 
-def _await_ends(pids: list[int], timeout_s: float) -> None:
-    poll = select.poll()
+def _await_ends(pids: Iterable[int], timeout_s: float) -> None:
     descriptors = set()
     for pid in pids:
         with suppress(ProcessLookupError):
             descriptors.add(os.pidfd_open(pid))
+    poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
     deadline = time.monotonic() + timeout_s
@@ -132,6 +137,7 @@ def _kill_where(belongs: Callable[[int], bool]) -> int:
         killed |= found
         if not found:
             break
+    _await_ends(killed, DEATH_TIMEOUT_S)
     return len(killed)
 
 

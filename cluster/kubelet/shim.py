@@ -34,6 +34,12 @@ def main() -> None:
     if posix.fork():
         posix._exit(0)  # noqa: SLF001
     posix.setsid()
+    try:
+        # Before the container starts: whoever sees it run can read its log.
+        log = Log(log_path.decode(), int(log_bytes))
+    except OSError as error:
+        posix.write(1, b"failed " + log_path + b": " + str(error.strerror).encode() + b"\n")
+        return
     outputs, errors, failure = posix.pipe(), posix.pipe(), posix.pipe()
     child = posix.fork()
     if child == 0:
@@ -56,7 +62,6 @@ def main() -> None:
     null = posix.open("/dev/null", posix.O_RDWR)
     for descriptor in (0, 1, 2):
         posix.dup2(null, descriptor)
-    log = Log(log_path.decode(), int(log_bytes))
     status = _keep(child, {outputs[0]: b"stdout", errors[0]: b"stderr"}, log)
     code = posix.WEXITSTATUS(status) if posix.WIFEXITED(status) else 0
     number = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0

@@ -54,6 +54,11 @@ async def until(holds: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+def content(path: Path) -> str:
+    """Return what another process has written so far, without the line's end."""
+    return path.read_text().strip() if path.exists() else ""
+
+
 class Rig:
     def __init__(self, api: Any, root: Path, certificates: Any) -> None:
         self.api, self.root = api, root
@@ -169,8 +174,8 @@ def test_a_killed_container_is_started_again_at_once(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
         await rig.run(pod("web", ["sh", "-c", "echo $$$$ > pid; exec sleep 600"]), ready)
         pid_file = rig.root / "pods" / "uid-web" / "fs" / "pid"
-        await until(lambda: pid_file.exists() and bool(pid_file.read_text().strip()))
-        os.kill(int(pid_file.read_text()), 9)
+        await until(lambda: content(pid_file) != "")
+        os.kill(int(content(pid_file)), 9)
         again = await rig.api.until(f"{PODS}/web", lambda o: container(o).get("restartCount") == 1 and ready(o))
         assert container(again)["lastState"]["terminated"]["exitCode"] == 137
 
@@ -311,11 +316,12 @@ def test_a_pod_deleted_while_no_agent_ran_is_ended(play: Any) -> None:
 def test_containers_run_on_while_the_api_is_down(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
         await rig.run(pod("web", ["sh", "-c", "echo $$$$ > pid; exec sleep 600"]), ready)
-        rig.api.down = Unreachable("down", sent=False)
         pid_file = rig.root / "pods" / "uid-web" / "fs" / "pid"
-        os.kill(int(pid_file.read_text()), 9)
-        first = pid_file.read_text()
-        await until(lambda: pid_file.read_text() not in ("", first))
+        await until(lambda: content(pid_file) != "")
+        rig.api.down = Unreachable("down", sent=False)
+        first = content(pid_file)
+        os.kill(int(first), 9)
+        await until(lambda: content(pid_file) not in ("", first))
         rig.api.down = None
         await rig.api.until(f"{PODS}/web", lambda o: container(o).get("restartCount") == 1)
 
@@ -327,7 +333,7 @@ def test_logs_can_be_tailed_stamped_limited_and_followed(play: Any) -> None:
         script = "for i in 1 2 3 4; do echo line $i; done; until test -f go; do sleep 0.02; done; echo last; exit 0"
         await rig.run(pod("log", ["sh", "-c", script], restartPolicy="Never"), ready)
         log_file = rig.root / "pods" / "uid-log" / "logs" / "c" / "0.log"
-        await until(lambda: "line 4" in log_file.read_text())
+        await until(lambda: "line 4" in content(log_file))
         assert (await rig.logs("log", "?tailLines=2"))[1] == "line 3\nline 4\n"
         assert (await rig.logs("log", "?limitBytes=8"))[1] == "line 1\nl"
         assert (await rig.logs("log", "?timestamps=true&tailLines=1"))[1].endswith("Z line 4\n")

@@ -55,6 +55,11 @@ class Rig:
         lines = path.read_text().splitlines() if path.exists() else []
         return [line.split(" ", 1)[1] for line in lines]
 
+    async def logged(self, line: str) -> None:
+        """Return once the log ends with the line."""
+        while self.log()[-1:] != [line]:  # noqa: ASYNC110 - written by another process
+            await asyncio.sleep(0.01)
+
 
 Scenario = Callable[[Rig], Coroutine[Any, Any, None]]
 
@@ -132,12 +137,12 @@ def test_stopping_asks_first_and_kills_what_does_not_listen_with_all_its_offspri
     async def scenario(rig: Rig) -> None:
         polite = await rig.create("trap 'exit 9' TERM; echo up; while :; do sleep 0.02; done")
         await rig.runtime.start_container(polite)
-        while not rig.log():  # noqa: ASYNC110 - written by another process
-            await asyncio.sleep(0.01)
+        await rig.logged("stdout F up")
         await rig.runtime.stop_container(polite, 10)
         assert (await rig.changes.get()).exit_code == 9
-        deaf = await rig.create("trap '' TERM; setsid sleep 876 & sleep 876 & wait; sleep 876", attempt=1)
+        deaf = await rig.create("trap '' TERM; setsid sleep 876 & sleep 876 & echo deaf; wait; sleep 876", attempt=1)
         await rig.runtime.start_container(deaf)
+        await rig.logged("stdout F deaf")
         await rig.runtime.stop_container(deaf, 0.1)
         assert (await rig.changes.get()).exit_code == 137
         assert leftovers.kill([deaf]) == 0
@@ -187,8 +192,9 @@ def test_a_container_whose_shim_was_killed_is_ended_as_unknown(play: Any) -> Non
 
 def test_kill_all_ends_everything_without_an_agent(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
-        container_id = await rig.create("trap '' TERM; (setsid sleep 876 &); sleep 876; sleep 876")
+        container_id = await rig.create("trap '' TERM; (setsid sleep 876 &); echo deaf; sleep 876; sleep 876")
         await rig.runtime.start_container(container_id)
+        await rig.logged("stdout F deaf")
         await rig.runtime.stop()
         assert await asyncio.to_thread(kill_all, rig.root, 0.1) == 1
         assert leftovers.kill([container_id]) == 0
