@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import fcntl
 import importlib
 import json
 import os
@@ -38,6 +39,9 @@ NEEDED = {
 
 Object = dict[str, Any]
 
+pytestmark = pytest.mark.timeout(600)
+"""The first test also compiles the template engine, for a minute or more on a busy machine."""
+
 
 def go_binary() -> str | None:
     beside = Path(sys.executable).with_name("go")
@@ -55,7 +59,18 @@ def renderer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         message = f"rendering the chart needs {', '.join(missing)}"
         (pytest.fail if os.environ.get("OARLOCK_REQUIRE_TOOLS") else pytest.skip)(message)
     assert go is not None
-    folder = tmp_path_factory.mktemp("render")
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "render"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one xdist worker builds, the others wait for it
+        if not (folder / "render").exists():
+            build(go, folder)
+    return folder / "render"
+
+
+def build(go: str, folder: Path) -> None:
+    """Compile the renderer, whole or not at all."""
     environment = {
         **os.environ,
         "GO111MODULE": "off",
@@ -64,8 +79,8 @@ def renderer(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "GOTOOLCHAIN": "local",
         "GOCACHE": os.environ.get("GOCACHE", str(folder / "cache")),
     }
-    subprocess.run([go, "build", "-o", folder / "render", "."], cwd=RENDERER, env=environment, check=True, timeout=600)
-    return folder / "render"
+    subprocess.run([go, "build", "-o", folder / "new", "."], cwd=RENDERER, env=environment, check=True)
+    (folder / "new").rename(folder / "render")
 
 
 def values(**changes: Any) -> Object:
