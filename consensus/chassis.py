@@ -122,7 +122,7 @@ class Chassis(SyncObj):  # type: ignore[misc]
         rng: random.Random,
     ) -> None:
         check_library()
-        self._rng = rng
+        self.rng = rng
         self._election_s = election_s
         configuration = SyncObjConf(
             autoTick=False,
@@ -147,6 +147,7 @@ class Chassis(SyncObj):  # type: ignore[misc]
         """Put our journal in the place of the library's, which nothing has read yet because nothing has ticked."""
         if not len(journal):
             journal.append(Entry(NO_OP, 1, 0))
+            journal.set_newcomer(bool(self._nodes))
             journal.sync()
         self._SyncObj__raftLog = _LibraryLog(journal)
         self._SyncObj__raftCurrentTerm = max(journal.term, journal.last_term)
@@ -245,9 +246,12 @@ class Chassis(SyncObj):  # type: ignore[misc]
     def peers(self) -> Iterator[str]:
         return iter(self._nodes)
 
+    def is_peer(self, name: str) -> bool:
+        return name in self._nodes
+
     def election_timeout(self) -> float:
         """Return a random election timeout in seconds."""
-        return self._rng.uniform(*self._election_s)
+        return self.rng.uniform(*self._election_s)
 
     # Overrides.
 

@@ -14,12 +14,14 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
+from oarlock.consensus.certificates import Certificates, Tls
 from oarlock.consensus.commands import Action, Command, Compact, Grant, Revoke
 from oarlock.consensus.encoding import decode_outcome, decoder, encode, encode_command
 from oarlock.consensus.endpoints import Endpoint, stay_connected
 from oarlock.consensus.link import Answer, Link, LinkLost
 from oarlock.consensus.log import NotLeader, Overloaded
 from oarlock.consensus.model import (
+    InvalidRequest,
     LeaseStatus,
     MemberStatus,
     Range,
@@ -32,8 +34,7 @@ from oarlock.consensus.model import (
 )
 from oarlock.consensus.remotewatch import RemoteWatch
 from oarlock.consensus.requestsequence import RequestSequence
-from oarlock.consensus.transport import Tls
-from oarlock.consensus.validation import validate_grant, validate_range, validate_transaction
+from oarlock.consensus.validation import validate_grant, validate_range, validate_transaction, validate_watch
 from oarlock.consensus.wire import Kind, Role
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class StoreClient:
         """Take endpoints "host:port" (TLS, if `tls` is given) or "unix:/path"; an empty `cluster_id` is any cluster."""
         if not endpoints:
             raise ValueError("a store client needs an endpoint")
-        self._endpoints = [Endpoint.parse(endpoint, tls) for endpoint in endpoints]
+        certificates = Certificates(tls) if tls else None
+        self._endpoints = [Endpoint.parse(endpoint, certificates) for endpoint in endpoints]
         self._cluster_id = cluster_id
         self._wait_s = wait_s
         self._rng = random.Random()
@@ -126,6 +128,11 @@ class StoreClient:
 
     def watch(self, key: bytes, range_end: bytes, start_revision: int, *, previous: bool = False) -> RemoteWatch:
         watch = RemoteWatch(self._forget, key, range_end, start_revision, previous=previous)
+        try:
+            validate_watch(key, range_end, start_revision)
+        except InvalidRequest as refusal:
+            watch.fail(refusal)
+            return watch
         if self._closed:
             watch.fail(Unavailable("the client is closed"))
             return watch
@@ -186,17 +193,18 @@ class StoreClient:
                 link = self._leader or (anyone and next(iter(self._links), None)) or await self._find_leader(deadline_s)
             except Unavailable as trouble:
                 raise UnknownOutcome(str(trouble)) if lost_sight else trouble from None
+            term = self._term
             answer = link.request(kind, body, deadline_s, for_leader=not anyone)
             try:
                 await answer
             except NotLeader:
-                self._demote(link)
+                self._doubt(link, term)
             except Overloaded as overloaded:
                 await self._back_off(deadline_s, overloaded)
             except LinkLost:
                 lost_sight = changes
                 if link is self._leader:
-                    self._demote(link)
+                    self._doubt(link, term)
             except UnknownOutcome as unknown:
                 lost_sight = changes
                 await self._back_off(deadline_s, unknown)
@@ -274,6 +282,11 @@ class StoreClient:
         self._links.pop(link, None)
         self._trouble = reason
         if link is self._leader:
+            self._demote(link)
+
+    def _doubt(self, link: Link, term: int) -> None:
+        """It didn't lead when it was asked, in `term`; by now it may have been elected again."""
+        if term == self._term:
             self._demote(link)
 
     def _demote(self, link: Link) -> None:

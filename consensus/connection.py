@@ -16,14 +16,17 @@ from typing import Any, ClassVar, Protocol, cast
 
 import msgspec
 
+from oarlock.consensus.certificates import organizations
 from oarlock.consensus.commands import Compact, Grant
 from oarlock.consensus.encoding import (
+    MALFORMED,
     decode_command,
     decoder,
     encode,
     encode_error,
     encode_outcome,
 )
+from oarlock.consensus.listener import Guest
 from oarlock.consensus.log import NotLeader
 from oarlock.consensus.metrics import RECEIVED_BYTES, REQUESTS, SENT_BYTES
 from oarlock.consensus.model import InvalidRequest, KeyValue, Range, StoreError, Transaction, UnknownOutcome
@@ -31,7 +34,18 @@ from oarlock.consensus.replicated import ReplicatedStore
 from oarlock.consensus.servedwatches import ServedWatches
 from oarlock.consensus.sockets import notice_death
 from oarlock.consensus.validation import validate_grant, validate_range, validate_transaction
-from oarlock.consensus.wire import PROTOCOL, Frame, FrameReader, Hello, Kind, Role, WatchRequest, frame
+from oarlock.consensus.wire import (
+    FRAME_BYTES_MAX,
+    HELLO_BYTES_MAX,
+    PROTOCOL,
+    Frame,
+    FrameReader,
+    Hello,
+    Kind,
+    Role,
+    WatchRequest,
+    frame,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +67,8 @@ class Owner(Protocol):
     store: ReplicatedStore
     cluster_id: str
 
-    def opened(self, connection: Connection) -> bool:
-        """Admit the connection, or say no."""
+    def admit(self, connection: Connection) -> str:
+        """Return why a client that has said its hello is refused, "" if it is welcome."""
         ...
 
     def closed(self, connection: Connection) -> None: ...
@@ -63,11 +77,12 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """Speaks `wire` to one client."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, guest: Guest) -> None:
         self._owner = owner
+        self._guest = guest
         self._store = owner.store
         self._loop = asyncio.get_running_loop()
-        self._reader = FrameReader()
+        self._reader = FrameReader(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
         self._client = 0
         self._in_progress = 0
@@ -83,9 +98,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = cast("asyncio.Transport", transport)  # uvloop's TLS transport is no subclass
         self._transport = transport
-        if not self._owner.opened(self):
-            transport.abort()
-            return
+        self._guest.arrive(transport)
         notice_death(transport)
         transport.set_write_buffer_limits(high=UNSENT_BYTES_HIGH)
 
@@ -94,7 +107,7 @@ class Connection(asyncio.Protocol):
         try:
             for request in self._reader.feed(data):
                 self._dispatch(request)
-        except (InvalidRequest, msgspec.MsgspecError) as malformed:
+        except (InvalidRequest, *MALFORMED) as malformed:
             self._refuse(InvalidRequest(str(malformed)))
 
     def pause_writing(self) -> None:
@@ -109,15 +122,21 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._watches.close()
         self._long_answers.clear()
+        self._guest.leave()
         self._transport = None
         self._owner.closed(self)
 
     # What the server calls.
 
     @property
-    def certificate(self) -> dict[str, Any] | None:
-        """The verified client certificate as `ssl` gives it, None on a Unix socket."""
-        return self._transport.get_extra_info("peercert") if self._transport else None
+    def secured(self) -> bool:
+        """True over TLS, which never comes without a verified client certificate."""
+        return self._transport is not None and self._transport.get_extra_info("ssl_object") is not None
+
+    @property
+    def organizations(self) -> frozenset[str]:
+        """Those of the client's certificate."""
+        return organizations(self._transport) if self._transport is not None else frozenset()
 
     def tell_role(self) -> None:
         """Send this replica's role."""
@@ -144,7 +163,7 @@ class Connection(asyncio.Protocol):
         _requests[Kind(kind)].inc()
         try:
             handler(self, request.id, request.body)
-        except msgspec.MsgspecError as malformed:
+        except MALFORMED as malformed:
             self._fail(request.id, InvalidRequest(f"malformed request: {malformed}"))
         except StoreError as refusal:
             self._fail(request.id, refusal)
@@ -157,6 +176,11 @@ class Connection(asyncio.Protocol):
             raise InvalidRequest(f"protocol {hello.protocol} is not supported, {PROTOCOL} is")
         if hello.cluster_id not in {"", self._owner.cluster_id}:
             raise InvalidRequest(f"this is cluster {self._owner.cluster_id}, not {hello.cluster_id}")
+        refusal = self._owner.admit(self)
+        if refusal:
+            raise InvalidRequest(refusal)
+        self._guest.admit()
+        self._reader.bytes_max = FRAME_BYTES_MAX
         self._client = hello.client
         self.tell_role()
 
@@ -269,7 +293,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse(self, error: StoreError) -> None:
         """Say why, and close: what follows on this connection can't be trusted."""
-        log.warning("client refused reason=%s", error)
+        self._guest.refuse(str(error))
         self._fail(0, error)
         self.close()
 

@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from oarlock.consensus.certificates import Certificates, tls_trouble
 from oarlock.consensus.link import Link
-from oarlock.consensus.transport import Tls, tls_context
 
 DIAL_TIMEOUT_S = 5.0
 REDIAL_S = (0.05, 1.0)
@@ -19,22 +19,22 @@ REDIAL_S = (0.05, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host and port, or a Unix socket's `path`."""
+    """A host and port, with TLS if there are `certificates`, or a Unix socket's `path`."""
 
     host: str
     port: int
     path: str
-    tls: Tls | None
+    certificates: Certificates | None
 
     @classmethod
-    def parse(cls, text: str, tls: Tls | None) -> Endpoint:
+    def parse(cls, text: str, certificates: Certificates | None) -> Endpoint:
         """Read "host:port", "[v6]:port" or "unix:/path". Raises ValueError."""
         if text.startswith("unix:"):
             return cls("", 0, text.removeprefix("unix:"), None)
         host, _, port = text.rpartition(":")
         with contextlib.suppress(ValueError):
             if host and 0 < int(port) < 1 << 16:
-                return cls(host.strip("[]"), int(port), "", tls)
+                return cls(host.strip("[]"), int(port), "", certificates)
         raise ValueError(f"a store endpoint is host:port or unix:/path, not {text!r}")
 
     def __str__(self) -> str:
@@ -46,8 +46,7 @@ class Endpoint:
         async with asyncio.timeout(DIAL_TIMEOUT_S):
             if self.path:
                 return (await loop.create_unix_connection(link, self.path))[1]
-            # A context per dial: renewed certificate files are used from the next connection on.
-            context = tls_context(self.tls, server=False) if self.tls else None
+            context = self.certificates.dialling if self.certificates else None
             return (await loop.create_connection(link, self.host, self.port, ssl=context))[1]
 
 
@@ -63,7 +62,7 @@ async def stay_connected(
         try:
             link = await endpoint.dial(new_link)
         except (OSError, ssl.SSLError, TimeoutError) as error:
-            on_trouble(f"{endpoint}: {error or 'timed out'}")
+            on_trouble(f"{endpoint}: {tls_trouble(error)}")
         else:
             try:
                 await asyncio.shield(link.lost)

@@ -1,15 +1,21 @@
-"""Every key's retained versions: the present in a dictionary and an index, the past in a log of revisions."""
+"""Every key's retained versions: the present in a table and an index, the past in a log of revisions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Iterable
 from heapq import merge
+from itertools import islice
+from operator import attrgetter
 
-from oarlock.consensus.index import KeyIndex
+from oarlock.consensus.index import KeyIndex, holds
 from oarlock.consensus.model import Event, EventKind, KeyValue, Range, RangeResult
+from oarlock.consensus.table import KeyTable, TableCopy
 
-RECORD_BYTES = 200
+RECORD_BYTES = 320
 """What a version costs in memory beyond its key and value, roughly."""
+
+_mod_revision = attrgetter("mod_revision")
 
 
 class History:
@@ -17,41 +23,41 @@ class History:
 
     `current` holds each live key's newest version. `_past` holds the superseded versions and the tombstones
     (version 0) of keys that changed since the compaction point, oldest first. `_log[i]` holds the events of
-    revision `_log_start + i`.
+    revision `_log_start + i`, of which the first `_swept` of `_log[0]` are forgotten already.
     """
 
-    def __init__(self) -> None:
-        self.current: dict[bytes, KeyValue] = {}
-        self.compact_revision = 0
+    def __init__(self, log_start: int = 2, compact_revision: int = 0) -> None:
+        """Start empty; a history that is to be restored has a compaction point and a first retained revision."""
+        self.current: KeyTable[KeyValue] = KeyTable()
+        self.compact_revision = compact_revision
         self.live_bytes = 0
         self.retained_bytes = 0
         self._live = KeyIndex()
         self._ghosts = KeyIndex()
-        self._past: dict[bytes, list[KeyValue]] = {}
+        self._past: KeyTable[list[KeyValue]] = KeyTable()
         self._log: list[tuple[Event, ...]] = []
-        self._log_start = 2
+        self._log_start = log_start
+        self._swept = 0
 
-    @classmethod
-    def restored(
-        cls, records: Iterable[KeyValue], log: list[tuple[Event, ...]], log_start: int, compact_revision: int
-    ) -> History:
-        """Return the history that has these live records and retained revisions."""
-        history = cls()
-        history.compact_revision = compact_revision
-        history.current = {kv.key: kv for kv in records}
-        history.live_bytes = sum(_size(kv) for kv in history.current.values())
-        history._log = log
-        history._log_start = log_start
-        for events in log:
-            for event in events:
-                history._remember(event)
-        history._live = KeyIndex(sorted(history.current))
-        history._ghosts = KeyIndex(sorted(key for key in history._past if key not in history.current))
-        return history
+    def capture(self) -> tuple[TableCopy[KeyValue], int, list[tuple[Event, ...]]]:
+        """Return the live records in parts and any order, the first readable revision and the log from it on."""
+        return self.current.copy(), self.log_start, self._log[self.log_start - self._log_start :]
 
-    def capture(self) -> tuple[list[KeyValue], int, list[tuple[Event, ...]]]:
-        """Return the live records in any order, the first logged revision and the log, as of now."""
-        return list(self.current.values()), self._log_start, list(self._log)
+    def restore_live(self, records: Iterable[KeyValue]) -> None:
+        """Take over live records of a snapshot; they come before the log."""
+        for kv in records:
+            self.current[kv.key] = kv
+            self.live_bytes += _size(kv)
+            self._live.add(kv.key)
+
+    def restore_log(self, events: tuple[Event, ...], *, goes_on: bool) -> None:
+        """Take over events of the next revision, or more of the last one's where that `goes_on`."""
+        if goes_on:
+            self._log[-1] += events
+        else:
+            self._log.append(events)
+        for event in events:
+            self._remember(event)
 
     @property
     def log_start(self) -> int:
@@ -66,51 +72,60 @@ class History:
 
     def read(self, request: Range, revision: int) -> RangeResult:
         """Answer a range request whose revision is retained; `revision` is the store's."""
-        if request.revision and request.revision < revision:
+        if 0 < request.revision < revision:
             return self._read_past(request, revision)
         if not request.range_end:
             kv = self.current.get(request.key)
             if kv is None:
                 return RangeResult(revision)
-            return RangeResult(revision, () if request.count_only else (_trim(kv, request),), 1)
+            return RangeResult(revision, () if request.count_only else _shown([kv], request), 1)
         count = self._live.count(request.key, request.range_end)
         if request.count_only:
             return RangeResult(revision, (), count)
-        current = self.current
-        limit = request.limit or count
-        kvs: list[KeyValue] = []
-        for key in self._live.between(request.key, request.range_end):
-            if len(kvs) == limit:
-                break
-            kvs.append(current[key])
-        if request.keys_only:
-            kvs = [kv._replace(value=b"") for kv in kvs]
-        return RangeResult(revision, tuple(kvs), count, count > len(kvs))
+        keys = self._live.between(request.key, request.range_end)
+        if 0 < request.limit < count:
+            keys = islice(keys, request.limit)
+        kvs = list(map(self.current.__getitem__, keys))
+        return RangeResult(revision, _shown(kvs, request), count, count > len(kvs))
 
     def put(self, kv: KeyValue, previous: KeyValue | None) -> None:
         """Make `kv` the key's newest version."""
-        self.current[kv.key] = kv
-        size = _size(kv)
+        key = kv.key
+        self.current[key] = kv
+        size = len(key) + len(kv.value) + RECORD_BYTES
         self.live_bytes += size
         self.retained_bytes += size
         if previous is not None:
             self._supersede(previous)
         else:
-            self._live.add(kv.key)
-            if kv.key in self._past:
-                self._ghosts.remove(kv.key)
+            self._live.add(key)
+            if key in self._past:
+                self._ghosts.remove(key)
 
-    def delete(self, previous: KeyValue, revision: int) -> KeyValue:
-        """Bury a live key under a tombstone, which is returned."""
-        key = previous.key
-        tombstone = KeyValue(key, b"", 0, revision, 0)
-        del self.current[key]
-        self._live.remove(key)
-        self._ghosts.add(key)
-        self._supersede(previous)
-        self._past[key].append(tombstone)
-        self.retained_bytes += _size(tombstone)
-        return tombstone
+    def bury(self, keys: list[bytes], revision: int) -> list[Event]:
+        """Delete live keys, given in order, and return what happened."""
+        current, past = self.current, self._past
+        events: list[Event] = []
+        for wanted in keys:
+            previous = current[wanted]
+            del current[wanted]
+            key = previous.key
+            tombstone = KeyValue(key, b"", 0, revision, 0)
+            versions = past.get(key)
+            if versions is None:
+                past[key] = [previous, tombstone]
+            else:
+                versions += (previous, tombstone)
+            events.append(Event(EventKind.DELETE, tombstone, previous))
+            self.live_bytes -= len(key) + len(previous.value) + RECORD_BYTES
+            self.retained_bytes += len(key) + RECORD_BYTES
+        if len(keys) == 1:
+            self._live.remove(keys[0])
+            self._ghosts.add(events[0].kv.key)
+        else:
+            self._live.remove_all(keys)
+            self._ghosts.add_all([event.kv.key for event in events])
+        return events
 
     def log(self, events: tuple[Event, ...]) -> None:
         """Append the events of the next revision."""
@@ -131,59 +146,93 @@ class History:
         self.compact_revision = revision
 
     def sweep(self, limit: int) -> None:
-        """Free what compaction has made unreadable, at most `limit` revisions of it."""
-        behind = min(self.compact_revision - self._log_start, limit)
+        """Free what compaction has made unreadable, at most about `limit` events of it."""
+        behind = self.compact_revision - self._log_start
         if behind <= 0:
             return
-        for events in self._log[:behind]:
-            for event in events:
+        done = 0
+        while done < behind and limit > 0:
+            events = self._log[done]
+            part = events[self._swept : self._swept + limit]
+            for event in part:
                 self._forget(event.kv)
-        del self._log[:behind]
-        self._log_start += behind
+            limit -= len(part)
+            self._swept += len(part)
+            if self._swept < len(events):
+                break
+            self._swept = 0
+            done += 1
+        del self._log[:done]
+        self._log_start += done
 
     def _read_past(self, request: Range, revision: int) -> RangeResult:
-        kvs: list[KeyValue] = []
-        count = 0
-        for key in self._keys_ever(request.key, request.range_end):
-            kv = self._version_at(key, request.revision)
-            if kv is None:
-                continue
-            count += 1
-            if not request.count_only and (not request.limit or len(kvs) < request.limit):
-                kvs.append(_trim(kv, request))
-        return RangeResult(revision, tuple(kvs), count, not request.count_only and count > len(kvs))
+        if not request.range_end:
+            kv = self._version_at(request.key, request.revision)
+            kvs = [] if kv is None else [kv]
+            return RangeResult(revision, () if request.count_only else _shown(kvs, request), len(kvs))
+        if request.count_only:
+            return RangeResult(revision, (), self._count_past(request))
+        keys = merge(
+            self._live.between(request.key, request.range_end), self._ghosts.between(request.key, request.range_end)
+        )
+        versions = (self._version_at(key, request.revision) for key in keys)
+        found = (kv for kv in versions if kv is not None)
+        if request.limit <= 0:
+            kvs = list(found)
+            return RangeResult(revision, _shown(kvs, request), len(kvs))
+        kvs = list(islice(found, request.limit))
+        count = self._count_past(request)
+        return RangeResult(revision, _shown(kvs, request), count, count > len(kvs))
 
-    def _keys_ever(self, key: bytes, range_end: bytes) -> Iterator[bytes]:
-        if not range_end:
-            return iter((key,))
-        return merge(self._live.between(key, range_end), self._ghosts.between(key, range_end))
+    def _count_past(self, request: Range) -> int:
+        """Count the keys of a past revision: those of now, and what has come and gone since."""
+        count = self._live.count(request.key, request.range_end)
+        changed = {
+            event.kv.key
+            for events in islice(self._log, request.revision + 1 - self._log_start, None)
+            for event in events
+            if holds(request.key, request.range_end, event.kv.key)
+        }
+        for key in changed:
+            count += (self._version_at(key, request.revision) is not None) - (key in self.current)
+        return count
 
     def _version_at(self, key: bytes, revision: int) -> KeyValue | None:
         kv = self.current.get(key)
         if kv is not None and kv.mod_revision <= revision:
             return kv
-        for old in reversed(self._past.get(key, ())):
-            if old.mod_revision <= revision:
-                return old if old.version else None
-        return None
+        past = self._past.get(key)
+        if past is None:
+            return None
+        at = bisect_right(past, revision, key=_mod_revision)
+        return past[at - 1] if at and past[at - 1].version else None
 
     def _supersede(self, previous: KeyValue) -> None:
-        self.live_bytes -= _size(previous)
-        past = self._past.get(previous.key)
+        key = previous.key
+        self.live_bytes -= len(key) + len(previous.value) + RECORD_BYTES
+        past = self._past.get(key)
         if past is None:
-            self._past[previous.key] = [previous]
+            self._past[key] = [previous]
         else:
             past.append(previous)
 
     def _remember(self, event: Event) -> None:
-        self.retained_bytes += _size(event.kv)
-        if event.kv.mod_revision <= self.compact_revision:
+        """Add a logged event to the key's past. It is the key's newest, or a later one follows."""
+        kv, previous = event.kv, event.previous
+        key = kv.key
+        self.retained_bytes += _size(kv)
+        if kv.mod_revision <= self.compact_revision:
             return
-        past = [event.previous] if event.previous is not None else []
+        past = self._past.get(key)
+        added = [previous] if previous is not None else []
         if event.kind is EventKind.DELETE:
-            past.append(event.kv)
-        if past:
-            self._past.setdefault(event.kv.key, []).extend(past)
+            added.append(kv)
+        if past is not None:
+            past += added
+        elif added:
+            self._past[key] = added
+            if key not in self.current:
+                self._ghosts.add(key)
 
     def _forget(self, changed: KeyValue) -> None:
         """Drop a key's versions that no readable revision shows."""
@@ -194,14 +243,12 @@ class History:
             return
         newest = self.current.get(key)
         if newest is not None and newest.mod_revision <= self.compact_revision:
-            keep = len(past)
+            drop = len(past)
         else:
-            keep = 0
-            while keep + 1 < len(past) and past[keep + 1].mod_revision <= self.compact_revision:
-                keep += 1
-            if not past[keep].version and past[keep].mod_revision <= self.compact_revision:
-                keep += 1
-        del past[:keep]
+            drop = bisect_right(past, self.compact_revision, key=_mod_revision)
+            # The newest of them is what the oldest readable revision shows, unless it is a tombstone.
+            drop -= drop > 0 and past[drop - 1].version > 0
+        del past[:drop]
         if not past:
             del self._past[key]
             if newest is None:
@@ -212,5 +259,7 @@ def _size(kv: KeyValue) -> int:
     return len(kv.key) + len(kv.value) + RECORD_BYTES
 
 
-def _trim(kv: KeyValue, request: Range) -> KeyValue:
-    return kv._replace(value=b"") if request.keys_only else kv
+def _shown(kvs: list[KeyValue], request: Range) -> tuple[KeyValue, ...]:
+    if request.keys_only:
+        return tuple([kv._replace(value=b"") for kv in kvs])
+    return tuple(kvs)

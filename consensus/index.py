@@ -21,11 +21,9 @@ class KeyIndex:
 
     def __init__(self, ordered: Iterable[bytes] = ()) -> None:
         """Start from distinct keys that are in order already."""
-        keys = list(ordered)
-        half = CHUNK_MAX // 2
-        self._chunks = [keys[at : at + half] for at in range(0, len(keys), half)]
+        self._chunks = _split(list(ordered))
         self._firsts = [chunk[0] for chunk in self._chunks]
-        self._size = len(keys)
+        self._size = sum(map(len, self._chunks))
 
     def __len__(self) -> int:
         return self._size
@@ -46,10 +44,9 @@ class KeyIndex:
         insort(chunk, key)
         self._firsts[at] = chunk[0]
         if len(chunk) > CHUNK_MAX:
-            half = len(chunk) // 2
-            self._chunks.insert(at + 1, chunk[half:])
-            self._firsts.insert(at + 1, chunk[half])
-            del chunk[half:]
+            # Keys that come in order fill the last chunk: leaving it nearly full halves the memory of the lists.
+            half = CHUNK_MAX if at == len(self._chunks) - 1 and chunk[-1] is key else len(chunk) // 2
+            self._replace(at, [chunk[:half], chunk[half:]])
 
     def remove(self, key: bytes) -> None:
         """Take out a key that is there."""
@@ -62,34 +59,67 @@ class KeyIndex:
         if chunk:
             self._firsts[at] = chunk[0]
         else:
-            del self._chunks[at]
-            del self._firsts[at]
+            self._replace(at, [])
+
+    def add_all(self, ordered: list[bytes]) -> None:
+        """Insert distinct keys, in order, none of which is there yet: a chunk at a time."""
+        at = 0
+        while at < len(ordered):
+            place, stop = self._run(ordered, at)
+            old = self._chunks[place] if self._chunks else []
+            self._replace(place, _split(sorted(old + ordered[at:stop])))
+            at = stop
+        self._size += len(ordered)
+
+    def remove_all(self, ordered: list[bytes]) -> None:
+        """Take out distinct keys, in order, all of which are there: a chunk at a time."""
+        at = 0
+        while at < len(ordered):
+            place, stop = self._run(ordered, at)
+            gone = set(ordered[at:stop])
+            left = [key for key in self._chunks[place] if key not in gone]
+            self._replace(place, [left] if left else [])
+            at = stop
+        self._size -= len(ordered)
 
     def between(self, key: bytes, range_end: bytes) -> Iterator[bytes]:
         """Yield the keys of `[key, range_end)` in order; the index must not change meanwhile."""
         at, position = self._locate(key)
-        for chunk in self._chunks[at:]:
+        chunks = self._chunks
+        while at < len(chunks):
+            chunk = chunks[at]
             if range_end != EVERY_KEY_AFTER and chunk[-1] >= range_end:
                 yield from chunk[position : bisect_left(chunk, range_end)]
                 return
             yield from chunk[position:] if position else chunk
             position = 0
+            at += 1
 
     def count(self, key: bytes, range_end: bytes) -> int:
         """Return how many keys `[key, range_end)` holds."""
-        last = (len(self._chunks), 0) if range_end == EVERY_KEY_AFTER else self._locate(range_end)
-        return max(self._rank(last) - self._rank(self._locate(key)), 0)
+        first, position = self._locate(key)
+        last, end = (len(self._chunks), 0) if range_end == EVERY_KEY_AFTER else self._locate(range_end)
+        if (last, end) <= (first, position):
+            return 0
+        return sum(map(len, self._chunks[first:last])) - position + end
 
     def _locate(self, key: bytes) -> tuple[int, int]:
-        """Return (chunk, position) of the first key that is not below `key`."""
+        """Return (chunk, position) of the first key that is not below `key`; the position may be a chunk's end."""
         at = max(bisect_right(self._firsts, key) - 1, 0)
         if at == len(self._chunks):
             return at, 0
         return at, bisect_left(self._chunks[at], key)
 
-    def _rank(self, place: tuple[int, int]) -> int:
-        at, position = place
-        return sum(map(len, self._chunks[:at])) + position
+    def _run(self, ordered: list[bytes], at: int) -> tuple[int, int]:
+        """Return (the chunk of `ordered[at]`, where in `ordered` the next chunk's keys begin)."""
+        place = max(bisect_right(self._firsts, ordered[at]) - 1, 0)
+        if place + 1 >= len(self._firsts):
+            return place, len(ordered)
+        return place, bisect_left(ordered, self._firsts[place + 1], at)
+
+    def _replace(self, at: int, chunks: list[list[bytes]]) -> None:
+        self._chunks[at : at + 1] = chunks
+        self._firsts[at : at + 1] = [chunk[0] for chunk in chunks]
 
 
 def holds(key: bytes, range_end: bytes, candidate: bytes) -> bool:
@@ -97,3 +127,11 @@ def holds(key: bytes, range_end: bytes, candidate: bytes) -> bool:
     if not range_end:
         return candidate == key
     return candidate >= key and (range_end == EVERY_KEY_AFTER or candidate < range_end)
+
+
+def _split(keys: list[bytes]) -> list[list[bytes]]:
+    """Return the keys in chunks that leave room for more."""
+    if len(keys) <= CHUNK_MAX:
+        return [keys] if keys else []
+    half = CHUNK_MAX // 2
+    return [keys[at : at + half] for at in range(0, len(keys), half)]

@@ -4,10 +4,11 @@ Layout of `NNNNNNNNNNNNNNNN.log`: a magic line, then batches. A batch is what on
 
     magic "OLJB" | payload bytes u32 | sequence u64 | payload CRC-32 u32 | CRC-32 of the header so far u32 | payload
 
-and its payload is records `kind u8 | bytes u32 | body`. Sequences count up without gaps through all segments. Batch n+1
-is written only after batch n is on disk, so a broken batch with an intact one behind it was damaged later: the journal
-refuses to open. A broken batch with nothing behind it is what a crash leaves of a write that nobody was told of: it is
-cut off.
+and its payload is records `kind u8 | bytes u32 | body`, closed by a byte 255. Sequences count up without gaps through
+all segments. Batch n+1 is written only after batch n is on disk, so a broken batch with an intact one behind it was
+damaged later: the journal refuses to open. The last batch of all may be what a crash left of a write that nobody was
+told of. It is cut off if it looks torn, that is, if the file ends early or a sector of it was never written and reads
+as zeros. Otherwise it was whole once and is damaged now, and the journal refuses to open.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
-from oarlock.consensus.storage import StorageFault, fsync_directory
+from oarlock.consensus.storage import Folder, StorageFault, fsync_directory, make_folder
 
 MAGIC = b"oarlock journal\n"
 BATCH_MAGIC = b"OLJB"
@@ -31,7 +32,10 @@ BATCH_HEADER = Struct("<4sIQII")
 RECORD_HEADER = Struct("<BI")
 INDEX_TERM = Struct("<QQ")
 
-ENTRY, TRUNCATE, COMPACT, RESET, HARD_STATE = range(1, 6)
+ENTRY, TRUNCATE, COMPACT, RESET, HARD_STATE, NEWCOMER = range(1, 7)
+END = b"\xff"
+"""Last byte of a batch: never zero, so that a last sector which wasn't written shows."""
+SECTOR_BYTES = 512
 
 FSYNC_SECONDS = Histogram(
     "etcd_disk_wal_fsync_duration_seconds",
@@ -86,6 +90,8 @@ class Journal:
         self.folder = folder
         self.term = 0
         self.vote: str | None = None
+        self.newcomer = False
+        """True from the first start of a member with peers until it has joined; see `joining`."""
         self.bytes_held = 0
         self._segment_bytes = segment_bytes
         self._entries: list[Entry] = []
@@ -97,7 +103,7 @@ class Journal:
         self._path = folder
         self._segments: list[tuple[Path, int]] = []
         """Closed segments, each with the last index when it was closed."""
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         self._load()
         self.durable_index = self.last_index if self._entries else 0
         self.durable_term = self.term
@@ -182,12 +188,16 @@ class Journal:
         self.term, self.vote = term, vote
         self._record(HARD_STATE, INDEX_TERM.pack(term, 0) + (vote or "").encode())
 
+    def set_newcomer(self, newcomer: bool) -> None:
+        self.newcomer = newcomer
+        self._record(NEWCOMER, INDEX_TERM.pack(newcomer, 0))
+
     # Group commit.
 
     def take(self) -> Commit:
         """Hand over everything buffered as one batch; one batch at a time."""
         assert self._in_flight is None, "a batch is on its way"
-        payload = b"".join(self._records)
+        payload = b"".join([*self._records, END])
         self._records = []
         self._sequence += 1
         head = BATCH_HEADER.pack(BATCH_MAGIC, len(payload), self._sequence, zlib.crc32(payload), 0)[:-4]
@@ -231,7 +241,10 @@ class Journal:
         number = int(self._path.stem) + 1
         self._open_segment(number)
         vote = (self.vote or "").encode()
-        self._records[:0] = [RECORD_HEADER.pack(HARD_STATE, 16 + len(vote)), INDEX_TERM.pack(self.term, 0), vote]
+        self._records[:0] = [
+            RECORD_HEADER.pack(HARD_STATE, INDEX_TERM.size + len(vote)), INDEX_TERM.pack(self.term, 0), vote,
+            RECORD_HEADER.pack(NEWCOMER, INDEX_TERM.size), INDEX_TERM.pack(self.newcomer, 0),
+        ]  # fmt: skip
 
     def _open_segment(self, number: int) -> None:
         self._path = self.folder / f"{number:016d}.log"
@@ -263,9 +276,15 @@ class Journal:
 
     def _load_segment(self, path: Path, *, is_first: bool, is_last: bool) -> None:
         data = path.read_bytes()
-        if data[: len(MAGIC)] != MAGIC[: len(data)] or (len(data) < len(MAGIC) and not is_last):
+        if is_last and len(data) <= len(MAGIC) and not data.strip(b"\0"):
+            os.truncate(path, 0)  # its creation was cut short
+            return
+        if data[: len(MAGIC)] != MAGIC:
+            if is_last and MAGIC.startswith(data):
+                os.truncate(path, 0)
+                return
             raise StorageFault(f"journal {path} doesn't begin with {MAGIC!r}. {ADVICE}")
-        position = len(MAGIC) if len(data) >= len(MAGIC) else 0
+        position = len(MAGIC)
         while position < len(data):
             batch = _batch_at(data, position)
             if batch is None:
@@ -280,10 +299,9 @@ class Journal:
             self._sequence = sequence
             self._replay(path, position, payload)
             position += BATCH_HEADER.size + len(payload)
-        if position == 0 and data:
-            os.truncate(path, 0)
 
     def _cut_tail(self, path: Path, data: bytes, position: int, *, is_last: bool) -> None:
+        """Drop a batch that a crash has torn; raise StorageFault for one that was damaged after it was written."""
         where = f"journal {path}: batch {self._sequence + 1} at byte {position} has a wrong checksum"
         if not is_last:
             raise StorageFault(f"{where}, and later segments exist. {ADVICE}")
@@ -293,15 +311,20 @@ class Journal:
             if later is not None and later[0] > self._sequence:
                 raise StorageFault(f"{where}, but batch {later[0]} behind it is intact. {ADVICE}")
             candidate = data.find(BATCH_MAGIC, candidate + 1)
+        if not _is_torn(data, position):
+            raise StorageFault(f"{where}, but was once written as a whole. {ADVICE}")
         os.truncate(path, position)
 
     def _replay(self, path: Path, position: int, payload: bytes) -> None:
         offset = 0
         try:
-            while offset < len(payload):
+            while payload[offset : offset + 1] != END:
                 kind, size = RECORD_HEADER.unpack_from(payload, offset)
                 offset += RECORD_HEADER.size
-                self._replay_record(kind, payload[offset : offset + size])
+                body = payload[offset : offset + size]
+                if len(body) < size:
+                    raise ValueError("a record is cut short")
+                self._replay_record(kind, body)
                 offset += size
         except (ValueError, struct.error) as error:
             raise StorageFault(
@@ -325,10 +348,21 @@ class Journal:
             self._entries = [Entry(rest, index, term)]
         elif kind == HARD_STATE:
             self.term, self.vote = index, rest.decode() or None
+        elif kind == NEWCOMER:
+            self.newcomer = bool(index)
         else:
             raise ValueError(f"unknown record kind {kind}")
         if kind != ENTRY:
             self.bytes_held = sum(len(entry.data) for entry in self._entries)
+
+
+def open_journal(folder: Folder) -> Journal:
+    """Open the journal of a replica's folder; raises StorageFault if it has been there and is gone, votes and all."""
+    journal = Journal(folder.path / "journal")
+    if folder.begun and not len(journal):
+        journal.close()
+        raise StorageFault(f"journal {journal.folder} is empty, but this member has written one. {ADVICE}")
+    return journal
 
 
 def _batch_at(data: bytes, position: int) -> tuple[int, bytes] | None:
@@ -341,3 +375,15 @@ def _batch_at(data: bytes, position: int) -> tuple[int, bytes] | None:
     start = position + BATCH_HEADER.size
     payload = data[start : start + size]
     return (sequence, payload) if len(payload) == size and zlib.crc32(payload) == crc else None
+
+
+def _is_torn(data: bytes, position: int) -> bool:
+    """True if the broken batch at `position`, the last of its file, is what a crash leaves of an unfinished write."""
+    batch = data[position:]
+    first_sector = data[position : position - position % SECTOR_BYTES + SECTOR_BYTES]
+    last_sector = data[max(position, (len(data) - 1) // SECTOR_BYTES * SECTOR_BYTES) :]
+    if not any(first_sector) or not any(last_sector) or bytes(SECTOR_BYTES) in batch or len(batch) < BATCH_HEADER.size:
+        return True
+    magic, size, _, _, header_crc = BATCH_HEADER.unpack_from(batch)
+    header_is_whole = magic == BATCH_MAGIC and zlib.crc32(batch[: BATCH_HEADER.size - 4]) == header_crc
+    return bool(header_is_whole) and len(batch) < BATCH_HEADER.size + size

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol, cast
 
-import msgspec
-
-from oarlock.consensus.encoding import decode_error, decoder, encode
+from oarlock.consensus.certificates import NAME_PREFIX, common_name, tls_trouble
+from oarlock.consensus.encoding import MALFORMED, decode_error, decoder, encode
 from oarlock.consensus.model import InvalidRequest, KeyValue, StoreError, UnknownOutcome, WatchBatch
 from oarlock.consensus.sockets import notice_death
-from oarlock.consensus.transport import NAME_PREFIX, common_name
-from oarlock.consensus.wire import PROTOCOL, Frame, FrameReader, Hello, Joiner, Kind, Role, WatchRequest, frame
+from oarlock.consensus.wire import (
+    PROTOCOL,
+    Frame,
+    FrameReader,
+    Hello,
+    Joiner,
+    Kind,
+    Role,
+    WatchRequest,
+    frame,
+    request_frame,
+)
 
 _role = decoder(Role)
 _batch = decoder(WatchBatch)
@@ -74,7 +83,7 @@ class Link(asyncio.Protocol):
         self._transport = transport
         secured = transport.get_extra_info("ssl_object") is not None
         if secured and not common_name(transport).startswith(NAME_PREFIX):
-            self._abort("the server's certificate is not a store's")
+            self._abort(f"the server's certificate is {common_name(transport) or 'unnamed'}, not a store's")
             return
         notice_death(transport)
         self._send(frame(Kind.HELLO, 0, encode(self._hello)))
@@ -85,13 +94,15 @@ class Link(asyncio.Protocol):
                 message = self._joiner.join(piece)
                 if message is not None:
                     self._dispatch(message)
-        except (InvalidRequest, msgspec.MsgspecError) as malformed:
+        except (InvalidRequest, *MALFORMED) as malformed:
             self._abort(f"malformed answer: {malformed}")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         if self._timer is not None:
             self._timer.cancel()
+        if exc is not None:
+            self._reason = tls_trouble(exc)
         self.abandon(exc or ConnectionError(self._reason), only_leader=False)
         if not self.lost.done():
             self.lost.set_result(None)
@@ -111,7 +122,7 @@ class Link(asyncio.Protocol):
         self._answers[self._last_id] = answer
         if self._timer is None or self._timer.when() > deadline_s:
             self._arm(deadline_s)
-        self._send(frame(kind, self._last_id, body))
+        self._send(request_frame(kind, self._last_id, body))
         return answer
 
     def watch(self, subscriber: Subscriber, request: WatchRequest) -> int:

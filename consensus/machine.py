@@ -7,7 +7,7 @@ Source: etcd v3 API guarantees ("KV", "Lease").
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from oarlock.consensus.commands import Action, Command, Compact, Grant, Outcome, Revoke
 from oarlock.consensus.history import History
@@ -19,6 +19,7 @@ from oarlock.consensus.model import (
     Event,
     EventKind,
     FutureRevision,
+    InvalidRequest,
     KeyValue,
     LeaseExists,
     LeaseNotFound,
@@ -34,8 +35,12 @@ from oarlock.consensus.model import (
 )
 from oarlock.consensus.sessions import Sessions
 
-SWEEP_MAX = 64
-"""Compacted revisions whose memory one `apply` frees: compaction never stalls the loop."""
+SWEEP_MIN = 64
+"""Compacted events whose memory one `apply` frees, or twice its own events if these are more: so compaction never
+stalls the loop, and never falls behind."""
+
+
+_OUTCOMES: dict[type[Action], type] = {Transaction: TransactionResult, Grant: LeaseStatus, Revoke: int, Compact: int}
 
 
 class Lease:
@@ -82,8 +87,9 @@ class Machine:
         """Carry out a command; all its changes, if any, carry one new revision."""
         self._change = None
         outcome = self._once(command)
-        self.history.sweep(SWEEP_MAX)
-        return Applied(outcome, self._change)
+        change = self._change
+        self.history.sweep(SWEEP_MIN if change is None else max(SWEEP_MIN, 2 * len(change.events)))
+        return Applied(outcome, change)
 
     def range(self, request: Range) -> RangeResult:
         """Read now or at a retained revision. Raises Compacted and FutureRevision."""
@@ -97,9 +103,16 @@ class Machine:
             raise LeaseNotFound(f"requested lease {lease} not found")
         return LeaseStatus(lease, found.ttl_ms, found.ttl_ms, tuple(found.keys))
 
-    def restore_leases(self, leases: dict[int, Lease], last_lease: int) -> None:
-        """Take over the leases of a snapshot."""
-        self.leases = leases
+    def restore_lease(self, lease: int, ttl_ms: int, keys: Iterable[bytes]) -> None:
+        """Take over a lease of a snapshot, or more of its keys."""
+        held = self.leases.get(lease)
+        if held is None:
+            held = self.leases[lease] = Lease(ttl_ms)
+        held.keys.update(dict.fromkeys(keys))
+
+    def restore_counters(self, revision: int, last_lease: int) -> None:
+        """Take over a snapshot's revision and the lease id that was chosen last."""
+        self.revision = revision
         self._last_lease = last_lease
 
     @property
@@ -112,7 +125,9 @@ class Machine:
             return self._run(command.action)
         known = self.sessions.recall(command)
         if known is not None:
-            return known
+            if isinstance(known, (_OUTCOMES[type(command.action)], StoreError)):
+                return known
+            return InvalidRequest("the number of this request was another's")
         outcome = self._run(command.action)
         self.sessions.remember(command, outcome)
         return outcome
@@ -137,7 +152,11 @@ class Machine:
 
     def _transact(self, transaction: Transaction) -> TransactionResult:
         current = self.history.current
-        succeeded = all(_holds(compare, current.get(compare.key)) for compare in transaction.compares)
+        succeeded = True
+        for compare in transaction.compares:
+            if not _holds(compare, current.get(compare.key)):
+                succeeded = False
+                break
         operations = transaction.success if succeeded else transaction.failure
         for operation in operations:
             if isinstance(operation, Put):
@@ -176,13 +195,13 @@ class Machine:
         return PutResult(revision, previous if put.previous else None)
 
     def _delete(self, delete: Delete, events: list[Event]) -> DeleteResult:
-        revision = self.revision + 1
-        gone = [self.history.current[key] for key in self.history.live_keys(delete.key, delete.range_end)]
-        for previous in gone:
-            if previous.lease:
-                self._detach(previous)
-            events.append(Event(EventKind.DELETE, self.history.delete(previous, revision), previous))
-        return DeleteResult(self.revision + bool(events), len(gone), tuple(gone) if delete.previous else ())
+        gone = self.history.bury(self.history.live_keys(delete.key, delete.range_end), self.revision + 1)
+        events += gone
+        previous = [event.previous for event in gone if event.previous is not None]
+        for kv in previous:
+            if kv.lease:
+                self._detach(kv)
+        return DeleteResult(self.revision + bool(events), len(gone), tuple(previous) if delete.previous else ())
 
     def _commit(self, events: list[Event]) -> None:
         if not events:
@@ -207,11 +226,7 @@ class Machine:
         lease = self.leases.pop(revoke.lease, None)
         if lease is None:
             raise LeaseNotFound(f"requested lease {revoke.lease} not found")
-        events: list[Event] = []
-        for key in sorted(lease.keys):
-            previous = self.history.current[key]
-            events.append(Event(EventKind.DELETE, self.history.delete(previous, self.revision + 1), previous))
-        self._commit(events)
+        self._commit(self.history.bury(sorted(lease.keys), self.revision + 1))
         return self.revision
 
     def _compact(self, compact: Compact) -> int:
@@ -228,26 +243,28 @@ class Machine:
 
 
 def _holds(compare: Compare, kv: KeyValue | None) -> bool:
-    actual: int | bytes
-    if compare.target == "value":
-        # A missing key has no value: only an inequality holds. Source: etcd applyCompare.
+    target, relation = compare.target, compare.relation
+    value: Any = compare.value
+    actual: Any
+    if target == "value":
+        # A missing key has no value, so nothing is true of it, "!=" neither. Source: etcd txn.applyCompare.
         if kv is None:
-            return compare.relation == "!="
+            return False
         actual = kv.value
     elif kv is None:
         actual = 0
-    elif compare.target == "mod":
+    elif target == "mod":
         actual = kv.mod_revision
-    elif compare.target == "create":
+    elif target == "create":
         actual = kv.create_revision
-    elif compare.target == "version":
+    elif target == "version":
         actual = kv.version
     else:
         actual = kv.lease
-    if compare.relation == "==":
-        return actual == compare.value
-    if compare.relation == "!=":
-        return actual != compare.value
-    if compare.relation == "<":
-        return actual < compare.value  # type: ignore[operator]  # validate() has checked the pairing
-    return actual > compare.value  # type: ignore[operator]
+    if relation == "==":
+        return bool(actual == value)
+    if relation == "!=":
+        return bool(actual != value)
+    if type(actual) is not type(value):
+        return False  # validate_transaction lets no such comparison into the log; an order is not to be had
+    return bool(actual < value if relation == "<" else actual > value)

@@ -47,11 +47,15 @@ def append_reply(term: int, append: Append, *, matched: bool, index: int) -> App
 
 
 class VoteRequest(Message, tag=3, array_like=True, frozen=True, gc=False):
-    """`term` is the one to be elected in. `trial` asks how a vote would go and changes nothing (pre-vote)."""
+    """`term` is the one to be elected in. `trial` asks how a vote would go and changes nothing (pre-vote).
+
+    `transfer` says that the leader itself has asked for this election.
+    """
 
     last_index: int
     last_term: int
     trial: bool
+    transfer: bool = False
 
 
 class VoteReply(Message, tag=4, array_like=True, frozen=True, gc=False):
@@ -76,7 +80,28 @@ class SnapshotReply(Message, tag=6, array_like=True, frozen=True, gc=False):
     offset: int
 
 
-RaftMessage = Append | AppendReply | VoteRequest | VoteReply | SnapshotPiece | SnapshotReply
+class TimeoutNow(Message, tag=7, array_like=True, frozen=True, gc=False):
+    """The leader asks the receiver, which has the whole log, to stand at once and take over."""
+
+
+class Inquiry(Message, tag=8, array_like=True, frozen=True, gc=False):
+    """A member whose folder is new asks where the others stand; `nonce` marks the answer."""
+
+    nonce: int
+
+
+class Standing(Message, tag=9, array_like=True, frozen=True, gc=False):
+    """The answer to an Inquiry, true when sent and on disk. `blank`: has never voted nor stored anything."""
+
+    nonce: int
+    last_index: int
+    blank: bool
+    leads: bool
+
+
+RaftMessage = (
+    Append | AppendReply | VoteRequest | VoteReply | SnapshotPiece | SnapshotReply | TimeoutNow | Inquiry | Standing
+)
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -94,6 +119,10 @@ _messages = msgspec.msgpack.Decoder(list[RaftMessage])
 _hello = msgspec.msgpack.Decoder(Hello)
 
 
+_MALFORMED = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that aren't the type: beside its own errors for bad UTF-8 and for deep nesting."""
+
+
 class MalformedFrame(Exception):
     """The peer sent something that is no frame of ours."""
 
@@ -108,14 +137,14 @@ def frame(content: list[RaftMessage] | Hello) -> bytes:
 def decode_messages(body: bytes) -> list[RaftMessage]:
     try:
         return _messages.decode(body)
-    except msgspec.MsgspecError as error:
+    except _MALFORMED as error:
         raise MalformedFrame(str(error)) from error
 
 
 def decode_hello(body: bytes) -> Hello:
     try:
         return _hello.decode(body)
-    except msgspec.MsgspecError as error:
+    except _MALFORMED as error:
         raise MalformedFrame(str(error)) from error
 
 

@@ -8,14 +8,32 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from enum import IntEnum
-from typing import Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, Self
+
+import msgspec
 
 OPERATIONS_MAX = 128
 REQUEST_BYTES_MAX = 1_572_864
 """Limits of one transaction. Source: etcd's --max-txn-ops and --max-request-bytes."""
 
 
-class KeyValue(NamedTuple):
+Natural = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+"""Checked where a value is decoded."""
+
+
+class Value(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
+    """A frozen value that is its own encoding: a msgpack array of its fields.
+
+    It costs 40 B and a quarter of the time less than a named tuple, and, as values hold no cycles, the garbage
+    collector never looks at one.
+    """
+
+    def _replace(self, **changes: Any) -> Self:
+        """Return a like value with some fields changed, as named tuples do."""
+        return msgspec.structs.replace(self, **changes)
+
+
+class KeyValue(Value, frozen=True):
     """One key at one revision. `version` counts the writes since creation, from 1. `lease` 0 means none."""
 
     key: bytes
@@ -31,7 +49,7 @@ class EventKind(IntEnum):
     DELETE = 1
 
 
-class Event(NamedTuple):
+class Event(Value, frozen=True):
     """A change that has happened. A delete's `kv` has only `key` and `mod_revision` set (value b"")."""
 
     kind: EventKind
@@ -39,7 +57,7 @@ class Event(NamedTuple):
     previous: KeyValue | None = None
 
 
-class Range(NamedTuple):
+class Range(Value, frozen=True, tag=0):
     """Read `[key, range_end)`; an empty `range_end` reads one key, b"\\0" reads all keys from `key` on.
 
     `limit` 0 means all. `revision` 0 means now.
@@ -47,20 +65,20 @@ class Range(NamedTuple):
 
     key: bytes
     range_end: bytes = b""
-    limit: int = 0
-    revision: int = 0
+    limit: Natural = 0
+    revision: Natural = 0
     keys_only: bool = False
     count_only: bool = False
 
 
-class Put(NamedTuple):
+class Put(Value, frozen=True, tag=1):
     key: bytes
     value: bytes
-    lease: int = 0
+    lease: Natural = 0
     previous: bool = False
 
 
-class Delete(NamedTuple):
+class Delete(Value, frozen=True, tag=2):
     key: bytes
     range_end: bytes = b""
     previous: bool = False
@@ -71,8 +89,11 @@ Target = Literal["value", "version", "create", "mod", "lease"]
 Relation = Literal["==", "!=", "<", ">"]
 
 
-class Compare(NamedTuple):
-    """True if the key's target stands in the relation to `value`. A missing key has 0 for every number."""
+class Compare(Value, frozen=True):
+    """True if the key's target stands in the relation to `value`.
+
+    A missing key has 0 for every number, and no value: of that nothing is true, not even that it differs.
+    """
 
     key: bytes
     target: Target
@@ -80,7 +101,7 @@ class Compare(NamedTuple):
     value: int | bytes
 
 
-class Transaction(NamedTuple):
+class Transaction(Value, frozen=True):
     """If every compare holds run `success`, else `failure`; all or nothing, at one revision."""
 
     compares: tuple[Compare, ...] = ()
@@ -88,21 +109,21 @@ class Transaction(NamedTuple):
     failure: tuple[Operation, ...] = ()
 
 
-class RangeResult(NamedTuple):
+class RangeResult(Value, frozen=True, tag=0):
     """`revision` is the store's revision when the read was served, `count` counts beyond `limit` too."""
 
     revision: int
     kvs: tuple[KeyValue, ...] = ()
-    count: int = 0  # type: ignore[assignment]  # hides tuple.count
+    count: int = 0
     more: bool = False
 
 
-class PutResult(NamedTuple):
+class PutResult(Value, frozen=True, tag=1):
     revision: int
     previous: KeyValue | None = None
 
 
-class DeleteResult(NamedTuple):
+class DeleteResult(Value, frozen=True, tag=2):
     revision: int
     deleted: int = 0
     previous: tuple[KeyValue, ...] = ()
@@ -111,7 +132,7 @@ class DeleteResult(NamedTuple):
 OperationResult = RangeResult | PutResult | DeleteResult
 
 
-class TransactionResult(NamedTuple):
+class TransactionResult(Value, frozen=True):
     """`revision` is the store's revision after the transaction, changed or not."""
 
     succeeded: bool

@@ -8,21 +8,24 @@ import logging
 import random
 import socket
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import Counter, Gauge
 
-from oarlock.consensus.journal import Commit, Journal
+from oarlock.consensus.certificates import Tls
+from oarlock.consensus.diskthread import DiskThread
+from oarlock.consensus.journal import Commit, open_journal
 from oarlock.consensus.log import LeadershipCallback, NotLeader, StateMachine
 from oarlock.consensus.messages import RaftMessage
+from oarlock.consensus.model import Unavailable
 from oarlock.consensus.raft import Raft, Times
 from oarlock.consensus.snapshot import SnapshotFolder, SnapshotWriter
 from oarlock.consensus.storage import Folder, Identity, StorageFault
-from oarlock.consensus.transport import PeerTransport, Tls
+from oarlock.consensus.transfer import TransferFailed
+from oarlock.consensus.transport import PeerTransport
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,9 @@ COMMITTED = Gauge("etcd_server_proposals_committed_total", "Log index up to whic
 APPLIED = Gauge("etcd_server_proposals_applied_total", "Log index up to which entries are applied.")
 PENDING = Gauge("etcd_server_proposals_pending", "Proposals that wait to be logged.")
 SNAPSHOTS = Counter("oarlock_snapshots_written", "Snapshots of this member's state written to disk.")
+SNAPSHOTS_FAILED = Counter("oarlock_snapshots_failed", "Snapshots that the disk had no room for, or refused otherwise.")
+SNAPSHOT_RETRY_S = 10.0
+"""Pause after a snapshot that failed. Until one succeeds the log grows, which keeps everything safe."""
 
 
 @dataclass(frozen=True)
@@ -77,17 +83,19 @@ class Replica:
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         listener: socket.socket | None = None,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.settings = settings
         self._machine = machine
         self._clock = clock
         self._rng = rng or random.Random()
         self._listener = listener
+        self._pause = pause
         self._callbacks: list[LeadershipCallback] = []
         self._open: contextlib.AsyncExitStack | None = None
         self._raft: Raft | None = None
         self._transport: PeerTransport | None = None
-        self._executor: ThreadPoolExecutor | None = None
+        self._disk: DiskThread | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._turn_due = False
@@ -106,10 +114,10 @@ class Replica:
             settings = self.settings
             folder = Folder(settings.data_dir, Identity(settings.cluster, settings.name))
             stack.callback(folder.close)
-            journal = Journal(settings.data_dir / "journal")
+            journal = open_journal(folder)
             stack.callback(journal.close)
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="journal")
-            stack.callback(self._executor.shutdown)
+            self._disk = DiskThread()
+            stack.callback(self._disk.shutdown)
             self._raft = Raft(
                 settings.name,
                 [member for member in settings.members if member != settings.name],
@@ -121,12 +129,13 @@ class Replica:
                 clock=self._clock,
                 rng=self._rng,
             )
+            folder.begin()
             self._transport = PeerTransport(
                 settings.name,
                 settings.cluster,
                 settings.members,
                 settings.tls,
-                on_message=self._raft.receive,
+                on_message=self._receive,
                 on_turn=self._turn,
                 on_up=self._raft.peer_up,
                 on_down=self._raft.peer_down,
@@ -140,8 +149,34 @@ class Replica:
         self._observe(self._raft)
         self._turn()
 
+    async def transfer(self, target: str | None = None) -> str:
+        """Hand leadership over to `target`, or to the best follower; return the new leader's name.
+
+        Proposals are refused meanwhile with NotLeader. Raises NotLeader, or TransferFailed if it didn't work in time.
+        """
+        if self._open is None or self._raft is None:
+            raise NotLeader
+        future = self._raft.transfer(target)
+        try:
+            async with asyncio.timeout(2 * self.settings.times.election_max_s):
+                return await future
+        except TimeoutError:
+            raise TransferFailed("nobody was seen to take over") from None
+
+    async def hand_over(self) -> None:
+        """Give leadership away, if this replica has it and somebody can take it: nobody then waits for an election."""
+        if self.is_leader and len(self.settings.members) > 1:
+            try:
+                log.info("handed over to=%s member=%s", await self.transfer(), self.name)
+            except Unavailable as failure:
+                log.warning("leadership not handed over member=%s reason=%s", self.name, failure)
+
     async def stop(self) -> None:
-        """Stop taking part and close everything. Idempotent."""
+        """Hand leadership over, stop taking part and close everything. Idempotent."""
+        await self.hand_over()
+        await self._close()
+
+    async def _close(self) -> None:
         stack, self._open = self._open, None
         if stack is None:
             return
@@ -220,8 +255,8 @@ class Replica:
             self._loop.call_soon(self._turn)
 
     def write(self, commit: Commit) -> None:
-        assert self._executor is not None, "started first"
-        self._executor.submit(self._write, commit)
+        assert self._disk is not None, "started first"
+        self._disk.submit(self._write, commit)
 
     def _write(self, commit: Commit) -> None:
         """Runs in the journal's thread."""
@@ -246,6 +281,14 @@ class Replica:
             self._fail(error)
 
     # Turns and timers.
+
+    def _receive(self, peer: str, message: RaftMessage) -> None:
+        if self._raft is None:
+            return
+        try:
+            self._raft.receive(peer, message)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the replica must not go on
+            self._fail(error)
 
     def _turn(self) -> None:
         self._turn_due = False
@@ -319,6 +362,13 @@ class Replica:
             raft.compact(self.settings.keep_bytes)
             SNAPSHOTS.inc()
             log.info("wrote snapshot index=%d bytes=%d member=%s", snapshot.index, snapshot.size, self.name)
+        except OSError as error:
+            SNAPSHOTS_FAILED.inc()
+            log.error("no snapshot written, tried again later member=%s error=%s", self.name, error)
+            if writer is not None:
+                writer.abandon()
+                writer = None
+            await self._pause(SNAPSHOT_RETRY_S)
         except Exception as error:  # noqa: BLE001 - whatever it is, the replica must not go on
             self._fail(error)
         finally:
@@ -337,4 +387,4 @@ class Replica:
         )
         self._fault.set_exception(ReplicaFailed(f"store replica {self.name} stopped: {reason}"))
         self._fault.exception()  # marks it as seen: the owner may await `wait` or not
-        self._failing = self._loop.create_task(self.stop())
+        self._failing = self._loop.create_task(self._close())

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from oarlock.consensus.chassis import Chassis
-from oarlock.consensus.journal import Journal
-from oarlock.consensus.messages import Append, AppendReply, RaftMessage, SnapshotPiece, SnapshotReply
+from oarlock.consensus.core import Core
+from oarlock.consensus.messages import Append, AppendReply, SnapshotPiece, SnapshotReply
 from oarlock.consensus.proposals import Reads
 from oarlock.consensus.snapshot import SnapshotFolder, SnapshotSource
 
@@ -21,14 +19,6 @@ APPEND_BYTES_MAX = 1 << 20
 WINDOW_BYTES = 8 << 20
 WINDOW_APPENDS = 256
 PIECE_BYTES = 1 << 20
-
-
-class Outbox(Protocol):
-    """Where messages leave. `send` queues and may lose them; `flush` puts the queue on the wire."""
-
-    def send(self, peer: str, message: RaftMessage) -> None: ...
-
-    def flush(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -66,36 +56,21 @@ class Progress:
 class Replication:
     """All followers of a leader. Begins anew with each term that this replica leads."""
 
-    def __init__(
-        self,
-        chassis: Chassis,
-        journal: Journal,
-        snapshots: SnapshotFolder,
-        reads: Reads,
-        outbox: Outbox,
-        resend_s: float,
-    ) -> None:
+    def __init__(self, core: Core, snapshots: SnapshotFolder, reads: Reads) -> None:
         self.snapshot_wanted = False
         """True if a follower needs a snapshot that is fresh or whole."""
-        self._chassis = chassis
-        self._journal = journal
+        self._core = core
+        self._journal = core.journal
         self._snapshots = snapshots
         self._reads = reads
-        self._outbox = outbox
-        self._resend_s = resend_s
-        self._progress = {peer: Progress() for peer in chassis.peers()}
-        self._quorum = (len(self._progress) + 1) // 2 + 1
-
-    @property
-    def quorum(self) -> int:
-        return self._quorum
+        self._progress = {peer: Progress() for peer in core.peers()}
 
     def begin(self, now: float) -> None:
         """Forget what earlier terms knew."""
         self.end()
         for peer in self._progress:
             self._progress[peer] = Progress()
-            self._chassis.set_heard_at(peer, now)
+            self._core.set_heard_at(peer, now)
 
     def end(self) -> None:
         """Close what is open for sending."""
@@ -113,9 +88,9 @@ class Replication:
     def send(self, now: float, *, heartbeat: bool) -> None:
         """Queue for each connected follower what it lacks; with `heartbeat` everyone gets at least one message."""
         for peer, progress in self._progress.items():
-            if not self._chassis.connected(peer):
+            if not self._core.connected(peer):
                 continue
-            if self._chassis.next_index(peer) - 1 < self._journal.first_index:
+            if self._core.next_index(peer) - 1 < self._journal.first_index:
                 self._send_piece(peer, progress, now)
                 if heartbeat:
                     self._append(peer, self._journal.first_index, 0)
@@ -123,21 +98,21 @@ class Replication:
                 if progress.probe_due or heartbeat:
                     bytes_max = APPEND_BYTES_MAX if progress.probe_due else 0
                     progress.probe_due = False
-                    self._append(peer, self._chassis.next_index(peer) - 1, bytes_max)
+                    self._append(peer, self._core.next_index(peer) - 1, bytes_max)
             elif not self._send_window(peer, progress) and heartbeat:
-                self._append(peer, self._chassis.next_index(peer) - 1, 0)
+                self._append(peer, self._core.next_index(peer) - 1, 0)
 
     def _send_window(self, peer: str, progress: Progress) -> bool:
         sent = False
         while (
-            (next_index := self._chassis.next_index(peer)) <= self._journal.last_index
+            (next_index := self._core.next_index(peer)) <= self._journal.last_index
             and len(progress.in_flight) < WINDOW_APPENDS
             and progress.in_flight_bytes < WINDOW_BYTES
         ):
             last, size = self._append(peer, next_index - 1, APPEND_BYTES_MAX)
             progress.in_flight.append((last, size))
             progress.in_flight_bytes += size
-            self._chassis.set_next_index(peer, last + 1)
+            self._core.set_next_index(peer, last + 1)
             sent = True
         return sent
 
@@ -147,13 +122,13 @@ class Replication:
         assert previous is not None, "the caller keeps within the log"
         entries = self._journal.after(previous_index, bytes_max) if bytes_max else []
         content = [(entry.term, entry.data) for entry in entries]
-        self._outbox.send(
+        self._core.driver.send(
             peer,
             Append(
-                self._chassis.term,
+                self._core.term,
                 previous_index,
                 previous.term,
-                self._chassis.commit_index,
+                self._core.commit_index,
                 self._reads.round,
                 content,
             ),
@@ -161,7 +136,7 @@ class Replication:
         return previous_index + len(entries), sum(len(entry.data) for entry in entries)
 
     def _send_piece(self, peer: str, progress: Progress, now: float) -> None:
-        if progress.piece_sent_at is not None and now - progress.piece_sent_at < self._resend_s:
+        if progress.piece_sent_at is not None and now - progress.piece_sent_at < self._core.times.election_max_s:
             return
         source = progress.source or self._open_source(progress)
         if source is None:
@@ -169,8 +144,8 @@ class Replication:
         snapshot = source.snapshot
         data = source.read(progress.offset, PIECE_BYTES)
         last = progress.offset + len(data) >= snapshot.size
-        self._outbox.send(
-            peer, SnapshotPiece(self._chassis.term, snapshot.index, snapshot.term, progress.offset, data, last)
+        self._core.driver.send(
+            peer, SnapshotPiece(self._core.term, snapshot.index, snapshot.term, progress.offset, data, last)
         )
         progress.piece_sent_at = now
 
@@ -188,7 +163,7 @@ class Replication:
     def append_reply(self, peer: str, reply: AppendReply, now: float) -> None:
         """Take in a reply of this term; late and repeated ones do no harm."""
         progress = self._progress[peer]
-        self._chassis.set_heard_at(peer, now)
+        self._core.set_heard_at(peer, now)
         progress.round = max(progress.round, reply.round)
         if reply.matched:
             self._matched(peer, progress, reply.index)
@@ -196,8 +171,8 @@ class Replication:
             self._refused(peer, progress, reply)
 
     def _matched(self, peer: str, progress: Progress, index: int) -> None:
-        chassis = self._chassis
-        chassis.set_match_index(peer, max(chassis.match_index(peer), index))
+        core = self._core
+        core.set_match_index(peer, max(core.match_index(peer), index))
         progress.acknowledged(index)
         if progress.source is not None:
             if index < self._journal.first_index:
@@ -207,29 +182,29 @@ class Replication:
         if progress.probing:
             progress.probe()
             progress.probing = False
-            chassis.set_next_index(peer, index + 1)
+            core.set_next_index(peer, index + 1)
         else:
-            chassis.set_next_index(peer, max(chassis.next_index(peer), index + 1))
+            core.set_next_index(peer, max(core.next_index(peer), index + 1))
 
     def _refused(self, peer: str, progress: Progress, reply: AppendReply) -> None:
-        chassis = self._chassis
-        match, next_index = chassis.match_index(peer), chassis.next_index(peer)
+        core = self._core
+        match, next_index = core.match_index(peer), core.next_index(peer)
         if progress.probing:
             if reply.previous_index != next_index - 1:
                 return  # a late answer to an earlier probe
             if reply.previous_index <= match:
                 match = 0  # it has lost what it had: count it no more
-                chassis.set_match_index(peer, 0)
-            chassis.set_next_index(peer, max(match + 1, min(reply.index + 1, reply.previous_index), 1))
+                core.set_match_index(peer, 0)
+            core.set_next_index(peer, max(match + 1, min(reply.index + 1, reply.previous_index), 1))
             progress.probe_due = True
         elif reply.previous_index >= match:
             progress.probe()
-            chassis.set_next_index(peer, match + 1 if match else max(min(reply.index + 1, reply.previous_index), 1))
+            core.set_next_index(peer, match + 1 if match else max(min(reply.index + 1, reply.previous_index), 1))
 
     def snapshot_reply(self, peer: str, reply: SnapshotReply, now: float) -> None:
         """Go on with the next piece, or with appends once the snapshot is installed."""
         progress = self._progress[peer]
-        self._chassis.set_heard_at(peer, now)
+        self._core.set_heard_at(peer, now)
         source = progress.source
         if reply.offset < 0:
             # Our log may begin behind this snapshot by now; then the next one follows at once.
@@ -250,11 +225,11 @@ class Replication:
 
     def majority(self, own: int, values: list[int]) -> int:
         """Return the highest value that a majority, this replica included, has reached."""
-        return sorted([own, *values], reverse=True)[self._quorum - 1]
+        return sorted([own, *values], reverse=True)[self._core.quorum - 1]
 
     def durable_on_majority(self) -> int:
         """Return the highest index that is on the disks of a majority; this replica counts with what is on its own."""
-        return self.majority(self._journal.durable_index, [self._chassis.match_index(peer) for peer in self._progress])
+        return self.majority(self._journal.durable_index, [self._core.match_index(peer) for peer in self._progress])
 
     def confirmed_round(self) -> int:
         """Return the newest round that a majority has answered."""
@@ -262,9 +237,9 @@ class Replication:
 
     def heard_from_majority_since(self, time: float) -> bool:
         """True if, counting this replica, a majority has answered after `time`."""
-        return 1 + sum(self._chassis.heard_at(peer) > time for peer in self._progress) >= self._quorum
+        return 1 + sum(self._core.heard_at(peer) > time for peer in self._progress) >= self._core.quorum
 
     def forgive(self, seconds: float) -> None:
         """Don't hold time against the followers in which this process didn't run."""
         for peer in self._progress:
-            self._chassis.set_heard_at(peer, self._chassis.heard_at(peer) + seconds)
+            self._core.set_heard_at(peer, self._core.heard_at(peer) + seconds)

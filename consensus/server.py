@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oarlock.consensus import metrics
+from oarlock.consensus.certificates import Certificates, Tls
 from oarlock.consensus.connection import Connection
+from oarlock.consensus.listener import Guest, Listener
 from oarlock.consensus.raft import Times
 from oarlock.consensus.replica import Replica, ReplicaSettings
 from oarlock.consensus.replicated import ReplicatedStore
 from oarlock.consensus.retention import RetentionSettings
-from oarlock.consensus.transport import Tls, tls_context
+from oarlock.consensus.sockets import UnixSocket
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +67,19 @@ class StoreServer:
             ),
             self.store,
         )
-        self._connections: set[Connection] = set()
-        self._servers: list[asyncio.Server] = []
+        self._connections: dict[Connection, None] = {}
+        self._listeners: list[Listener] = []
+        self._unix_socket: UnixSocket | None = None
 
     async def start(self) -> None:
         """Return once this replica takes part and listens for clients. Raises OSError, ssl.SSLError, StorageFault."""
         settings = self.settings
         self.store.follow(self._replica)
         self.store.on_role(self._tell_role)
-        context = tls_context(settings.tls, server=True) if settings.tls else None
         await self._replica.start()
         _spare_the_collector()
         try:
-            await self._listen(context)
+            await self._listen()
         except BaseException:
             await self.stop()
             raise
@@ -88,15 +88,16 @@ class StoreServer:
 
     async def stop(self) -> None:
         """Close clients' connections and leave the log. Idempotent."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        await self._replica.hand_over()
+        for listener in self._listeners:
+            listener.close()
         await self.store.close()
         for connection in list(self._connections):
             connection.close()
         await self._replica.stop()
-        if self.settings.unix_path is not None:
-            self.settings.unix_path.unlink(missing_ok=True)
+        if self._unix_socket is not None:
+            self._unix_socket.remove()
+            self._unix_socket = None
 
     async def wait(self) -> None:
         """Raise the fault that ends this replica, when there is one."""
@@ -105,43 +106,43 @@ class StoreServer:
     @property
     def port(self) -> int | None:
         """The port that clients come to; of interest where the settings say 0."""
-        for server in self._servers:
-            for listener in server.sockets:
-                if self.settings.port is not None and isinstance(listener.getsockname(), tuple):
-                    return int(listener.getsockname()[1])
-        return None
+        return next((listener.port for listener in self._listeners if listener.port), None)
 
     # What connections ask.
 
-    def opened(self, connection: Connection) -> bool:
-        """Admit a client that has the right certificate, while there is room."""
+    def admit(self, connection: Connection) -> str:
+        """Return why a client is refused, "" if it has the right certificate and there is room."""
         if len(self._connections) >= CONNECTIONS_MAX:
-            log.warning("client refused reason=connections max=%d", CONNECTIONS_MAX)
-            return False
-        certificate = connection.certificate
-        if certificate is not None and not self.settings.client_organizations & _organizations(certificate):
-            log.warning("client refused reason=organization subject=%s", certificate.get("subject"))
-            return False
-        self._connections.add(connection)
-        return True
+            return f"this member serves {CONNECTIONS_MAX} connections already"
+        allowed = self.settings.client_organizations
+        if connection.secured and not allowed & connection.organizations:
+            has = ", ".join(sorted(connection.organizations)) or "none"
+            return f"the certificate needs one of the organizations {', '.join(sorted(allowed))}, it has {has}"
+        self._connections[connection] = None
+        return ""
 
     def closed(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+        self._connections.pop(connection, None)
 
     def _tell_role(self) -> None:
         for connection in self._connections:
             connection.tell_role()
 
-    async def _listen(self, context: ssl.SSLContext | None) -> None:
-        loop = asyncio.get_running_loop()
+    async def _listen(self) -> None:
         settings = self.settings
         if settings.port is not None:
-            listen = loop.create_server(lambda: Connection(self), settings.host, settings.port, ssl=context)
-            self._servers.append(await listen)
+            certificates = Certificates(settings.tls) if settings.tls else None
+            listener = Listener("clients", self._welcome, certificates)
+            self._listeners.append(listener)
+            await listener.listen(settings.host, settings.port)
         if settings.unix_path is not None:
-            settings.unix_path.unlink(missing_ok=True)
-            self._servers.append(await loop.create_unix_server(lambda: Connection(self), str(settings.unix_path)))
-            settings.unix_path.chmod(0o600)
+            self._unix_socket = UnixSocket(settings.unix_path)
+            listener = Listener("clients", self._welcome, None)
+            self._listeners.append(listener)
+            await listener.take(self._unix_socket.listener)
+
+    def _welcome(self, guest: Guest) -> Connection:
+        return Connection(self, guest)
 
     def _observe(self) -> None:
         """Have the gauges read the state when they are scraped; that costs nothing in between."""
@@ -156,17 +157,12 @@ class StoreServer:
         metrics.CONNECTIONS.set_function(lambda: len(self._connections))
 
 
-def _organizations(certificate: Mapping[str, object]) -> set[str]:
-    subject = certificate.get("subject", ())
-    assert isinstance(subject, tuple)
-    return {value for part in subject for key, value in part if key == "organizationName"}
-
-
 def _spare_the_collector() -> None:
     """Keep the garbage collector from walking the whole store.
 
     A full collection over a million records stops the loop for 0.1 s and finds nothing: records hold no cycles. The
-    young generations are still collected, so what cycles requests make is freed.
+    young generations are still collected, so what cycles requests make is freed; they are kept small, since the middle
+    one's collection walks all that has come since its last.
     """
     gc.freeze()
-    gc.set_threshold(10_000, 20, 1_000_000)
+    gc.set_threshold(10_000, 5, 1_000_000)

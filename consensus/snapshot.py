@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -14,12 +15,14 @@ from pathlib import Path
 from struct import Struct
 from typing import BinaryIO
 
-from oarlock.consensus.storage import StorageFault, fsync_directory
+from oarlock.consensus.storage import StorageFault, fsync_directory, make_folder
 
 MAGIC = b"oarlock snapshot\n"
 CHUNK_HEADER = Struct("<II")
 TRAILER = Struct("<QQQ")
 CHUNK_BYTES_MAX = 64 << 20
+RECEIVED_SYNC_BYTES = 1 << 20
+"""Bytes of a received snapshot between two fdatasyncs, so that none of them holds the event loop up for long."""
 SYNC_BYTES = 8 << 20
 """Bytes written between two fdatasyncs, so that the last one doesn't hold up the journal's."""
 
@@ -40,7 +43,7 @@ class SnapshotFolder:
     def __init__(self, folder: Path) -> None:
         """Open or create `folder`; what a crash left half-written is removed."""
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(folder)
         for path in folder.glob("*.part"):
             path.unlink()
         found = [_named(path) for path in folder.glob("*.snapshot")]
@@ -80,7 +83,7 @@ class SnapshotWriter:
         self._count = 0
         self._unsynced = 0
         self._path = folder.folder / f"{index:016x}.part"
-        self._file: BinaryIO = self._path.open("wb")
+        self._file: BinaryIO = _create(self._path)
         self._file.write(MAGIC)
 
     @property
@@ -115,8 +118,10 @@ class SnapshotWriter:
 
     def abandon(self) -> None:
         """Give up and remove what is there."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is buffered may find no room even now
+            self._file.close()
+        with contextlib.suppress(OSError):  # the next start removes it
+            self._path.unlink(missing_ok=True)
 
 
 class SnapshotReceiver:
@@ -129,27 +134,85 @@ class SnapshotReceiver:
         """Bytes taken so far, which is the offset wanted next."""
         self._folder = folder
         self._path = folder.folder / f"{index:016x}-received.part"
-        self._file: BinaryIO = self._path.open("wb")
+        self._file: BinaryIO = _create(self._path)
+        self._verifier = _Verifier()
+        self._unsynced = 0
 
     def write(self, offset: int, data: bytes) -> None:
         """Take a piece; one at another offset than wanted is ignored."""
         if offset == self.offset:
             self._file.write(data)
             self.offset += len(data)
+            self._verifier.feed(data)
+            self._unsynced += len(data)
+            if self._unsynced >= RECEIVED_SYNC_BYTES:
+                self._sync()
 
     def finish(self) -> Snapshot:
-        """Verify every checksum, then make the file durable under its name. Raises StorageFault if it is damaged."""
-        self._file.flush()
-        for _ in read_chunks(Snapshot(self.index, self.term, self._path, self.offset)):
-            pass
-        os.fsync(self._file.fileno())
+        """Make the file durable under its name if every checksum is right. Raises StorageFault if it is damaged.
+
+        What came before was verified and synced as it came, so little is left to do, however big the file is.
+        """
+        self._verifier.finish(Snapshot(self.index, self.term, self._path, self.offset))
+        self._sync()
         self._file.close()
         return self._folder.publish(self._path, self.index, self.term)
 
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fdatasync(self._file.fileno())
+        self._unsynced = 0
+
     def abandon(self) -> None:
         """Give up and remove what is there."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what is buffered may find no room even now
+            self._file.close()
+        with contextlib.suppress(OSError):  # the next start removes it
+            self._path.unlink(missing_ok=True)
+
+
+class _Verifier:
+    """Checks a snapshot file's bytes as they come; never holds more than a chunk and a piece."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._count = 0
+        self._began = self._damaged = False
+        self._trailer = b""
+
+    def feed(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        if not self._began and len(buffer) >= len(MAGIC):
+            self._began = True
+            self._damaged = not buffer.startswith(MAGIC)
+            del buffer[: len(MAGIC)]
+        position = 0
+        while self._began and not self._damaged and len(buffer) - position >= CHUNK_HEADER.size:
+            size, crc = CHUNK_HEADER.unpack_from(buffer, position)
+            end = position + CHUNK_HEADER.size + (size or TRAILER.size)
+            if self._trailer or size > CHUNK_BYTES_MAX:
+                self._damaged = True
+            elif len(buffer) < end:
+                break
+            else:
+                self._take(bytes(buffer[position + CHUNK_HEADER.size : end]), size, crc)
+                position = end
+        del buffer[:position]
+
+    def _take(self, chunk: bytes, size: int, crc: int) -> None:
+        self._damaged = zlib.crc32(chunk) != crc
+        if size:
+            self._count += 1
+        else:
+            self._trailer = chunk
+
+    def finish(self, snapshot: Snapshot) -> None:
+        """Raise StorageFault unless the bytes were a whole snapshot file, and this one's."""
+        if self._damaged or self._buffer or not self._trailer:
+            raise _damaged(snapshot, f"is damaged or cut short behind chunk {self._count}")
+        if TRAILER.unpack(self._trailer) != (self._count, snapshot.index, snapshot.term):
+            raise _damaged(snapshot, "doesn't hold what its trailer says")
 
 
 class SnapshotSource:
@@ -188,6 +251,12 @@ def read_chunks(snapshot: Snapshot) -> Iterator[bytes]:
             yield chunk
         if len(chunk) != TRAILER.size or TRAILER.unpack(chunk) != (count, snapshot.index, snapshot.term):
             raise _damaged(snapshot, "doesn't hold what its trailer says")
+
+
+def _create(path: Path) -> BinaryIO:
+    """Open an empty file that only this user can read."""
+    descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    return os.fdopen(descriptor, "wb")
 
 
 def _named(path: Path) -> Snapshot:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FORMAT_VERSION = 1
+IDENTITY_FILE = "identity.json"
 
 
 class StorageFault(Exception):
@@ -36,6 +37,12 @@ def fsync_directory(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder if it isn't there; its name is durable on return."""
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fsync_directory(path.parent)
+
+
 def write_durably(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, all or nothing, durable on return."""
     temporary = path.with_name(path.name + ".new")
@@ -54,8 +61,11 @@ class Folder:
     def __init__(self, path: Path, identity: Identity) -> None:
         """Lock `path`, creating it if needed, and claim it for `identity`; raises FolderRefused."""
         self.path = path
+        self.begun = False
+        """True once this member's journal has been on disk: from then on it must be there."""
+        self._identity = identity
         try:
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_folder(path)
             self._lock = os.open(path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise FolderRefused(f"can't use the folder {path}: {error.strerror or error}") from error
@@ -75,9 +85,9 @@ class Folder:
             ) from error
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-        file = self.path / "identity.json"
+        file = self.path / IDENTITY_FILE
         if file.exists():
-            _check(file, identity)
+            self.begun = _check(file, identity)
             return
         left_over = sorted(
             entry.name for entry in self.path.iterdir() if entry.name not in {"lock", file.name + ".new"}
@@ -87,7 +97,17 @@ class Folder:
                 f"the folder {self.path} holds {left_over[0]} but no {file.name}: it is not a replica's folder, or the "
                 "file was lost; give an empty folder, or restore the whole folder from a copy"
             )
-        write_durably(file, json.dumps(identity._asdict(), indent=1).encode())
+        self._write()
+
+    def begin(self) -> None:
+        """Note that the journal is on disk."""
+        if not self.begun:
+            self.begun = True
+            self._write()
+
+    def _write(self) -> None:
+        content = {**self._identity._asdict(), "begun": self.begun}
+        write_durably(self.path / IDENTITY_FILE, json.dumps(content, indent=1).encode())
 
     def close(self) -> None:
         """Release the lock."""
@@ -96,10 +116,12 @@ class Folder:
             self._lock = -1
 
 
-def _check(file: Path, wanted: Identity) -> None:
+def _check(file: Path, wanted: Identity) -> bool:
+    """Raise FolderRefused unless the folder is `wanted`'s; return whether its journal has been begun."""
     try:
         found = json.loads(file.read_bytes())
         version, cluster, member = found["version"], found["cluster"], found["member"]
+        begun = found.get("begun", False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FolderRefused(f"{file} is unreadable ({error!r}): restore the whole folder from a copy") from error
     if version != wanted.version:
@@ -111,3 +133,4 @@ def _check(file: Path, wanted: Identity) -> None:
         raise FolderRefused(f"the folder {file.parent} belongs to cluster {cluster!r}, not to {wanted.cluster!r}")
     if member != wanted.member:
         raise FolderRefused(f"the folder {file.parent} belongs to member {member!r}, not to {wanted.member!r}")
+    return bool(begun)

@@ -14,12 +14,12 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from prometheus_client import Counter
 
+from oarlock.consensus.certificates import NAME_PREFIX, Certificates, Tls, common_name, tls_trouble
+from oarlock.consensus.listener import Guest, Limits, Listener
 from oarlock.consensus.messages import (
     FRAME_BYTES_MAX,
     PROTOCOL,
@@ -31,46 +31,18 @@ from oarlock.consensus.messages import (
     decode_messages,
     frame,
 )
+from oarlock.consensus.sockets import notice_death
 
 log = logging.getLogger(__name__)
 
-NAME_PREFIX = "system:oarlock:store:"
 HELLO_BYTES_MAX = 4096
 UNSENT_BYTES_MAX = 24 << 20
 """A connection with more than this unsent takes no further messages; Raft sends again what matters."""
 DIAL_TIMEOUT_S = 2.0
 REDIAL_S = (0.05, 1.0)
-DEAD_AFTER_MS = 5_000
-INCOMING_MAX = 64
 
 SENT_BYTES = Counter("etcd_network_peer_sent_bytes", "Bytes sent to peers.", ["To"])
 RECEIVED_BYTES = Counter("etcd_network_peer_received_bytes", "Bytes received from peers.", ["From"])
-
-
-@dataclass(frozen=True)
-class Tls:
-    """PEM files: the cluster's CA, and this member's certificate and key, used for both directions."""
-
-    ca_file: Path
-    cert_file: Path
-    key_file: Path
-
-
-def tls_context(tls: Tls, *, server: bool) -> ssl.SSLContext:
-    """Return a context that demands a certificate of the cluster's CA from the other side."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if server else ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.check_hostname = False  # identity is the member's name in the certificate, see `common_name`
-    context.verify_mode = ssl.CERT_REQUIRED
-    context.load_verify_locations(tls.ca_file)
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    return context
-
-
-def common_name(transport: asyncio.BaseTransport) -> str:
-    """Return the CN of the other side's certificate, "" if it has none."""
-    certificate = cast("dict[str, Any] | None", transport.get_extra_info("peercert")) or {}
-    return next((value for rdn in certificate.get("subject", ()) for key, value in rdn if key == "commonName"), "")
 
 
 class PeerTransport:
@@ -92,6 +64,7 @@ class PeerTransport:
         on_up: Callable[[str], None],
         on_down: Callable[[str], None],
         rng: random.Random,
+        limits: Limits | None = None,
     ) -> None:
         self.name = name
         self.cluster = cluster
@@ -102,29 +75,32 @@ class PeerTransport:
         self._on_up = on_up
         self._members = members
         self._rng = rng
+        self._limits = limits
         self._outgoing: dict[str, asyncio.Transport] = {}
         self._queued: dict[str, list[RaftMessage]] = {}
         self._sent = {peer: SENT_BYTES.labels(peer) for peer in members if peer != name}
         self.received = {peer: RECEIVED_BYTES.labels(peer) for peer in members if peer != name}
         self._incoming: dict[str, _Incoming] = {}
-        self._accepted: set[_Incoming] = set()
         self._redial = {peer: asyncio.Event() for peer in members if peer != name}
         self._dialling: list[asyncio.Task[None]] = []
-        self._server: asyncio.Server | None = None
+        self._certificates: Certificates | None = None
+        self._listener: Listener | None = None
 
     @property
     def peers(self) -> Sequence[str]:
         return tuple(self._redial)
 
     async def start(self, listener: socket.socket | None = None) -> None:
-        """Listen on this member's address, or on `listener`, and dial the others. Raises OSError."""
+        """Listen on this member's address, or on `listener`, and dial the others. Raises OSError, ssl.SSLError."""
         loop = asyncio.get_running_loop()
-        context = tls_context(self.tls, server=True) if self.tls else None
+        self._certificates = Certificates(self.tls) if self.tls else None
+        if self._certificates:
+            _ = self._certificates.accepting  # files that can't be used are found now, not at the first connection
+        self._listener = Listener("peers", lambda guest: _Incoming(self, guest), self._certificates, self._limits)
         if listener is not None:
-            self._server = await loop.create_server(lambda: _Incoming(self), sock=listener, ssl=context)
+            await self._listener.take(listener)
         else:
-            host, port = self._members[self.name]
-            self._server = await loop.create_server(lambda: _Incoming(self), host, port, ssl=context)
+            await self._listener.listen(*self._members[self.name])
         self._dialling = [loop.create_task(self._dial(peer)) for peer in self._redial]
 
     async def stop(self) -> None:
@@ -133,10 +109,10 @@ class PeerTransport:
             task.cancel()
         await asyncio.gather(*self._dialling, return_exceptions=True)
         self._dialling = []
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for incoming in list(self._accepted):
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for incoming in list(self._incoming.values()):
             incoming.abort()
         for transport in list(self._outgoing.values()):
             transport.close()
@@ -165,6 +141,7 @@ class PeerTransport:
 
     async def _dial(self, peer: str) -> None:
         """Keep a connection to `peer`, dialling again with a growing pause, or at once when the peer dials us."""
+        loop = asyncio.get_running_loop()
         pause_s = REDIAL_S[0]
         refusal = ""
         while True:
@@ -172,13 +149,15 @@ class PeerTransport:
             try:
                 async with asyncio.timeout(DIAL_TIMEOUT_S):
                     outgoing = await self._connect(peer)
-                refusal, pause_s = "", REDIAL_S[0]
+                connected_s = loop.time()
                 reason = await outgoing.lost
+                if loop.time() - connected_s > REDIAL_S[1]:  # with TLS 1.3 a refusal comes only after the handshake
+                    refusal, pause_s = "", REDIAL_S[0]
                 raise ConnectionError(reason or "connection lost")
             except (OSError, TimeoutError, ssl.SSLError) as error:
-                if str(error) != refusal:
-                    refusal = str(error)
-                    log.warning("no connection to peer=%s error=%s", peer, error or type(error).__name__)
+                if tls_trouble(error) != refusal:
+                    refusal = tls_trouble(error)
+                    log.warning("no connection to peer=%s error=%s", peer, refusal)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s * self._rng.uniform(0.5, 1.0)):
                     await self._redial[peer].wait()
@@ -186,13 +165,13 @@ class PeerTransport:
 
     async def _connect(self, peer: str) -> _Outgoing:
         host, port = self._members[peer]
-        context = tls_context(self.tls, server=False) if self.tls else None  # read anew: certificates rotate
+        context = self._certificates.dialling if self._certificates else None
         loop = asyncio.get_running_loop()
         transport, outgoing = await loop.create_connection(lambda: _Outgoing(self, peer), host, port, ssl=context)
         if self.tls and common_name(transport) != NAME_PREFIX + peer:
             transport.abort()
             raise ConnectionError(f"{host}:{port} is {common_name(transport) or 'unnamed'}, not member {peer}")
-        _watch_for_death(transport)
+        notice_death(transport)
         transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
         transport.write(frame(Hello(PROTOCOL, self.cluster, self.name, peer)))
         self._outgoing[peer] = transport
@@ -207,11 +186,6 @@ class PeerTransport:
 
     # Receiving.
 
-    def accepted(self, incoming: _Incoming) -> bool:
-        """Take a connection of a yet unknown peer; False if there are too many."""
-        self._accepted.add(incoming)
-        return len(self._accepted) <= INCOMING_MAX
-
     def admit(self, incoming: _Incoming, hello: Hello, certified: str) -> str:
         """Return why the peer of a new connection is refused, "" if it is welcome."""
         if hello.protocol != PROTOCOL:
@@ -224,15 +198,19 @@ class PeerTransport:
             return f"{hello.sender} is no member of the cluster"
         if self.tls and certified != NAME_PREFIX + hello.sender:
             return f"the certificate of {certified} doesn't make it member {hello.sender}"
+        before = self._incoming.get(hello.sender)
         self._incoming[hello.sender] = incoming
+        if before is not None:
+            before.abort()  # a peer sends on one connection, its newest
         self._redial[hello.sender].set()
         return ""
 
     def incoming_lost(self, incoming: _Incoming) -> None:
-        self._accepted.discard(incoming)
         if incoming.peer and self._incoming.get(incoming.peer) is incoming:
             del self._incoming[incoming.peer]
             self.on_down(incoming.peer)
+            if incoming.peer in self._outgoing:
+                self._on_up(incoming.peer)  # only its half is gone: messages to it can still be sent
 
 
 class _Outgoing(asyncio.Protocol):
@@ -253,7 +231,7 @@ class _Outgoing(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.lost.done():
-            self.lost.set_result(self._reason.decode(errors="replace") or str(exc or ""))
+            self.lost.set_result(self._reason.decode(errors="replace") or (tls_trouble(exc) if exc else ""))
         if self._transport is not None:
             self._owner.outgoing_lost(self._peer, self._transport)
 
@@ -261,17 +239,17 @@ class _Outgoing(asyncio.Protocol):
 class _Incoming(asyncio.Protocol):
     """The listener's end: a hello, then messages."""
 
-    def __init__(self, owner: PeerTransport) -> None:
+    def __init__(self, owner: PeerTransport, guest: Guest) -> None:
         self.peer = ""
         self._owner = owner
+        self._guest = guest
         self._reader = FrameReader(HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        _watch_for_death(transport)
-        if not self._owner.accepted(self):
-            self._transport.abort()
+        self._guest.arrive(transport)
+        notice_death(transport)
 
     def data_received(self, data: bytes) -> None:
         if self.peer:
@@ -293,14 +271,14 @@ class _Incoming(asyncio.Protocol):
         if refusal:
             self._refuse(refusal)
             return False
+        self._guest.admit()
         self.peer = hello.sender
         self._reader.bytes_max = FRAME_BYTES_MAX
         return True
 
     def _refuse(self, reason: str) -> None:
         assert self._transport is not None, "refused on a connection"
-        address = self._transport.get_extra_info("peername")
-        log.warning("peer refused address=%s reason=%s", address, reason)
+        self._guest.refuse(reason)
         self._transport.write(reason.encode())
         self._transport.close()
 
@@ -309,17 +287,5 @@ class _Incoming(asyncio.Protocol):
             self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
+        self._guest.leave()
         self._owner.incoming_lost(self)
-
-
-def _watch_for_death(transport: asyncio.BaseTransport) -> None:
-    """Have the kernel notice a silent peer within seconds, whether data is unsent or the connection idle."""
-    connection = transport.get_extra_info("socket")
-    if connection is None or connection.family not in {socket.AF_INET, socket.AF_INET6}:
-        return
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 5)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_AFTER_MS)

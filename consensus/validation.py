@@ -15,6 +15,7 @@ from oarlock.consensus.model import (
     Transaction,
 )
 
+NUMBER_MAX = (1 << 63) - 1
 LEASE_TTL_MS_MAX = 9_000_000_000_000
 """Source: etcd's lease.MaxLeaseTTL, 9,000,000,000 s."""
 
@@ -24,7 +25,7 @@ _RELATIONS = ("==", "!=", "<", ">")
 
 def validate_transaction(transaction: Transaction) -> None:
     """Raise InvalidRequest unless the machine can carry the transaction out."""
-    compares, success, failure = transaction
+    compares, success, failure = transaction.compares, transaction.success, transaction.failure
     if max(len(compares), len(success), len(failure)) > OPERATIONS_MAX:
         raise InvalidRequest(f"too many operations in txn request, at most {OPERATIONS_MAX}")
     size = 0
@@ -43,17 +44,22 @@ def validate_range(request: Range) -> None:
     """Raise InvalidRequest unless the read can be answered."""
     if not request.key:
         raise InvalidRequest("key is not provided")
-    if request.limit < 0 or request.revision < 0:
-        raise InvalidRequest("limit and revision are at least 0")
+    if not (0 <= request.limit <= NUMBER_MAX and 0 <= request.revision <= NUMBER_MAX):
+        raise InvalidRequest("limit and revision are 0 to 2^63-1")
     if len(request.key) + len(request.range_end) > REQUEST_BYTES_MAX:
         raise InvalidRequest(f"request is too large, at most {REQUEST_BYTES_MAX} bytes")
+
+
+def validate_watch(key: bytes, range_end: bytes, start_revision: int) -> None:
+    """Raise InvalidRequest unless there can be such a watch."""
+    validate_range(Range(key, range_end, revision=start_revision))
 
 
 def validate_grant(lease: int, ttl_ms: int) -> None:
     """Raise InvalidRequest unless the lease can be granted."""
     if not 0 < ttl_ms <= LEASE_TTL_MS_MAX:
         raise InvalidRequest(f"lease TTL is 1 to {LEASE_TTL_MS_MAX} ms")
-    if not 0 <= lease < 1 << 63:
+    if not 0 <= lease <= NUMBER_MAX:
         raise InvalidRequest("lease id is 0 to 2^63-1")
 
 
@@ -69,6 +75,8 @@ def _compare_bytes(compare: Compare) -> int:
         return len(compare.key) + len(value)
     if compare.target == "value":
         raise InvalidRequest("comparison of value needs bytes")
+    if not -NUMBER_MAX <= value <= NUMBER_MAX:
+        raise InvalidRequest("a number to compare with is beyond 63 bits")
     return len(compare.key)
 
 
@@ -76,8 +84,8 @@ def _operation_bytes(operation: Operation) -> int:
     if isinstance(operation, Put):
         if not operation.key:
             raise InvalidRequest("key is not provided")
-        if operation.lease < 0:
-            raise InvalidRequest("lease id is at least 0")
+        if not 0 <= operation.lease <= NUMBER_MAX:
+            raise InvalidRequest("lease id is 0 to 2^63-1")
         return len(operation.key) + len(operation.value)
     if isinstance(operation, Range):
         validate_range(operation)

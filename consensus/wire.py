@@ -29,13 +29,14 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from oarlock.consensus.encoding import Natural
-from oarlock.consensus.model import InvalidRequest
+from oarlock.consensus.model import InvalidRequest, Natural
 
 PROTOCOL = 1
 HEADER = Struct(">IBQ")
 PIECE_BYTES = 1 << 20
 FRAME_BYTES_MAX = 4 << 20
+HELLO_BYTES_MAX = 4096
+"""Of the first frame, from whoever has connected."""
 MESSAGE_BYTES_MAX = 512 << 20
 """A whole answer: an upper bound on what a client collects for one request."""
 WATCH_CREDIT = 16
@@ -101,6 +102,11 @@ def frame(kind: Kind, id: int, body: bytes = b"") -> bytes:  # noqa: A002
     return b"".join(_pieces(kind, id, body))
 
 
+def request_frame(kind: Kind, id: int, body: bytes) -> bytes:  # noqa: A002
+    """Return one frame, whole: requests are bounded by themselves, only answers travel in pieces."""
+    return HEADER.pack(len(body) + _KIND_ID_BYTES, kind, id) + body
+
+
 def _pieces(kind: Kind, id: int, body: bytes) -> Iterator[bytes]:  # noqa: A002
     last = (len(body) - 1) // PIECE_BYTES * PIECE_BYTES
     for at in range(0, last, PIECE_BYTES):
@@ -114,7 +120,7 @@ class FrameReader:
     """Cuts a byte stream into frames. Raises InvalidRequest for a frame that is too short or too long."""
 
     def __init__(self, bytes_max: int = FRAME_BYTES_MAX) -> None:
-        self._bytes_max = bytes_max
+        self.bytes_max = bytes_max
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
@@ -125,8 +131,8 @@ class FrameReader:
         available = len(buffer)
         while available - position >= HEADER.size:
             length, kind, frame_id = HEADER.unpack_from(buffer, position)
-            if not _KIND_ID_BYTES <= length <= self._bytes_max:
-                raise InvalidRequest(f"malformed frame: {length} bytes, at most {self._bytes_max}")
+            if not _KIND_ID_BYTES <= length <= self.bytes_max:
+                raise InvalidRequest(f"malformed frame: {length} bytes, at most {self.bytes_max}")
             end = position + 4 + length
             if end > available:
                 break

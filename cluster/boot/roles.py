@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from oarlock.actors.shell.hosted import HostedSettings
     from oarlock.cluster.apiserver.settings import ApiServerSettings
+    from oarlock.consensus.certificates import Tls as StoreTls
     from oarlock.consensus.client import StoreClient
-    from oarlock.consensus.transport import Tls as StoreTls
 
 Settings = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def store_client(endpoints: Sequence[str], tls: Mapping[str, str]) -> StoreClien
 
 
 def _store_tls(tls: Mapping[str, str]) -> StoreTls:
-    from oarlock.consensus.transport import Tls
+    from oarlock.consensus.certificates import Tls
 
     return Tls(**{name: Path(file) for name, file in tls.items()})
 

@@ -14,9 +14,11 @@ from oarlock.consensus.journal import Commit, Entry, Journal
 from oarlock.consensus.messages import (
     Append,
     AppendReply,
+    Inquiry,
     RaftMessage,
     SnapshotPiece,
     SnapshotReply,
+    Standing,
     VoteReply,
     VoteRequest,
 )
@@ -39,6 +41,10 @@ class Script:
         )  # fmt: skip
         for peer in "bcde":
             self.raft.peer_up(peer)
+        for peer, message in self.sent:
+            assert isinstance(message, Inquiry), "the folder is new, and so is the cluster"
+            self.raft.receive(peer, Standing(0, message.nonce, 1, blank=True, leads=False))
+        self.raft.turn()
 
     def send(self, peer: str, message: RaftMessage) -> None:
         self.sent.append((peer, message))

@@ -108,6 +108,7 @@ def test_three_members_replicate_and_survive_the_leader(tmp_path: Path) -> None:
         first = await cluster.leader()
         await asyncio.gather(*[first.propose(b"%d" % number) for number in range(50)])
         follower = next(replica for replica in cluster.replicas.values() if replica is not first)
+        await until(lambda: follower.leader == first.name)
         with pytest.raises(NotLeader) as refusal:
             await follower.propose(b"x")
         assert refusal.value.leader == first.name
@@ -120,6 +121,24 @@ def test_three_members_replicate_and_survive_the_leader(tmp_path: Path) -> None:
         await cluster.start(first.name)
         await until(lambda: len(cluster.ledgers[first.name].entries) == 51)
         assert cluster.ledgers[first.name].entries == cluster.ledgers[second.name].entries
+        await cluster.stop()
+
+    run(test)
+
+
+def test_an_orderly_stop_hands_leadership_over(tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = Cluster(tmp_path, 3)
+        await cluster.start()
+        first = await cluster.leader()
+        await first.propose(b"x")
+        term = first.term
+        await first.stop()
+        assert any(replica.is_leader for replica in cluster.replicas.values()), "before the old leader is gone"
+        second = await cluster.leader()
+        assert (await second.propose(b"y"), second.term) == (2, term + 1)
+        with pytest.raises(NotLeader):
+            await first.transfer()
         await cluster.stop()
 
     run(test)

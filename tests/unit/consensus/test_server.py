@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from oarlock.consensus.certificates import Tls
 from oarlock.consensus.client import StoreClient
 from oarlock.consensus.model import (
     Compacted,
@@ -31,7 +32,6 @@ from oarlock.consensus.model import (
 )
 from oarlock.consensus.retention import RetentionSettings
 from oarlock.consensus.server import StoreServer, StoreSettings
-from oarlock.consensus.transport import Tls
 
 NAMES = ("a", "b", "c")
 

@@ -75,3 +75,21 @@ def test_a_transfer_is_verified_before_it_counts(tmp_path: Path) -> None:
         receiver.write(receiver.offset, source.read(receiver.offset, 1000))
     assert list(read_chunks(receiver.finish())) == [chunk for chunk in CHUNKS if chunk]
     source.close()
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 7, 100, 10_000])
+def test_what_arrives_is_verified_as_it_comes(tmp_path: Path, piece_bytes: int) -> None:
+    whole = written(SnapshotFolder(tmp_path / "leader"), 7).path.read_bytes()
+    folder = SnapshotFolder(tmp_path / "follower")
+    places = [0, 20, 30, 1000, len(whole) - 30, len(whole) - 1]
+    changed = [whole[:place] + bytes([whole[place] ^ 8]) + whole[place + 1 :] for place in places]
+    for content in (*changed, whole[:-1], whole[:100], b"", whole + b"x", whole):
+        receiver = folder.receive(7, 3)
+        for start in range(0, len(content), piece_bytes):
+            receiver.write(start, content[start : start + piece_bytes])
+        if content == whole:
+            assert list(read_chunks(receiver.finish())) == [chunk for chunk in CHUNKS if chunk]
+        else:
+            with pytest.raises(StorageFault, match="received"):
+                receiver.finish()
+            receiver.abandon()

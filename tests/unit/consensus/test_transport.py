@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import random
 import socket
 import ssl
@@ -12,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from harness.authority import Authority
 
+from oarlock.consensus.certificates import NAME_PREFIX, Tls, tls_context
 from oarlock.consensus.messages import (
     FRAME_BYTES_MAX,
     LENGTH,
@@ -30,46 +27,9 @@ from oarlock.consensus.messages import (
     decode_messages,
     frame,
 )
-from oarlock.consensus.transport import NAME_PREFIX, PeerTransport, Tls, tls_context
+from oarlock.consensus.transport import PeerTransport
 
 APPEND = Append(3, 7, 2, 5, 11, [(3, b"data")])
-
-
-class Authority:
-    """A certificate authority that writes PEM files into a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        self.key = ec.generate_private_key(ec.SECP256R1())
-        self.certificate = self._sign("ca", self.key.public_key(), authority=True)
-        (folder / "ca.crt").write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
-
-    def _sign(self, name: str, key: ec.EllipticCurvePublicKey, *, authority: bool = False) -> x509.Certificate:
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject if authority else self.certificate.subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .sign(self.key, hashes.SHA256())
-        )
-
-    def issue(self, name: str) -> Tls:
-        key = ec.generate_private_key(ec.SECP256R1())
-        cert_file, key_file = (self.folder / f"{name.replace(':', '-')}.{end}" for end in ("crt", "key"))
-        cert_file.write_bytes(self._sign(name, key.public_key()).public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        return Tls(self.folder / "ca.crt", cert_file, key_file)
 
 
 class Peer:
