@@ -5,9 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= auto
+SEED ?=
+WORLDS ?= 1000
+MINUTES ?= 30
+FIRST ?= 1
 UP_FLAGS ?=
 
-.PHONY: help install up down status test test-all check bench lock clean
+.PHONY: help install up down status test test-all sim sim-all check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -38,6 +42,12 @@ test: install ## the quick tests: units, simulation, one small cluster (at most 
 test-all: install ## every test; Ray and chaos alone, since they need the machine for themselves
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not ray and not chaos"
 	$(BIN)/python -m pytest -m "ray or chaos"
+
+sim: install ## the simulation: 1,000 worlds of the store full of faults; SEED=n replays one and tells all of it
+	$(BIN)/python tests/simulation $(or $(SEED),--worlds $(WORLDS) --first $(FIRST))
+
+sim-all: install ## as many worlds as MINUTES=30 allow, beginning at seed FIRST=1
+	$(BIN)/python tests/simulation --worlds 1000000000 --first $(FIRST) --minutes $(MINUTES)
 
 check: install build/dev/oarlock ## ruff, mypy, pyright, import-linter
 	$(BIN)/ruff check

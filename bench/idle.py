@@ -22,7 +22,7 @@ def measure() -> str:
     single = _one("--single")
     head = ("", "highly available", "`--single`")
     rows = [(key, highly_available[key], single[key]) for key in highly_available]
-    parts = table(("part (highly available)", "PSS MiB"), sorted(_last_parts.items(), key=lambda item: -item[1]))
+    parts = table(("part (highly available)", "PSS MiB"), _last_parts.most_common())
     return table(head, rows) + "\n\n" + parts
 
 

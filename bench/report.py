@@ -16,6 +16,10 @@ Each table was written by the command above it. Times on a shared machine vary b
 """
 
 
+class ToolMissing(Exception):
+    """A benchmark can't run on this machine; the message says what to install."""
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from raft_world import Broken, live_through
 
+from oarlock.consensus.core import GroupCommit
+from oarlock.consensus.elections import Elections
 from oarlock.consensus.journal import Commit
 from oarlock.consensus.messages import VoteReply
 from oarlock.consensus.proposals import Reads
-from oarlock.consensus.raft import Raft
 from oarlock.consensus.replication import Replication
 from oarlock.consensus.storage import StorageFault
 
@@ -26,10 +27,10 @@ def test_no_promise_is_broken(seed: int) -> None:
 
 
 def _acknowledge_before_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    def send_at_once(raft: Raft, peer: str, message: Any) -> None:
-        raft._driver.send(peer, message)
+    def send_at_once(disk: GroupCommit, peer: str, message: Any) -> None:
+        disk._driver.send(peer, message)
 
-    monkeypatch.setattr(Raft, "_send_durably", send_at_once)
+    monkeypatch.setattr(GroupCommit, "send", send_at_once)
 
 
 def _skip_the_write(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,14 +45,14 @@ def _skip_the_write(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _count_votes_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = Raft._vote_reply
+    original = Elections.reply
 
-    def vote_reply(raft: Raft, peer: str, reply: VoteReply) -> None:
-        original(raft, peer, reply)
+    def vote_reply(elections: Elections, peer: str, reply: VoteReply) -> None:
+        original(elections, peer, reply)
         if reply.granted and not reply.trial:
-            raft._votes.add(peer + " again")
+            elections._votes.add(peer + " again")
 
-    monkeypatch.setattr(Raft, "_vote_reply", vote_reply)
+    monkeypatch.setattr(Elections, "reply", vote_reply)
 
 
 def _read_without_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,8 +62,8 @@ def _read_without_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _commit_with_one_copy_less(monkeypatch: pytest.MonkeyPatch) -> None:
     def durable_on_almost_a_majority(replication: Replication) -> int:
-        match = [replication._chassis.match_index(peer) for peer in replication._progress]
-        return sorted([replication._journal.durable_index, *match], reverse=True)[replication.quorum - 2]
+        match = [replication._core.match_index(peer) for peer in replication._progress]
+        return sorted([replication._journal.durable_index, *match], reverse=True)[replication._core.quorum - 2]
 
     monkeypatch.setattr(Replication, "durable_on_majority", durable_on_almost_a_majority)
 
