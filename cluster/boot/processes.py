@@ -9,12 +9,13 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from oarlock.cluster.boot.state import write_private
 
 END_S = 10.0
+INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
 MARK = "OARLOCK_STATE"
 """An environment variable that every process of a cluster inherits: what belongs to it can be found and measured."""
 SUPERVISOR = "supervisor"
@@ -60,6 +61,25 @@ def marked(entry: str) -> list[int]:
             if wanted in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return [pid for pid in found if pid != os.getpid()]
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back while the block runs, then let them have their way.
+
+    For a start of a process: an interrupt between its fork and its exec would leave a process that nobody knows and
+    that `marked` can't find yet. A blocked signal would stay blocked in the child; a handler ends with the exec.
+    Only for the main thread, where Python runs handlers.
+    """
+    held: list[int] = []
+    before = {number: signal.signal(number, lambda late, _: held.append(late)) for number in INTERRUPTS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            signal.raise_signal(number)
 
 
 def end(pids: list[int]) -> None:

@@ -122,7 +122,7 @@ def _launch(layout: Layout, folder: StateFolder) -> None:
         "parts": [asdict(part) for part in layout.parts()],
     }
     write_private(folder.settings / "plan.json", json.dumps(plan, indent=1).encode())
-    with (folder.logs / "supervisor.log").open("ab") as output:
+    with (folder.logs / "supervisor.log").open("ab") as output, processes.uninterrupted():
         process = subprocess.Popen(
             [sys.executable, "-m", "oarlock.cluster.boot.server", str(folder.path)],
             stdin=subprocess.DEVNULL,

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from oarlock.cluster.boot.processes import start_ticks
+
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
@@ -30,6 +32,17 @@ if os.getuid() == 0:  # after the imports: nobody may not even read the interpre
     os.setgroups([])
     os.setgid({NOBODY})
     os.setuid({NOBODY})
+sys.exit(main.main())
+"""
+
+FORKED = "forked"
+SLOW_EXEC = f"""
+import functools, os, pathlib, subprocess, sys, time
+from oarlock.cluster.boot import main, up
+def stall():
+    pathlib.Path(sys.argv[sys.argv.index("--state") + 1]).with_name("{FORKED}").symlink_to(str(os.getpid()))
+    time.sleep(1)
+subprocess.Popen = functools.partial(subprocess.Popen, preexec_fn=stall)
 sys.exit(main.main())
 """
 
@@ -344,21 +357,31 @@ def test_a_journal_damaged_between_two_runs(stopped: Attempt) -> None:
     "moment", ["settings/plan.json", "logs/supervisor.log", "processes.json", "store/store-1/lock"]
 )
 def test_interrupted(attempt: Attempt, number: signal.Signals, moment: str) -> None:
-    interrupt(attempt, number, attempt.state / moment, "--single")
+    interrupt(attempt, number, attempt.state / moment, attempt.command("up", "--single"))
+
+
+def test_interrupted_between_fork_and_exec(attempt: Attempt) -> None:
+    """The process that is just being started has no command line yet by which it could be found."""
+    command = attempt.command("up", "--single")
+    module = command.index("-m")
+    command[module : module + 2] = ["-c", SLOW_EXEC]
+    forked = attempt.folder / FORKED
+    interrupt(attempt, signal.SIGINT, forked, command)
+    assert not start_ticks(int(forked.readlink().name))
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("moment", ["logs/store-1.log", "logs/node-1.log", "logs/ray-1.log"])
 def test_interrupted_with_many_processes(attempt: Attempt, moment: str) -> None:
-    interrupt(attempt, signal.SIGINT, attempt.state / moment)
+    interrupt(attempt, signal.SIGINT, attempt.state / moment, attempt.command("up"))
 
 
-def interrupt(attempt: Attempt, number: signal.Signals, moment: Path, *flags: str) -> None:
-    """Signal `up` as soon as the file `moment` is there; assert that nothing runs and that it can be tried again."""
+def interrupt(attempt: Attempt, number: signal.Signals, moment: Path, command: list[str]) -> None:
+    """Signal `command` as soon as the file `moment` is there; assert that nothing runs or is left but logs."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(attempt.command("up", *flags), stdout=pipe, stderr=pipe, text=True, cwd="/") as process:
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd="/") as process:
         deadline = time.monotonic() + 60
-        while not moment.exists():
+        while not os.path.lexists(moment):
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.001)

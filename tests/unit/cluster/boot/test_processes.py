@@ -1,8 +1,11 @@
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from oarlock.cluster.boot import processes
 
@@ -38,3 +41,33 @@ def test_ending_takes_the_group_along() -> None:
 
 def test_no_list_means_no_leftovers(tmp_path: Path) -> None:
     assert processes.leftovers(tmp_path / "none.json") == {}
+
+
+@pytest.mark.parametrize("number", processes.INTERRUPTS)
+def test_an_interrupt_waits_for_the_block(number: signal.Signals) -> None:
+    """The handler that raises KeyboardInterrupt for SIGTERM too is the one that `oarlock up` sets."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    reached = []
+
+    def start() -> None:
+        with processes.uninterrupted():
+            signal.raise_signal(number)
+            reached.append("the end")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start()
+        assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
+        with processes.uninterrupted():
+            reached.append("in peace")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert reached == ["the end", "in peace"]
+
+
+def test_a_child_of_the_block_can_be_interrupted() -> None:
+    with processes.uninterrupted():
+        child = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    with child:
+        child.send_signal(signal.SIGTERM)
+    assert child.returncode == -signal.SIGTERM
