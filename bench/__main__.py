@@ -11,7 +11,7 @@ import sys
 
 from bench.report import ToolMissing, put_section
 
-BENCHMARKS = ("idle", "store", "store_memory", "etcd", "takeover", "saturation", "api", "failover")
+BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "api", "failover")
 HAVE_QUICK = ("etcd", "takeover", "saturation")
 
 

@@ -104,10 +104,16 @@ class OarlockTrio(Trio):
         return [sys.executable, "-m", "oarlock.cluster.boot.process", "store", str(file)]
 
     def version(self) -> str:
-        here = Path(__file__).parent
-        describe = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
-        commit = subprocess.run(describe, cwd=here, capture_output=True, text=True, check=False).stdout.strip()
-        return f"Oarlock {commit or 'of no commit'}"
+        """Name the commit, and whether the code differs from it; what the benchmarks write into docs/ doesn't count."""
+        commit = _git("rev-parse", "--short=10", "HEAD") or "of no commit"
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(exclude,top)docs")
+        return f"Oarlock {commit}{'-dirty' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    here = Path(__file__).parent
+    done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
 
 
 class EtcdTrio(Trio):
