@@ -86,7 +86,7 @@ class RemoteWatch:
         self._on_closed(self)
 
     def on_batch(self, batch: WatchBatch) -> None:
-        self._next_revision = batch.revision + 1
+        self._next_revision = max(self._next_revision, batch.revision + 1)  # a later start stays one
         self._queue.append(batch)
         self._ready.set()
 

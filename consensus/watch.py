@@ -87,7 +87,7 @@ class Watcher:
         self._ready = False
         if self._notice:
             self._notice = False
-            return WatchBatch(max(self._hub.revision, self.next_revision - 1), ())
+            return WatchBatch(self._hub.revision, ())
         return None
 
     def close(self) -> None:
@@ -153,6 +153,8 @@ class WatchHub:
         self, key: bytes, range_end: bytes, start_revision: int, on_ready: Callable[[], None], *, previous: bool = False
     ) -> Watcher:
         """Subscribe from `start_revision` on, 0 for from now on. The first batch is there at once, if only a notice.
+
+        A notice is a batch without events; it tells the store's revision, also where the watch begins only later.
 
         Raises Compacted if the history from there is gone, InvalidRequest beyond WATCHERS_MAX.
         """

@@ -334,6 +334,12 @@ def watch_repeats() -> Story:
     return story
 
 
+def watch_begins_too_early() -> Story:
+    story = watched()
+    story.watch(4, story.batch(2, 5))
+    return story
+
+
 def watch_goes_back() -> Story:
     story = watched()
     story.watch(2, story.batch(2, 3), WatchBatch(2, ()))
@@ -501,6 +507,7 @@ WRONG: list[tuple[Callable[[], Story], str]] = [
     (watch_skips, "watch"),
     (watch_notice_too_soon, "watch"),
     (watch_repeats, "watch"),
+    (watch_begins_too_early, "watch"),
     (watch_goes_back, "watch"),
     (watch_reorders, "watch"),
     (watch_wrong_revision, "watch"),
@@ -537,6 +544,17 @@ def test_an_excerpt_tells_the_call_its_answer_the_right_one_and_the_neighbours()
     assert "version=2" in text.split("answered")[1].splitlines()[0]
     assert "version=1" in text.split("should be")[1].splitlines()[0]
     assert "client 1 transact" in text.split("near")[1]
+
+
+def test_a_watch_from_a_future_revision_is_told_the_stores() -> None:
+    story = watched()
+    record = story.watch(4, WatchBatch(2, ()), WatchBatch(3, ()), story.batch(4, 5))
+    ahead = story.watch(9, WatchBatch(5, ()))
+    assert not judge(story.history)
+    assert not owes(story.history, record)
+    assert not owes(story.history, ahead)
+    ahead.batches.append((story.now_s, WatchBatch(8, ())))
+    assert [found.rule for found in judge(story.history)] == ["watch"]
 
 
 def test_a_watch_that_has_yet_to_tell_owes() -> None:

@@ -21,24 +21,24 @@ def judge_watches(history: History) -> Iterator[Violation]:
 
 def _judge(history: History, past: Versions, record: WatchRecord) -> Iterator[Violation]:
     shown = max(record.start - 1, 0)
-    at_s, last = 0.0, history.last
+    at_s, told, last = 0.0, 0, history.last
     for now_s, batch in record.batches:
         if not shown:
             # "From now on": the first batch tells from where.
             shown = batch.events[0].kv.mod_revision - 1 if batch.events else batch.revision
-        if batch.revision < shown or now_s < at_s:
-            yield Violation("watch", f"went back from {shown} to {batch.revision}", record, revision=shown)
+        if batch.revision < told or now_s < at_s:
+            yield Violation("watch", f"went back from {told} to {batch.revision}", record, revision=told)
             return
         if batch.revision > last:
-            # A watch from a future revision is told that it waits there.
-            if batch.events or batch.revision >= record.start:
-                yield Violation("watch", f"told of revision {batch.revision}, the log ends before", record)
+            yield Violation("watch", f"told of revision {batch.revision}, the log ends before", record)
             return
+        # A watch from a future revision is told the store's, and nothing else before its start.
         right = expected(history, past, record, shown, batch.revision)
         if batch.events != right:
             yield Violation("watch", _difference(batch, right), record, right, _first_difference(batch, right))
             return
-        shown, at_s = batch.revision, now_s
+        told, at_s = batch.revision, now_s
+        shown = max(shown, told)
 
 
 def expected(history: History, past: Versions, record: WatchRecord, after: int, until: int) -> tuple[Event, ...]:
@@ -74,7 +74,7 @@ def _judge_end(history: History, record: WatchRecord) -> Iterator[Violation]:
         return
     told = record.ended.compact_revision
     asked = [one for one in history.calls if one.kind == "compact" and (one.answered or one.unknown)]
-    shown = max((batch.revision for _, batch in record.batches), default=record.start - 1)
+    shown = _shown(record)
     if all(one.request.revision != told for one in asked):
         yield Violation("watch", f"ended as compacted to {told}, which nobody asked for", record)
     elif told <= shown + 1:
@@ -85,7 +85,7 @@ def owes(history: History, record: WatchRecord) -> bool:
     """Tell whether an open watch has yet to tell of an event that has happened."""
     if record.ended is not None or record.closed:
         return False
-    shown = max((batch.revision for _, batch in record.batches), default=record.start - 1)
+    shown = _shown(record)
     if shown < 0:
         return True
     return any(
@@ -93,3 +93,8 @@ def owes(history: History, record: WatchRecord) -> bool:
         for revision in range(max(shown + 1, 2), history.last + 1)
         for event in history.log.get(revision, ())
     )
+
+
+def _shown(record: WatchRecord) -> int:
+    """Return the revision up to which a watch has told all there was to tell, -1 if it hasn't said where it begins."""
+    return max([record.start - 1, *(batch.revision for _, batch in record.batches)])

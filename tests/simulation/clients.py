@@ -276,7 +276,8 @@ class Program:
             key, range_end = rng.choice(
                 ((b"\0", b"\0"), (b"k", b"l"), (KEYS[0], b""), (KEYS[1], KEYS[4]), (b"lease/", b"lease0"))
             )
-            start = rng.choice((0, 0, max(self.seen_revision - rng.randrange(30), 1)))
+            past, future = self.seen_revision - rng.randrange(30), self.seen_revision + rng.randrange(2, 60)
+            start = rng.choice((0, 0, 0, max(past, 1), max(past, 1), future))
             await self._read_watch(
                 key, range_end, start, previous=rng.random() < 0.5, batches=rng.choice((20, 200, 10**9))
             )

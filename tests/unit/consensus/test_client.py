@@ -284,6 +284,25 @@ def test_a_watch_resumes_after_what_it_has_seen_and_ends_when_it_cannot(tmp_path
     asyncio.run(scenario())
 
 
+def test_a_watch_from_a_future_revision_resumes_there(tmp_path: Path) -> None:
+    asked: list[WatchRequest] = []
+
+    def script(member: Member, request: Frame) -> None:
+        asked.append(decoder(WatchRequest).decode(request.body))
+        member.send(Kind.BATCH, request.id, encode(WatchBatch(4, ()) if len(asked) == 1 else event(7)))
+
+    async def scenario() -> None:
+        member = Member(tmp_path, "a", script)
+        async with connected(member) as client:
+            watch = client.watch(b"k", b"", 7)
+            assert (await anext(watch)).revision == 4
+            member.cut()
+            assert (await anext(watch)).revision == 7
+        assert [request.start_revision for request in asked] == [7, 7]
+
+    asyncio.run(scenario())
+
+
 def test_a_slow_reader_holds_the_server_back(tmp_path: Path) -> None:
     def script(member: Member, request: Frame) -> None:
         if request.kind == Kind.WATCH:

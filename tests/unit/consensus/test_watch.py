@@ -53,12 +53,12 @@ def test_history_first_then_what_happens() -> None:
     assert events(drain(watcher)) == [(5, b"a")]
 
 
-def test_a_new_watch_tells_the_revision_it_starts_from() -> None:
+def test_a_new_watch_tells_the_stores_revision() -> None:
     store = Store()
     store.write(Put(b"a", b"1"))
     assert drain(store.hub.watch(b"a", b"", 0, lambda: None)) == [WatchBatch(2, ())]
     ahead = store.hub.watch(b"a", b"", 4, lambda: None)
-    assert drain(ahead) == [WatchBatch(3, ())]
+    assert drain(ahead) == [WatchBatch(2, ())]
     store.write(Put(b"a", b"2"))
     store.write(Put(b"a", b"3"))
     assert events(drain(ahead)) == [(4, b"a")]
