@@ -21,6 +21,13 @@ from oarlock.consensus.sockets import UnixSocket
 log = logging.getLogger(__name__)
 
 CONNECTIONS_MAX = 1000
+COLLECTOR_THRESHOLDS = (10_000, 5, 1_000_000)
+"""Keep the garbage collector from walking the whole store, beside freezing what a start has loaded.
+
+A full collection over a million records stops the loop for 0.1 s and finds nothing: records hold no cycles. The young
+generations are still collected, so what cycles requests make is freed; they are kept small, since the middle one's
+collection walks all that has come since its last.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,9 @@ class StoreServer:
         settings = self.settings
         self.store.follow(self._replica)
         self.store.on_role(self._tell_role)
+        gc.set_threshold(*COLLECTOR_THRESHOLDS)
         await self._replica.start()
-        _spare_the_collector()
+        gc.freeze()
         try:
             await self._listen()
         except BaseException:
@@ -155,14 +163,3 @@ class StoreServer:
         metrics.HISTORY_BYTES.set_function(lambda: store.machine.history.retained_bytes)
         metrics.LEASES.set_function(lambda: len(store.machine.leases))
         metrics.CONNECTIONS.set_function(lambda: len(self._connections))
-
-
-def _spare_the_collector() -> None:
-    """Keep the garbage collector from walking the whole store.
-
-    A full collection over a million records stops the loop for 0.1 s and finds nothing: records hold no cycles. The
-    young generations are still collected, so what cycles requests make is freed; they are kept small, since the middle
-    one's collection walks all that has come since its last.
-    """
-    gc.freeze()
-    gc.set_threshold(10_000, 5, 1_000_000)
