@@ -41,6 +41,7 @@ class Member:
         """True once bits of its files have been flipped."""
         self.held_down = False
         """True while a fault keeps it from being started again."""
+        self._newcomer = True
 
     @property
     def replica(self) -> Replica | None:
@@ -52,8 +53,13 @@ class Member:
 
     @property
     def suspect(self) -> bool:
-        """True if the disk may have lost what it promised to keep, or is about to."""
-        return self.rotten or self.disk.lied or self.disk.sync_fails or bool(self.refused)
+        """True if the disk may have lost what it promised to keep, or is about to, or isn't known to have joined.
+
+        Two such members at once stand still until somebody brings the folder of one of them back: see decision 0010.
+        """
+        if self.raft is not None:
+            self._newcomer = self.raft.journal.newcomer
+        return self._newcomer or self.rotten or self.disk.lied or self.disk.sync_fails or bool(self.refused)
 
     def boot(self) -> None:
         """Start the server, as a supervisor does."""
@@ -87,7 +93,7 @@ class Member:
     def wipe(self) -> None:
         """Give the host a new, empty disk."""
         self.disk = Disk(self.rng, self.world.stats)
-        self.refused, self.rotten = "", False
+        self.refused, self.rotten, self._newcomer = "", False, True
 
     async def _serve(self, process: Process) -> None:
         server = self._make(process)
