@@ -23,6 +23,8 @@ _EVENT_FIELDS = (
     ("count", "deprecatedCount"),
     ("reportingComponent", "reportingController"),
 )
+#: What core's Event always shows and events.k8s.io's leaves out when it is empty.
+_SHOWN_EMPTY = ("reportingComponent", "reportingInstance")
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
 _BEHAVIOR = "autoscaling.alpha.kubernetes.io/behavior"
 _CURRENT_METRICS = "autoscaling.alpha.kubernetes.io/current-metrics"
@@ -31,14 +33,23 @@ _CONDITIONS = "autoscaling.alpha.kubernetes.io/conditions"
 
 def from_storage(resource: Resource, obj: Obj) -> Obj:
     """Return a stored object in `resource`'s form."""
-    shown = _renamed(obj, dict(_EVENT_FIELDS)) if resource.kind == "Event" else _to_v1(obj)
+    shown = _newer_event(obj) if resource.kind == "Event" else _to_v1(obj)
     return {**shown, "kind": resource.kind, "apiVersion": resource.api_version}
 
 
 def to_storage(resource: Resource, obj: Obj) -> Obj:
     """Return an object given in `resource`'s form as it is stored."""
-    kept = _renamed(obj, {other: core for core, other in _EVENT_FIELDS}) if resource.kind == "Event" else _to_v2(obj)
+    kept = _older_event(obj) if resource.kind == "Event" else _to_v2(obj)
     return {**kept, "kind": resource.kind, "apiVersion": storage_of(resource).api_version}
+
+
+def _newer_event(obj: Obj) -> Obj:
+    return _renamed({k: v for k, v in obj.items() if v or k not in _SHOWN_EMPTY}, dict(_EVENT_FIELDS))
+
+
+def _older_event(obj: Obj) -> Obj:
+    older = _renamed(obj, {other: core for core, other in _EVENT_FIELDS})
+    return {**dict.fromkeys(_SHOWN_EMPTY, ""), **older}
 
 
 def _renamed(obj: Obj, names: dict[str, str]) -> Obj:

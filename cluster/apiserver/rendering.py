@@ -13,7 +13,7 @@ from oarlock.cluster.apiserver import views
 from oarlock.cluster.apiserver.exchange import Response
 from oarlock.cluster.apiserver.negotiation import JSON, YAML, Representation
 from oarlock.cluster.apiserver.watchcache import Entry
-from oarlock.cluster.objects import status, tables
+from oarlock.cluster.objects import status, tables, yamltext
 from oarlock.cluster.objects.resources import Resource
 
 _INCLUDED: dict[str, tables.IncludeObject] = {"Object": "Object", "None": "None"}
@@ -144,8 +144,4 @@ def _table(
 
 
 def _yaml(body: dict[str, Any]) -> bytes:
-    import yaml
-
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: str = yaml.dump(body, Dumper=dumper, default_flow_style=False, allow_unicode=True, width=1 << 20)
-    return text.encode()
+    return yamltext.encode(body)

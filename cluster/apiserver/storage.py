@@ -69,6 +69,13 @@ class Storage:
         result = await self._store.range(Range(key))
         return Entry.of(result.kvs[0]) if result.kvs else None
 
+    async def present(self, keys: tuple[bytes, ...]) -> tuple[bytes, ...]:
+        """Return those of `keys` that the store holds (a linearizable read)."""
+        if not keys:
+            return ()
+        result = await self._store.transact(Transaction((), tuple(Range(key) for key in keys), ()))
+        return tuple(found.kvs[0].key for found in result.responses if isinstance(found, RangeResult) and found.kvs)
+
     async def put(
         self,
         key: bytes,

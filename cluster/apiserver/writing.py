@@ -107,6 +107,7 @@ class Writer:
         for _ in range(ATTEMPTS_MAX):
             decision = await self.admission.decide_create(call, obj)
             if dry_run:
+                await self.admission.refuse_taken(decision)
                 if await self.storage.live(key) is not None:
                     raise status.already_exists(resource.qualified, metadata["name"])
                 return Written(views.unsaved(decision.obj), created=True)
@@ -115,6 +116,8 @@ class Writer:
                 lease = await self._expiry.lease(resource)
                 entry = await self.storage.put(key, stored, None, call.fences, decision.claims, lease)
             except Stale:
+                # What the object would hold is looked at before its name.
+                await self.admission.refuse_taken(decision)
                 raise status.already_exists(resource.qualified, metadata["name"]) from None
             except Taken as taken:
                 self.admission.taken(decision, taken.keys)

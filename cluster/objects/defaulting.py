@@ -19,6 +19,14 @@ RBAC_GROUP: Final = "rbac.authorization.k8s.io"
 #: Whole objects' plain defaults at the top level, by (group, kind).
 _TOP: Final[Mapping[tuple[str, str], Table]] = {
     ("", "Secret"): (("type", "Opaque"),),
+    ("", "Event"): (
+        *((name, None) for name in ("eventTime", "firstTimestamp", "lastTimestamp")),
+        ("reportingComponent", ""),
+        ("reportingInstance", ""),
+    ),
+    ("events.k8s.io", "Event"): (
+        *((name, None) for name in ("eventTime", "deprecatedFirstTimestamp", "deprecatedLastTimestamp")),
+    ),
     ("storage.k8s.io", "StorageClass"): (("reclaimPolicy", "Delete"), ("volumeBindingMode", "Immediate")),
     ("scheduling.k8s.io", "PriorityClass"): (("preemptionPolicy", "PreemptLowerPriority"), ("value", 0)),
     (RBAC_GROUP, "Role"): (("rules", None),),
@@ -28,6 +36,7 @@ _TOP: Final[Mapping[tuple[str, str], Table]] = {
 
 #: Structs that upstream writes even when they are empty, by (group, kind): dotted paths, outer ones first.
 _STRUCTS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("", "Event"): ("source",),
     ("", "Namespace"): ("spec", "status"),
     ("", "Node"): ("spec", "status"),
     ("", "PersistentVolume"): ("spec", "status"),
@@ -49,6 +58,7 @@ _STRUCTS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("networking.k8s.io", "ServiceCIDR"): ("spec", "status"),
     ("policy", "PodDisruptionBudget"): ("spec", "status"),
     ("coordination.k8s.io", "Lease"): ("spec",),
+    ("events.k8s.io", "Event"): ("regarding", "deprecatedSource"),
     ("storage.k8s.io", "VolumeAttachment"): ("spec", "spec.source", "status"),
     ("certificates.k8s.io", "CertificateSigningRequest"): ("spec", "status"),
     ("autoscaling", "HorizontalPodAutoscaler"): ("spec", "status"),
@@ -57,6 +67,31 @@ _STRUCTS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): ("spec", "status"),
     ("resource.k8s.io", "ResourceClaim"): ("spec", "spec.devices", "status"),
 }
+
+
+#: Times that upstream writes in every condition of a status, as null when they aren't known.
+_MOVED: Final[Table] = (("lastTransitionTime", None),)
+_PROBED: Final[Table] = (("lastProbeTime", None), *_MOVED)
+_UPDATED: Final[Table] = (("lastUpdateTime", None), *_MOVED)
+_CONDITION_TIMES: Final[Mapping[tuple[str, str], Table]] = {
+    ("", "Namespace"): _MOVED,
+    ("", "Node"): (("lastHeartbeatTime", None), *_MOVED),
+    ("", "PersistentVolumeClaim"): _PROBED,
+    ("", "Pod"): _PROBED,
+    ("", "ReplicationController"): _MOVED,
+    ("apps", "DaemonSet"): _MOVED,
+    ("apps", "Deployment"): _UPDATED,
+    ("apps", "ReplicaSet"): _MOVED,
+    ("apps", "StatefulSet"): _MOVED,
+    ("autoscaling", "HorizontalPodAutoscaler"): _MOVED,
+    ("batch", "Job"): _PROBED,
+    ("certificates.k8s.io", "CertificateSigningRequest"): _UPDATED,
+}
+
+
+def always_written(resource: Resource) -> tuple[str, ...]:
+    """The dotted paths of the structs that are written even when they are empty, outer ones first."""
+    return _STRUCTS.get((resource.group, resource.kind), ())
 
 
 def default(resource: Resource, obj: dict[str, Any]) -> None:
@@ -71,6 +106,9 @@ def default(resource: Resource, obj: dict[str, Any]) -> None:
     rule = _RULES.get(key)
     if rule is not None:
         rule(obj)
+    if key in _CONDITION_TIMES:
+        for condition in obj.get("status", {}).get("conditions") or ():
+            fill(condition, _CONDITION_TIMES[key])
 
 
 def _secret(obj: Obj) -> None:
@@ -93,8 +131,6 @@ def _node(obj: Obj) -> None:
         spec["podCIDRs"] = [spec["podCIDR"], *spec.get("podCIDRs", ())[1:]]
     elif spec.get("podCIDRs"):
         spec["podCIDR"] = spec["podCIDRs"][0]
-    for condition in status.get("conditions", ()):
-        fill(condition, (("lastHeartbeatTime", None), ("lastTransitionTime", None)))
     if "allocatable" not in status and "capacity" in status:
         status["allocatable"] = dict(status["capacity"])
     status.setdefault("daemonEndpoints", {}).setdefault("kubeletEndpoint", {"Port": 0})

@@ -57,6 +57,19 @@ def _equal(requests: Mapping[str, object], limits: Mapping[str, object]) -> bool
     return all(requests.get(name, limit) == limit for name, limit in limits.items())
 
 
+def same_addresses(new: Obj, old: Mapping[str, Any]) -> None:
+    """Keep `podIP` the first of `podIPs`, and `hostIP` of `hostIPs`: the one that a status update changed leads.
+
+    Source: upstream's normalizePodStatus conversion of the core group.
+    """
+    for single, several in (("podIP", "podIPs"), ("hostIP", "hostIPs")):
+        address, listed = new.get(single), new.get(several) or []
+        if address and (not listed or (address != listed[0].get("ip") and listed == (old.get(several) or []))):
+            new[several] = [{"ip": address}, *listed[1:]]
+        elif listed and not address:
+            new[single] = listed[0].get("ip")
+
+
 def only_ephemeral_containers(new: Obj, old: Obj) -> None:
     """The `ephemeralcontainers` subresource changes those and nothing else of the spec."""
     wanted = new["spec"].get("ephemeralContainers")

@@ -62,6 +62,7 @@ _NEW_STATUS: Final[Mapping[tuple[str, str], Obj]] = {
     ("apps", "ReplicaSet"): {"replicas": 0},
     ("apps", "StatefulSet"): {"replicas": 0, "availableReplicas": 0},
     ("networking.k8s.io", "Ingress"): {"loadBalancer": {}},
+    ("storage.k8s.io", "VolumeAttachment"): {"attached": False},
     ("policy", "PodDisruptionBudget"): {
         "disruptionsAllowed": 0,
         "currentHealthy": 0,
@@ -155,6 +156,8 @@ def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = ""
     if subresource in _PARTIAL:
         _PARTIAL[subresource](new, old)
         return
+    if subresource == "status" and key == ("", "Pod"):
+        pod_strategy.same_addresses(new["status"], old.get("status", {}))
     rule = _ON_UPDATE.get(key)
     if rule is not None and not subresource:
         rule(new, old)
@@ -237,6 +240,32 @@ def _new_job(obj: Obj) -> None:
         labels.setdefault(name, value)
     selector = spec.setdefault("selector", {}).setdefault("matchLabels", {})
     selector.setdefault("batch.kubernetes.io/controller-uid", metadata["uid"])
+    spec.setdefault("manualSelector", False)
+    if not metadata.get("labels"):
+        metadata["labels"] = dict(labels)
+
+
+#: A DaemonSet's count of templates, which later groups keep in an annotation only.
+_TEMPLATE_GENERATION: Final = "deprecated.daemonset.template.generation"
+
+
+def _template_generation(obj: Obj) -> int:
+    text = (obj["metadata"].get("annotations") or {}).get(_TEMPLATE_GENERATION, "")
+    return int(text) if text.isascii() and text.isdecimal() else 0
+
+
+def _new_daemon_set(obj: Obj) -> None:
+    _count_template(obj, max(1, _template_generation(obj)))
+
+
+def _updated_daemon_set(new: Obj, old: Obj) -> None:
+    changed = new["spec"]["template"] != old["spec"]["template"]
+    _count_template(new, _template_generation(old) + changed)
+
+
+def _count_template(obj: Obj, count: int) -> None:
+    annotations = dict(obj["metadata"].get("annotations") or {})
+    obj["metadata"]["annotations"] = {**annotations, _TEMPLATE_GENERATION: str(count)}
 
 
 def _new_stateful_set(obj: Obj) -> None:
@@ -259,6 +288,24 @@ def _new_volume(obj: Obj) -> None:
     finalizers = obj["metadata"].setdefault("finalizers", [])
     if "kubernetes.io/pv-protection" not in finalizers:
         finalizers.append("kubernetes.io/pv-protection")
+    if "creationTimestamp" in obj["metadata"]:
+        obj["status"]["lastPhaseTransitionTime"] = obj["metadata"]["creationTimestamp"]
+
+
+def _new_definition(obj: Obj) -> None:
+    """A CustomResourceDefinition has no names yet, and keeps its objects in the version that it names for storage."""
+    versions = obj.get("spec", {}).get("versions") or ()
+    stored = [version.get("name", "") for version in versions if version.get("storage")]
+    obj["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+def _new_api_service(obj: Obj) -> None:
+    obj["status"] = {}
+
+
+def _updated_signing_request(new: Obj, old: Obj) -> None:
+    """What is asked for can't change; approval and certificate come through subresources."""
+    _keep(("spec",), new, old)
 
 
 _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
@@ -267,6 +314,9 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("", "PersistentVolumeClaim"): _new_claim,
     ("", "Pod"): pod_strategy.new_pod,
     ("", "Service"): service_strategy.new_service,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _new_definition,
+    ("apiregistration.k8s.io", "APIService"): _new_api_service,
+    ("apps", "DaemonSet"): _new_daemon_set,
     ("apps", "StatefulSet"): _new_stateful_set,
     ("batch", "Job"): _new_job,
 }
@@ -274,7 +324,9 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
 _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
     ("", "Namespace"): _updated_namespace,
     ("", "Service"): service_strategy.updated_service,
+    ("apps", "DaemonSet"): _updated_daemon_set,
     ("apps", "StatefulSet"): _updated_stateful_set,
+    ("certificates.k8s.io", "CertificateSigningRequest"): _updated_signing_request,
 }
 
 _PARTIAL: Final[Mapping[str, Callable[[Obj, Obj], None]]] = {

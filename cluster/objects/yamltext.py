@@ -1,10 +1,11 @@
-"""Read YAML bodies as upstream does: as JSON written otherwise, with no types beyond JSON's.
+"""Read and write YAML as upstream does: as JSON written otherwise, with no types beyond JSON's.
 
 Times stay strings, keys become strings, and aliases that would blow a small body up are refused.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import yaml
@@ -14,6 +15,48 @@ _BOOLS: Final = {"true": True, "false": False, "yes": True, "no": False, "on": T
 _FLOATS: Final = "tag:yaml.org,2002:float"
 _INTS: Final = "tag:yaml.org,2002:int"
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+#: Strings that a reader would take for another type, were they written plain.
+_OTHER_TYPE: Final = re.compile(
+    r"""
+    (?: | ~ | null | Null | NULL | << | = | [yYnN] | yes | Yes | YES | no | No | NO | on | On | ON | off | Off | OFF
+      | true | True | TRUE | false | False | FALSE
+      | [-+]? \.(?:inf|Inf|INF) | \.(?:nan|NaN|NAN)
+      | [-+]? 0 (?: b[01_]+ | o?[0-7_]+ | x[0-9a-fA-F_]+ )
+      | [-+]? (?: [0-9][0-9_]*(?:\.[0-9_]*)? | \.[0-9_]+ ) (?: [eE][-+]?[0-9]+ )?
+      | [-+]? [0-9][0-9_]* (?: :[0-5]?[0-9] )+ (?: \.[0-9_]* )?
+      | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2} (?: (?: [Tt] | [ \t]+ ) [0-9]{1,2}:[0-9]{2}:[0-9]{2} (?: \.[0-9]* )?
+        (?: [ \t]* (?: Z | [-+][0-9]{1,2} (?: :?[0-9]{2} )? ) )? )?
+    )\Z""",
+    re.VERBOSE | re.ASCII,
+)
+
+
+class _Writer(_Dumper):  # type: ignore[misc]
+    """Writes a list at its key's own depth, long lines whole, and repeats what it meets twice."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - the base class' signature
+        return True
+
+
+def _represented(writer: Any, text: str) -> yaml.ScalarNode:
+    style = '"' if _OTHER_TYPE.match(text) else "|" if "\n" in text else None
+    node: yaml.ScalarNode = writer.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+    return node
+
+
+_Writer.add_representer(str, _represented)
+
+
+def encode(document: Any) -> bytes:
+    """Return a JSON document as YAML, keys in order, strings quoted only where they must be.
+
+    Source: sigs.k8s.io/yaml.
+    """
+    text: str = yaml.dump(document, Dumper=_Writer, default_flow_style=False, allow_unicode=True, width=1 << 20)
+    return text.encode()
 
 
 class YamlError(Exception):

@@ -31,6 +31,7 @@ class Admission:
         self._lifecycle = NamespaceLifecycle(storage)
         self._pods = pods.PodAdmission(storage)
         self._pool = pool
+        self._storage = storage
 
     async def mutate_create(self, call: Call, obj: Obj) -> None:
         """Complete a new object before its validation, in place."""
@@ -39,6 +40,8 @@ class Admission:
             self._pods.complete(obj)
         elif call.resource.kind == "Namespace":
             _name_label(obj)
+        elif call.resource.kind == "CertificateSigningRequest":
+            _sign(call, obj)
 
     def mutate_update(self, call: Call, new: Obj) -> None:
         """Complete an update's object before its validation, in place."""
@@ -62,6 +65,10 @@ class Admission:
         """Return what goes back when `obj` is deleted."""
         return Claims(release=tuple(services.held(obj))) if _is_service(resource) else NO_CLAIMS
 
+    async def refuse_taken(self, decision: Decision) -> None:
+        """Raise ApiError 422 if something that the client asked for is somebody else's in the store."""
+        services.refuse_taken(decision.obj, decision.asked, await self._storage.present(tuple(decision.asked)))
+
     def taken(self, decision: Decision, keys: tuple[bytes, ...]) -> None:
         """Hear that claimed keys are taken: avoid them, and refuse (ApiError 422) if the client asked for one."""
         self._pool.avoid(keys)
@@ -70,6 +77,17 @@ class Admission:
 
 def _is_service(resource: Resource) -> bool:
     return resource.group == "" and resource.kind == "Service"
+
+
+def _sign(call: Call, request: Obj) -> None:
+    """A signing request says who made it, whatever its maker says of that. Source: the strategy's PrepareForCreate."""
+    spec = request.setdefault("spec", {})
+    for name in ("username", "uid", "groups", "extra"):
+        spec.pop(name, None)
+    spec["username"] = call.user.name
+    spec["groups"] = list(call.user.groups)
+    if call.user.uid:
+        spec["uid"] = call.user.uid
 
 
 def _name_label(obj: Obj) -> None:

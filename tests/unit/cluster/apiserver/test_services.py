@@ -88,3 +88,15 @@ def test_the_clusters_own_service(with_api: Any) -> None:
         assert endpoints["subsets"][0]["ports"][0]["port"] == 7443
 
     with_api(scenario, loopback_network=True, advertise_port=7443)
+
+
+def test_a_taken_port_is_told_before_a_taken_name_and_in_dry_runs(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        body = service("a", type="NodePort", ports=[{"port": 80, "nodePort": 30080}])
+        await api.made(SERVICES, body)
+        for path in (SERVICES, f"{SERVICES}?dryRun=All"):
+            code, answer = await api("POST", path, body)
+            assert (code, answer["details"]["causes"][0]["field"]) == (422, "spec.ports[0].nodePort")
+            assert "provided port is already allocated" in answer["message"]
+
+    with_api(scenario)

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -149,5 +155,47 @@ def test_invalid_objects_name_every_cause(with_api: Any) -> None:
         code, answer = await api("POST", MAPS, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}})
         assert (code, answer["reason"]) == (422, "Invalid")
         assert answer["details"]["causes"][0]["field"] == "metadata.name"
+
+    with_api(scenario)
+
+
+def test_a_signing_request_tells_who_made_it(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        spec = {
+            "request": _SIGNING_REQUEST,
+            "signerName": "example.com/s",
+            "usages": ["client auth"],
+            "username": "eve",
+        }
+        body = {"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest"}
+        path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+        made = await api.made(path, {**body, "metadata": {"name": "r"}, "spec": spec})
+        assert made["spec"]["username"] == "system:admin"
+        assert "system:masters" in made["spec"]["groups"]
+
+    with_api(scenario)
+
+
+def _signing_request() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "u")])
+    made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
+
+
+_SIGNING_REQUEST = _signing_request()
+
+
+def test_an_event_is_shown_in_both_its_groups(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        regarding = {"kind": "Pod", "name": "p", "namespace": "default"}
+        body = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "e"}, "involvedObject": regarding}
+        made = await api.made("/api/v1/namespaces/default/events", {**body, "reason": "R", "type": "Normal"})
+        assert made["eventTime"] is None
+        assert (made["reportingComponent"], made["reportingInstance"]) == ("", "")
+        _, newer = await api("GET", "/apis/events.k8s.io/v1/namespaces/default/events/e")
+        assert newer["regarding"] == regarding
+        assert newer["deprecatedFirstTimestamp"] is None
+        assert "reportingController" not in newer
 
     with_api(scenario)

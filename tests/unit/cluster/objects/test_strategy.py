@@ -133,3 +133,59 @@ def test_which_puts_create_and_which_need_a_version() -> None:
     assert not strategy.creates_on_update(_resource("", "pods"))
     assert strategy.needs_version(_resource("policy", "poddisruptionbudgets"))
     assert not strategy.needs_version(_resource("", "configmaps"))
+
+
+_POD_TEMPLATE: Obj = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def test_a_daemon_set_counts_its_templates() -> None:
+    old = _made("apps", "daemonsets", {"spec": {"template": copy.deepcopy(_POD_TEMPLATE)}})
+    assert old["metadata"]["annotations"] == {_TEMPLATE_GENERATION: "1"}
+    scaled = copy.deepcopy(old)
+    scaled["spec"]["minReadySeconds"] = 5
+    del scaled["metadata"]["annotations"]
+    strategy.prepare_update(_resource("apps", "daemonsets"), scaled, old)
+    assert scaled["metadata"]["annotations"] == {_TEMPLATE_GENERATION: "1"}
+    rolled = copy.deepcopy(old)
+    rolled["spec"]["template"]["spec"]["containers"][0]["image"] = "j"
+    strategy.prepare_update(_resource("apps", "daemonsets"), rolled, old)
+    assert rolled["metadata"]["annotations"] == {_TEMPLATE_GENERATION: "2"}
+
+
+def test_a_job_carries_the_labels_of_its_pods() -> None:
+    job = _made("batch", "jobs", {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "i"}]}}}})
+    assert job["metadata"]["labels"] == job["spec"]["template"]["metadata"]["labels"]
+    assert job["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] == "u-1"
+    assert job["spec"]["manualSelector"] is False
+
+
+def test_a_definition_remembers_the_versions_it_stored() -> None:
+    versions = [{"name": "v1beta1", "storage": False}, {"name": "v1", "storage": True}]
+    definition = _made("apiextensions.k8s.io", "customresourcedefinitions", {"spec": {"versions": versions}})
+    assert definition["status"]["storedVersions"] == ["v1"]
+
+
+def test_a_signing_request_can_not_be_changed() -> None:
+    resource = _resource("certificates.k8s.io", "certificatesigningrequests")
+    old = {"metadata": {"name": "x"}, "spec": {"request": "a"}, "status": {}}
+    new = {"metadata": {"name": "x"}, "spec": {"request": "b"}, "status": {}}
+    strategy.prepare_update(resource, new, old)
+    assert new["spec"] == {"request": "a"}
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "addresses"),
+    [
+        ({"podIP": "1"}, {}, [{"ip": "1"}]),
+        ({"podIP": "2", "podIPs": [{"ip": "1"}]}, {"podIPs": [{"ip": "1"}]}, [{"ip": "2"}]),
+        ({"podIPs": [{"ip": "1"}, {"ip": "::1"}]}, {}, [{"ip": "1"}, {"ip": "::1"}]),
+    ],
+)
+def test_a_pods_address_is_the_first_of_its_addresses(new: Obj, old: Obj, addresses: list[Obj]) -> None:
+    changed: Obj = {"metadata": {"name": "x"}, "spec": {}, "status": new}
+    strategy.prepare_update(
+        _resource("", "pods"), changed, {"metadata": {"name": "x"}, "spec": {}, "status": old}, "status"
+    )
+    assert changed["status"]["podIPs"] == addresses
+    assert changed["status"]["podIP"] == addresses[0]["ip"]
