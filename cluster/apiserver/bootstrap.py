@@ -138,7 +138,7 @@ def _call(resource: Resource, obj: Obj, verb: str) -> Call:
         resource=resource.plural,
         name=metadata["name"],
     )
-    return Call(Request("POST", "", Query(""), {}, _no_body), info, resource, _USER)
+    return Call(Request("POST", "", Query("fieldManager=kube-apiserver"), {}, _no_body), info, resource, _USER)
 
 
 async def _no_body() -> bytes:

@@ -49,7 +49,10 @@ def unsupported(field: str, value: str, supported: tuple[str, ...]) -> Cause:
 
 
 def write_options(kind: str, query: Query) -> WriteOptions:
-    """Read the options of a write. `kind` is CreateOptions, UpdateOptions or PatchOptions. Raises ApiError 422."""
+    """Read the options of a write. Raises ApiError 422.
+
+    `kind` is CreateOptions, UpdateOptions, PatchOptions, or ApplyOptions for a patch that is an apply.
+    """
     causes = [unsupported("dryRun", value, ("All",)) for value in query.all("dryRun") if value != "All"]
     manager = query.get("fieldManager")
     if len(manager.encode()) > FIELD_MANAGER_BYTES_MAX:
@@ -61,6 +64,14 @@ def write_options(kind: str, query: Query) -> WriteOptions:
     validation = query.get("fieldValidation") or "Warn"
     if validation not in _VALIDATIONS:
         causes.append(unsupported("fieldValidation", validation, ("", *_VALIDATIONS)))
+    if kind == "ApplyOptions":
+        kind = "PatchOptions"
+        if not manager:
+            text = "Required value: is required for apply patch"
+            causes.append(Cause("FieldValueRequired", text, "fieldManager"))
+    elif kind == "PatchOptions" and query.has("force"):
+        text = "Forbidden: may not be specified for non-apply patch"
+        causes.append(Cause("FieldValueForbidden", text, "force"))
     if causes:
         raise status.invalid(kind, "meta.k8s.io", "", causes)
     return WriteOptions("All" in query.all("dryRun"), validation, manager, query.flag("force"))

@@ -18,6 +18,11 @@ STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, "application/apply-patch+yaml")
 
 
+def media_type(call: Call) -> str:
+    """Return the kind of patch that the body is said to be."""
+    return call.content_type.partition(";")[0].strip()
+
+
 class Patch:
     """A decoded patch; `apply` may be called for as many versions of the object as it takes.
 
@@ -27,7 +32,7 @@ class Patch:
     def __init__(self, call: Call, options: WriteOptions, raw: bytes) -> None:
         self._call = call
         self._options = options
-        self._type = call.content_type.partition(";")[0].strip()
+        self._type = media_type(call)
         if self._type not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH):
             raise status.unsupported_media_type(ACCEPTED)
         self._patch = _parse(raw)

@@ -131,7 +131,8 @@ class Verbs:
 
     async def _patch(self, call: Call) -> Answer:
         negotiate(call.accept)
-        return self._object(call, await self._writer.patch(call))
+        written = await self._writer.patch(call)
+        return self._object(call, written, 201 if written.created else 200)
 
     async def _delete(self, call: Call) -> Answer:
         negotiate(call.accept)

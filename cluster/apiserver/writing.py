@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from oarlock.cluster.apiserver import bodies, clock, patching, views
+from oarlock.cluster.apiserver import applying, bodies, clock, patching, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.expiry import Expiry
@@ -43,10 +43,11 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What a rewrite wants the object to become."""
+    """What a rewrite wants the object to become; `tracked`: its managedFields are already what they shall be."""
 
     obj: Obj
     claims: Claims = Claims()
+    tracked: bool = False
 
 
 Compute = Callable[[Obj, Entry], "Proposal | Obj"]
@@ -72,29 +73,33 @@ class Writer:
         bodies.check_scope(call, obj)
         return await self.create_object(call, obj, dry_run=wanted.dry_run)
 
-    async def create_object(self, call: Call, obj: Obj, *, dry_run: bool) -> Written:
-        """Create `obj` (decoded, its namespace set)."""
+    async def create_object(self, call: Call, obj: Obj, *, dry_run: bool, tracked: bool = False) -> Written:
+        """Create `obj` (decoded, its namespace set). `tracked`: its managedFields are already what they shall be."""
         generated = not obj["metadata"].get("name") and bool(obj["metadata"].get("generateName"))
         for _ in range(NAME_ATTEMPTS_MAX):
             fresh = dict(obj, metadata=dict(obj["metadata"]))
             if generated:
                 fresh["metadata"]["name"] = generated_name(fresh["metadata"]["generateName"])
             try:
-                return await self._create_named(call, fresh, dry_run=dry_run)
+                return await self._create_named(call, fresh, dry_run=dry_run, tracked=tracked)
             except ApiError as error:
                 if not generated or error.reason != "AlreadyExists":
                     raise
         base = obj["metadata"]["generateName"]
         raise status.already_exists(call.resource.qualified, base)
 
-    async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool) -> Written:
+    async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool, tracked: bool) -> Written:
         resource, metadata = call.resource, obj["metadata"]
         if metadata.get("resourceVersion"):
             raise status.unreasoned("resourceVersion should not be set on objects to be created")
-        metadata.pop("managedFields", None)
+        owned = metadata.pop("managedFields", None)
         metadata["uid"] = str(uuid4())
         metadata["creationTimestamp"] = clock.text(self._now())
         defaulting.default(resource, obj)
+        if not tracked:
+            owned = applying.created(call, obj, owned, self._now)
+        if owned:
+            metadata["managedFields"] = owned
         await self.admission.mutate_create(call, obj)
         strategy.prepare_create(resource, obj)
         causes = self._standing(validation.validate_create(resource, obj))
@@ -152,7 +157,10 @@ class Writer:
 
     async def patch(self, call: Call) -> Written:
         """Patch the named object. Raises ApiError 400, 404, 409, 415, 422."""
-        wanted = write_options("PatchOptions", call.request.query)
+        is_apply = patching.media_type(call) == applying.APPLY_PATCH
+        wanted = write_options("ApplyOptions" if is_apply else "PatchOptions", call.request.query)
+        if is_apply:
+            return await self._apply(call, wanted)
         patch = patching.Patch(call, wanted, await call.request.read())
 
         def compute(current: Obj, _: Entry) -> Obj:
@@ -161,6 +169,28 @@ class Writer:
         written = await self.rewrite(call, compute, wanted)
         patch.warn()
         return written
+
+    async def _apply(self, call: Call, wanted: WriteOptions) -> Written:
+        """Apply the body's object; one that isn't there is created."""
+        apply = applying.Apply(call, wanted, await call.request.read(), self._now)
+
+        def compute(current: Obj, _: Entry) -> Proposal:
+            obj, owned = apply.onto(current)
+            obj["metadata"]["managedFields"] = owned
+            return Proposal(obj, tracked=True)
+
+        try:
+            return await self.rewrite(call, compute, wanted)
+        except ApiError as error:
+            if error.code != 404 or call.info.subresource:
+                raise
+        if apply.uid:
+            why = f"uid mismatch: the provided object specified uid {apply.uid}, and no existing object was found"
+            raise status.conflict(call.resource.qualified, call.info.name, why)
+        obj, owned = apply.onto({})
+        obj["metadata"]["managedFields"] = owned
+        bodies.check_scope(call, obj)
+        return await self.create_object(call, obj, dry_run=wanted.dry_run, tracked=True)
 
     async def rewrite(
         self,
@@ -208,8 +238,12 @@ class Writer:
         _check_preconditions(resource, new, old, explicit=explicit and not part)
         defaulting.default(resource, new)
         self.admission.mutate_update(call, new)
+        owned = new["metadata"].pop("managedFields", None)
         strategy.prepare_update(resource, new, old, part)
-        new["metadata"].pop("managedFields", None)
+        if not proposal.tracked:
+            owned = applying.updated(call, old, new, owned, part, self._now)
+        if owned:
+            new["metadata"]["managedFields"] = owned
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
             raise status.invalid(resource.kind, resource.group, call.info.name, causes)

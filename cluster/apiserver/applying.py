@@ -1,0 +1,135 @@
+"""Who makes a write, what fields it comes to own, and server-side apply as a function from object to object.
+
+Source: apiserver pkg/endpoints/handlers (patch.go, create.go), apimachinery pkg/util/managedfields.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oarlock.cluster.apiserver import clock
+from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.options import WriteOptions
+from oarlock.cluster.objects import decoding, schemas, status, yamltext
+from oarlock.cluster.objects.apply import fieldsets, ownership, shapes, skeleton
+from oarlock.cluster.objects.apply.ownership import Entry, Manager
+
+Obj = dict[str, Any]
+APPLY_PATCH = "application/apply-patch+yaml"
+_NAME_BYTES_MAX = 128
+#: Writes that upstream doesn't track: the scheduler's choice of a node belongs to nobody.
+_UNTRACKED = frozenset({"binding"})
+
+
+def manager_of(call: Call, now: clock.Clock) -> Manager:
+    """Return who writes: the fieldManager parameter, else what the User-Agent says before its first slash."""
+    name = call.request.query.get("fieldManager")
+    if not name:
+        agent = call.request.headers.get("User-Agent", "").partition("/")[0]
+        name = "".join(letter for letter in agent if letter.isprintable())[:_NAME_BYTES_MAX] or "unknown"
+    return Manager(name, call.resource.api_version, clock.text(now()), call.info.subresource)
+
+
+def created(call: Call, obj: Obj, given: object, now: clock.Clock) -> list[Entry]:
+    """Return the managedFields of a new, defaulted object. `given` are those that its creator sent along."""
+    entries = ownership.present((), given)
+    return ownership.updated(
+        schemas.schema_for(call.resource), entries, skeleton.of(call.resource), obj, manager_of(call, now)
+    )
+
+
+def updated(call: Call, old: Obj, new: Obj, given: object, part: str, now: clock.Clock) -> list[Entry]:
+    """Return the managedFields after a write of `new` over `old`; a subresource's writer can't send its own."""
+    live = old["metadata"].get("managedFields") or []
+    if part in _UNTRACKED:
+        return live
+    entries = live if part else ownership.present(live, given)
+    return ownership.updated(schemas.schema_for(call.resource), entries, old, new, manager_of(call, now))
+
+
+class Apply:
+    """A decoded apply; `onto` may be called for as many versions of the object as it takes.
+
+    Raises ApiError 400 for a body that is no object of the call's kind.
+    """
+
+    def __init__(self, call: Call, options: WriteOptions, raw: bytes, now: clock.Clock) -> None:
+        self._call = call
+        self._force = options.force
+        self._manager = manager_of(call, now)
+        self._schema = schemas.schema_for(call.resource)
+        self._config = _decoded(call, options, raw)
+        try:
+            shapes.check(self._schema, self._config)
+        except shapes.TypingError as error:
+            raise status.unreasoned(
+                f"failed to create typed patch object ({_title(call, self._config)}): {error}"
+            ) from None
+
+    @property
+    def uid(self) -> str:
+        """The uid that the applied object names, if any."""
+        return self._config["metadata"].get("uid") or ""
+
+    def onto(self, live: Obj) -> tuple[Obj, list[Entry]]:
+        """Return the object and its managedFields after the apply. Raises ApiError 409 with every conflict."""
+        entries = (live.get("metadata") or {}).get("managedFields") or []
+        try:
+            merged, tracked = ownership.applied(
+                self._schema, entries, live, self._config, self._manager, force=self._force
+            )
+        except ownership.Conflicts as error:
+            pairs = [(ownership.described(one.owner), fieldsets.text(one.path)) for one in error.found]
+            raise status.apply_conflict(pairs) from None
+        resource = self._call.resource
+        conformed = decoding.conform(self._schema, resource.group, resource.version, resource.kind, merged)
+        return conformed.object, tracked
+
+
+def _decoded(call: Call, options: WriteOptions, raw: bytes) -> Obj:
+    try:
+        config, duplicates = yamltext.load(raw)
+    except yamltext.YamlError as error:
+        raise status.bad_request(f"error decoding YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise status.bad_request("error decoding YAML: the body is no mapping")
+    resource = call.resource
+    version, kind = config.get("apiVersion") or "", config.get("kind") or ""
+    if (version, kind) != (resource.api_version, resource.kind):
+        group, _, number = str(version).rpartition("/")
+        raise status.bad_request(f"invalid object type: {group}/{number}, Kind={kind}")
+    complaints = [f"key {field} already set in map" for field in duplicates]
+    if complaints and options.validation == "Strict":
+        raise status.bad_request("error strict decoding YAML: " + ", ".join(complaints))
+    if complaints and options.validation == "Warn":
+        call.warn(complaints)
+    metadata = config.setdefault("metadata", {})
+    if not isinstance(metadata, dict):
+        raise status.bad_request("metadata must be a mapping")
+    if metadata.get("managedFields"):
+        raise status.bad_request("metadata.managedFields must be nil")
+    _identify(call, metadata)
+    return config
+
+
+def _identify(call: Call, metadata: Obj) -> None:
+    """Give the applied object the URL's name and namespace; refuse others."""
+    wanted = {"name": call.info.name, **({"namespace": call.namespace} if call.resource.namespaced else {})}
+    for field, value in wanted.items():
+        given = metadata.get(field)
+        if given and given != value:
+            text = (
+                f"the name of the object ({given}) does not match the name on the URL ({value})"
+                if field == "name"
+                else "the namespace of the provided object does not match the namespace sent on the request"
+            )
+            raise status.bad_request(text)
+        if field == "name":
+            metadata[field] = value
+
+
+def _title(call: Call, config: Obj) -> str:
+    resource, metadata = call.resource, config["metadata"]
+    return (
+        f"{metadata.get('namespace', '')}/{metadata['name']}; {resource.group}/{resource.version}, Kind={resource.kind}"
+    )
