@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from oarlock.cluster.apiserver import wireform
 from oarlock.cluster.apiserver.exchange import JSON, Handler, Query, Request, Response, Stream, Wire, warning_headers
 from oarlock.cluster.apiserver.settings import Tls
 from oarlock.cluster.objects import status
@@ -133,6 +134,7 @@ class HttpFront:
         answer = await self._handler(request)
         if isinstance(answer, Stream):
             return await _stream(raw, answer)
+        answer = await wireform.finished(request, answer)
         if isinstance(answer.body, list):
             return await _pieces(raw, answer, request.warnings)
         return _to_web(answer, request.warnings)
