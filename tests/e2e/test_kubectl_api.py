@@ -111,6 +111,36 @@ def test_apply_twice_then_change(kubectl: Kubectl) -> None:
     assert kubectl("delete", "-f", "-", "--wait=false", given=MANIFEST).count("deleted") == 5
 
 
+def test_apply_on_the_servers_side(kubectl: Kubectl) -> None:
+    def manifest(colour: str) -> str:
+        data = {"colour": colour}
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "shared"}, "data": data}
+        return json.dumps(body)
+
+    apply = ("apply", "--server-side", "-f", "-")
+    assert kubectl(*apply, given=manifest("blue")) == "configmap/shared serverside-applied\n"
+    refused = kubectl.run(*apply, "--field-manager=painter", given=manifest("red"))
+    assert refused.returncode == 1
+    assert 'Apply failed with 1 conflict: conflict with "kubectl": .data.colour' in refused.stderr
+    kubectl(*apply, "--field-manager=painter", "--force-conflicts", given=manifest("red"))
+    found = kubectl.json("get", "configmap", "shared", "--show-managed-fields")
+    assert found["data"] == {"colour": "red"}
+    assert [one["manager"] for one in found["metadata"]["managedFields"]] == ["painter"]
+
+
+def test_an_applied_object_moves_to_the_servers_side(kubectl: Kubectl) -> None:
+    manifest = MANIFEST.replace("shop", "mall")
+    kubectl("apply", "-f", "-", given=manifest)
+    moved = kubectl("apply", "--server-side", "-f", "-", given=manifest.replace("replicas: 2", "replicas: 5"))
+    assert moved.count("serverside-applied") == 5
+    found = kubectl.json("get", "deployment", "web", "-n", "mall", "--show-managed-fields")
+    assert found["spec"]["replicas"] == 5
+    owners = [(one["manager"], one["operation"]) for one in found["metadata"]["managedFields"]]
+    assert ("kubectl", "Apply") in owners
+    assert ("kubectl-client-side-apply", "Update") not in owners
+    kubectl("delete", "-f", "-", "--wait=false", given=manifest)
+
+
 def test_typed_creates(kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "c", "--from-literal=a=b")
     kubectl("create", "secret", "generic", "s", "--from-literal=a=b")
