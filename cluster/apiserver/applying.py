@@ -11,7 +11,7 @@ from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.objects import decoding, schemas, status, yamltext
-from oarlock.cluster.objects.apply import fieldsets, ownership, shapes, skeleton
+from oarlock.cluster.objects.apply import clientside, fieldsets, ownership, shapes, skeleton
 from oarlock.cluster.objects.apply.ownership import Entry, Manager
 
 Obj = dict[str, Any]
@@ -73,17 +73,29 @@ class Apply:
 
     def onto(self, live: Obj) -> tuple[Obj, list[Entry]]:
         """Return the object and its managedFields after the apply. Raises ApiError 409 with every conflict."""
-        entries = (live.get("metadata") or {}).get("managedFields") or []
         try:
-            merged, tracked = ownership.applied(
-                self._schema, entries, live, self._config, self._manager, force=self._force
-            )
+            merged, tracked = self._applied(live)
         except ownership.Conflicts as error:
             pairs = [(ownership.described(one.owner), fieldsets.text(one.path)) for one in error.found]
             raise status.apply_conflict(pairs) from None
+        if self._manager.name == clientside.MANAGER and clientside.is_managed(merged):
+            merged = clientside.annotated(merged, self._config)
         resource = self._call.resource
         conformed = decoding.conform(self._schema, resource.group, resource.version, resource.kind, merged)
         return conformed.object, tracked
+
+    def _applied(self, live: Obj) -> tuple[Obj, list[Entry]]:
+        entries = (live.get("metadata") or {}).get("managedFields") or []
+        try:
+            return ownership.applied(self._schema, entries, live, self._config, self._manager, force=self._force)
+        except ownership.Conflicts as error:
+            if self._manager.name != clientside.MANAGER or not clientside.is_managed(live):
+                raise
+            kept = clientside.kept(self._schema, live)
+            standing = [one for one in error.found if one.path not in kept]
+            if standing:
+                raise ownership.Conflicts(standing) from None
+        return ownership.applied(self._schema, entries, live, self._config, self._manager, force=True)
 
 
 def _decoded(call: Call, options: WriteOptions, raw: bytes) -> Obj:

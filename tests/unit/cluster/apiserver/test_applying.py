@@ -7,6 +7,7 @@ from typing import Any
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 APPLY = "application/apply-patch+yaml"
+LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def config(name: str, **data: str) -> dict[str, Any]:
@@ -122,5 +123,26 @@ def test_a_uid_of_nobody_is_a_conflict(with_api: Any) -> None:
         code, answer = await api("PATCH", f"{MAPS}/c?fieldManager=m", body, APPLY)
         assert (code, answer["reason"]) == (409, "Conflict")
         assert "uid mismatch" in answer["message"]
+
+    with_api(scenario)
+
+
+def test_kubectl_takes_over_what_it_applied_from_its_own_side(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        told = '{"apiVersion":"v1","data":{"a":"1","b":"1"},"kind":"ConfigMap","metadata":{"name":"c"}}'
+        body = config("c", a="1", b="1")
+        body["metadata"]["annotations"] = {LAST_APPLIED: told}
+        made = await api.made(f"{MAPS}?fieldManager=kubectl-client-side-apply", body)
+        code, taken = await api("PATCH", f"{MAPS}/c?fieldManager=kubectl", config("c", a="2"), APPLY)
+        assert (code, taken["data"]) == (200, {"a": "2", "b": "1"})
+        assert '"a":"2"' in taken["metadata"]["annotations"][LAST_APPLIED]
+        changed = {**made, "data": {"a": "2", "b": "9"}}
+        del changed["metadata"]["resourceVersion"], changed["metadata"]["managedFields"]
+        await api("PUT", f"{MAPS}/c?fieldManager=somebody", changed)
+        code, refused = await api("PATCH", f"{MAPS}/c?fieldManager=kubectl", config("c", a="2", b="3"), APPLY)
+        assert code == 409
+        assert [one["field"] for one in refused["details"]["causes"]] == [".data.b"]
+        code, _ = await api("PATCH", f"{MAPS}/c?fieldManager=other", config("c", a="3"), APPLY)
+        assert code == 409
 
     with_api(scenario)
