@@ -1,12 +1,13 @@
-"""Who is calling: a client certificate's subject or a bearer token from the token file."""
+"""Who is calling: a client certificate's subject, or a bearer token of the token file or of a service account."""
 
 from __future__ import annotations
 
 import csv
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from oarlock.cluster.apiserver.exchange import Request
 
@@ -16,11 +17,20 @@ MASTERS = "system:masters"
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An authenticated caller, as Kubernetes' user.Info."""
+    """An authenticated caller, as Kubernetes' user.Info; `extra` are its keys with their values."""
 
     name: str
     groups: tuple[str, ...] = ()
     uid: str = ""
+    extra: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+
+class Bearers(Protocol):
+    """Whoever else knows tokens."""
+
+    async def user(self, token: str, audiences: Sequence[str] = ()) -> User | None:
+        """Return whose valid token this is. Raises StoreError."""
+        ...
 
 
 class TokenFileError(Exception):
@@ -50,22 +60,24 @@ def load_tokens(path: str) -> dict[str, User]:
 class Authenticator:
     """Resolves callers. `trusted` is who a caller without credentials is on a server without TLS (tests)."""
 
-    def __init__(self, tokens: Mapping[str, User], trusted: User | None = None) -> None:
+    def __init__(self, tokens: Mapping[str, User], bearers: Bearers, trusted: User | None = None) -> None:
+        self._bearers = bearers
         self._tokens = [(token.encode(), user) for token, user in tokens.items()]
         self._trusted = trusted
 
-    def authenticate(self, request: Request) -> User | None:
+    async def authenticate(self, request: Request) -> User | None:
         """Return the caller, or None if nothing valid was shown. A certificate goes before a token."""
         if request.peer is not None:
             name, organizations = request.peer
             return User(name, (*organizations, AUTHENTICATED))
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer" and token:
-            return self.by_token(token.strip()) or self._trusted
+            text = token.strip()
+            return self.by_token(text) or await self._bearers.user(text) or self._trusted
         return self._trusted
 
     def by_token(self, text: str) -> User | None:
-        """Return whose token `text` is, if anybody's."""
+        """Return whose token of the token file `text` is, if anybody's."""
         found: User | None = None
         shown = text.encode()
         for token, user in self._tokens:

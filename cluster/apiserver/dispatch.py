@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 
 import orjson
 
@@ -34,13 +35,14 @@ REQUEST_TIMEOUT_S = 60.0
 
 
 class Dispatcher:
-    """Answers every request. Never raises but for cancellation."""
+    """Answers every request. Never raises but for cancellation. `published` are further documents, by path."""
 
     def __init__(
         self,
         authenticator: Authenticator,
         verbs: Verbs,
         documents: Documents,
+        published: Mapping[str, bytes],
         health: Health,
         leases: Leases,
         targets: Targets,
@@ -48,6 +50,7 @@ class Dispatcher:
         self._authenticator = authenticator
         self._verbs = verbs
         self._documents = documents
+        self._published = published
         self._health = health
         self._leases = leases
         self._targets = targets
@@ -86,7 +89,7 @@ class Dispatcher:
             return failure(status.internal("an unexpected failure, see the server's log"))
 
     async def _serve(self, request: Request, info: RequestInfo) -> Answer:
-        user = self._authenticator.authenticate(request)
+        user = await self._authenticator.authenticate(request)
         if not authorization.allowed(user, info):
             if user is None:
                 raise status.unauthorized()
@@ -108,6 +111,8 @@ class Dispatcher:
         path = request.path
         if path == "/metrics":
             return _metrics()
+        if path in self._published:
+            return Response(200, self._published[path])
         if path.startswith(LEASES_PREFIX):
             return await self._leases.handle(request)
         if path.startswith(TARGETS_PREFIX):

@@ -9,6 +9,7 @@ from oarlock.cluster.apiserver import bodies, clock
 from oarlock.cluster.apiserver.authentication import MASTERS, Authenticator, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import write_options
+from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 
 Obj = dict[str, Any]
 
@@ -27,12 +28,12 @@ class Reviews:
         }
     )
 
-    def __init__(self, authenticator: Authenticator, now: clock.Clock) -> None:
+    def __init__(self, authenticator: Authenticator, accounts: ServiceAccounts, now: clock.Clock) -> None:
         self._authenticator = authenticator
+        self._accounts = accounts
         self._now = now
         self._answers: dict[str, Callable[[Call, Obj], Obj]] = {
             "SelfSubjectReview": lambda call, _: {"userInfo": _user_info(call.user)},
-            "TokenReview": self._token,
             "LocalSubjectAccessReview": _access_of_another,
             "SubjectAccessReview": _access_of_another,
             "SelfSubjectAccessReview": lambda call, _: _access(call.user.groups),
@@ -50,19 +51,34 @@ class Reviews:
         review.setdefault("spec", {})
         if call.resource.kind == "SelfSubjectReview":
             del review["spec"]
-        review["status"] = self._answers[call.resource.kind](call, review)
+        if call.resource.kind == "TokenReview":
+            review["status"] = await self._token(review)
+        else:
+            review["status"] = self._answers[call.resource.kind](call, review)
         return review
 
-    def _token(self, _: Call, review: Obj) -> Obj:
-        user = self._authenticator.by_token(review["spec"].get("token") or "")
+    async def _token(self, review: Obj) -> Obj:
+        token, audiences = review["spec"].get("token") or "", review["spec"].get("audiences") or []
+        user = self._authenticator.by_token(token)
+        if user is not None:
+            return {"authenticated": True, "user": _user_info(user)}
+        user = await self._accounts.user(token, audiences)
         if user is None:
             return {"user": {}, "error": "invalid bearer token"}
-        return {"authenticated": True, "user": _user_info(user)}
+        return {
+            "authenticated": True,
+            "user": _user_info(user),
+            "audiences": self._accounts.accepted(token, audiences),
+        }
 
 
 def _user_info(user: User) -> Obj:
     info: Obj = {"username": user.name, "groups": list(user.groups)}
-    return {**info, "uid": user.uid} if user.uid else info
+    if user.uid:
+        info["uid"] = user.uid
+    if user.extra:
+        info["extra"] = {name: list(values) for name, values in user.extra}
+    return info
 
 
 def _access_of_another(_: Call, review: Obj) -> Obj:

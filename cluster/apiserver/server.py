@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
 
 from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.admission.chain import Admission
@@ -20,10 +23,12 @@ from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.reviews import Reviews
+from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.cluster.apiserver.storage import Storage
 from oarlock.cluster.apiserver.subresources.logs import Logs
 from oarlock.cluster.apiserver.targets import Targets
+from oarlock.cluster.apiserver.tokens import KeyFileError, TokenKey, new_key
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.watching import Watching
@@ -54,6 +59,7 @@ class ApiServer:
         self._deleter = Deleter(storage, reader, admission, now)
         self._reader = reader
         self._now = now
+        self._storage = storage
         self._dispatcher: Dispatcher | None = None
         self._front = HttpFront(settings.host, settings.port, settings.tls, self._handle)
 
@@ -77,18 +83,21 @@ class ApiServer:
     async def start(self) -> None:
         """Fill the cache, make what every cluster has, and serve.
 
-        Raises StoreError, OSError (port), ssl.SSLError, TokenFileError; nothing is left running then.
+        Raises StoreError, OSError (port), ssl.SSLError, TokenFileError, KeyFileError; nothing is left running then.
         """
+        key = _token_key(self._settings.service_account_key_file)
+        accounts = ServiceAccounts(key, self._settings.issuer, self._storage, self._now)
         tokens = load_tokens(self._settings.token_file) if self._settings.token_file else {}
         trusted = User("system:admin", (MASTERS, AUTHENTICATED)) if self._settings.tls is None else None
         try:
             await self._front.start()
             port = self._settings.advertise_port or self.port
-            authenticator = Authenticator(tokens, trusted)
+            authenticator = Authenticator(tokens, accounts, trusted)
             self._dispatcher = Dispatcher(
                 authenticator,
-                self._verbs(authenticator),
+                self._verbs(authenticator, accounts),
                 Documents(f"{self._settings.advertise_address}:{port}"),
+                accounts.published(self.url),
                 self._health(),
                 self._leases,
                 Targets(self._store),
@@ -125,9 +134,11 @@ class ApiServer:
             failed.result()
         await stopped
 
-    def _verbs(self, authenticator: Authenticator) -> Verbs:
-        reviews = Reviews(authenticator, self._now)
-        return Verbs(self._reader, self._watching, self._writer, self._deleter, self._logs, reviews, self._now)
+    def _verbs(self, authenticator: Authenticator, accounts: ServiceAccounts) -> Verbs:
+        reviews = Reviews(authenticator, accounts, self._now)
+        return Verbs(
+            self._reader, self._watching, self._writer, self._deleter, self._logs, reviews, accounts, self._now
+        )
 
     async def _handle(self, request: Request) -> Answer:
         assert self._dispatcher is not None
@@ -161,6 +172,13 @@ class ApiServer:
 
     async def _check_shutdown(self) -> str:
         return "the server is shutting down" if self._stopping else ""
+
+
+def _token_key(path: str | None) -> TokenKey:
+    try:
+        return TokenKey(Path(path).read_bytes() if path else new_key())
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(f"{path}: {error}") from error
 
 
 async def _fine() -> str:

@@ -20,7 +20,9 @@ class ApiServerSettings:
 
     `port` 0 takes a free one. Without `tls` it speaks plain HTTP and trusts every caller as an administrator: tests
     only. `advertise_address` and `advertise_port` are what the `kubernetes` Service's endpoints name; port 0 means the
-    port that is listened on. `loopback_network` permits endpoints on 127.0.0.0/8, which upstream forbids.
+    port that is listened on. `service_account_key_file` (PEM, ECDSA on P-256) signs service accounts' tokens and must
+    be the same for all API servers; without one, tokens hold for this process. `loopback_network` permits endpoints on
+    127.0.0.0/8, which upstream forbids.
     """
 
     name: str
@@ -29,6 +31,8 @@ class ApiServerSettings:
     tls: Tls | None = None
     token_file: str | None = None
     kubelet_tls: Tls | None = None
+    service_account_key_file: str | None = None
+    issuer: str = "https://kubernetes.default.svc.cluster.local"
     service_cidr: str = "10.96.0.0/16"
     node_port_range: tuple[int, int] = (30000, 32767)
     advertise_address: str = "127.0.0.1"

@@ -12,6 +12,7 @@ from oarlock.cluster.apiserver.exchange import Answer, Response
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.negotiation import negotiate
 from oarlock.cluster.apiserver.reviews import Reviews
+from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.subresources import binding, eviction, scale
 from oarlock.cluster.apiserver.subresources.logs import Logs
 from oarlock.cluster.apiserver.watching import Watching
@@ -38,9 +39,11 @@ class Verbs:
         deleter: Deleter,
         logs: Logs,
         reviews: Reviews,
+        accounts: ServiceAccounts,
         now: clock.Clock,
     ) -> None:
         self._reviews = reviews
+        self._accounts = accounts
         self._reader = reader
         self._watching = watching
         self._writer = writer
@@ -64,6 +67,7 @@ class Verbs:
             ("binding", "create"): self._bind,
             ("eviction", "create"): self._evict,
             ("log", "get"): self._log,
+            ("token", "create"): self._token,
         }
 
     async def serve(self, call: Call) -> Answer:
@@ -160,6 +164,9 @@ class Verbs:
     async def _evict(self, call: Call) -> Answer:
         made = await eviction.evict(call, self._reader, self._writer, self._deleter, self._now)
         return self._document(call, made, 201)
+
+    async def _token(self, call: Call) -> Answer:
+        return self._document(call, await self._accounts.request(call), 201)
 
     async def _log(self, call: Call) -> Answer:
         pod = (await self._reader.get(call)).object()

@@ -183,6 +183,7 @@ class Layout:
             else [],
             "tls": _files(serving),
             "client_tls": _files(client),
+            "service_account_key": str(self.authority.service_account_key()),
             "service_cidr": self.slot.service_cidr,
             "token_file": str(self.spec.token_file.resolve()) if self.spec.token_file else None,
             "advertise": [LOOPBACK, self.record.port],

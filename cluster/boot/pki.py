@@ -60,6 +60,13 @@ class Authority:
             self._write(files, subject, names)
         return files
 
+    def service_account_key(self) -> Path:
+        """Return the file of the key that signs service accounts' tokens, the same for every API server."""
+        path = self._folder / "service-accounts.key"
+        if not path.exists():
+            write_private(path, _private_bytes(ec.generate_private_key(ec.SECP256R1())))
+        return path
+
     def _found(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "oarlock-ca")])

@@ -117,6 +117,7 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         tls=Tls(**settings["tls"]),
         token_file=settings["token_file"],
         kubelet_tls=Tls(**settings["client_tls"]),
+        service_account_key_file=settings["service_account_key"],
         service_cidr=settings["service_cidr"],
         advertise_address=advertise_address,
         advertise_port=advertise_port,

@@ -155,6 +155,14 @@ def test_typed_creates(kubectl: Kubectl) -> None:
     assert kubectl.json("get", "quota", "q")["spec"]["hard"] == {"cpu": "1", "pods": "2"}
 
 
+def test_a_service_accounts_token(kubectl: Kubectl) -> None:
+    kubectl("create", "serviceaccount", "walle")
+    token = kubectl("create", "token", "walle", "--duration=20m").strip()
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}}
+    answered = json.loads(kubectl("create", "-f", "-", "-o", "json", given=json.dumps(review)))
+    assert answered["status"]["user"]["username"] == "system:serviceaccount:default:walle"
+
+
 def test_a_deployments_life(kubectl: Kubectl) -> None:
     kubectl("create", "deployment", "web", "--image=host/one", "--replicas=2")
     assert kubectl("get", "deployment", "web").split()[:6] == ["NAME", "READY", "UP-TO-DATE", "AVAILABLE", "AGE", "web"]

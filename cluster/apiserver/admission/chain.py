@@ -88,6 +88,8 @@ def _sign(call: Call, request: Obj) -> None:
     spec["groups"] = list(call.user.groups)
     if call.user.uid:
         spec["uid"] = call.user.uid
+    if call.user.extra:
+        spec["extra"] = {name: list(values) for name, values in call.user.extra}
 
 
 def _name_label(obj: Obj) -> None:
