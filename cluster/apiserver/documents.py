@@ -5,18 +5,28 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import orjson
 
-from oarlock.cluster.apiserver.exchange import JSON, Request, Response
+from oarlock.cluster.apiserver.exchange import JSON, TEXT, Request, Response
 from oarlock.cluster.apiserver.negotiation import clauses
 from oarlock.cluster.objects import discovery, openapi, status
 
 VERSION = "v1.36.2"
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 _OPENAPI_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-_OPENAPI_V2_ASKED = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_OPENAPI_V2_TYPES = {
+    JSON: JSON,
+    "application/*": JSON,
+    "*/*": JSON,
+    _OPENAPI_V2_PROTOBUF: _OPENAPI_V2_PROTOBUF,
+    openapi.V2_PROTOBUF: _OPENAPI_V2_PROTOBUF,
+}
+_KEPT_FOR = timedelta(days=365)
+_OPENAPI_V3_TYPES = {JSON: JSON, "application/*": JSON, "*/*": JSON}
 _GO_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PATHS = (
     "/.well-known/openid-configuration",
@@ -41,7 +51,7 @@ class Documents:
         self._made: dict[str, tuple[bytes, str]] = {}
 
     def serve(self, request: Request) -> Response | None:
-        """Answer a document's path; None for any other path. Raises ApiError 404, 406."""
+        """Answer a document's path; None for any other path. Raises ApiError 404."""
         path = request.path.rstrip("/") or "/"
         if path == "/version":
             return Response(200, orjson.dumps(version(), option=orjson.OPT_INDENT_2))
@@ -84,22 +94,37 @@ class Documents:
         answer = self._document(
             f"aggregated {core}", request, lambda: orjson.dumps(discovery.aggregated(core=core)), _AGGREGATED
         )
-        answer.headers["Vary"] = "Accept"
+        answer.headers["Cache-Control"] = "public"
         return answer
 
     def _openapi(self, path: str, request: Request) -> Response | None:
-        accept = request.headers.get("Accept", "")
         if path == "/openapi/v2":
-            if _OPENAPI_V2_ASKED in accept or _OPENAPI_V2_PROTOBUF in accept:
+            media_type = _negotiated(request, _OPENAPI_V2_TYPES)
+            if media_type == _OPENAPI_V2_PROTOBUF:
                 return self._document("openapi v2 protobuf", request, openapi.v2_protobuf, _OPENAPI_V2_PROTOBUF)
+            if media_type is None:
+                return _not_acceptable()
             return self._document("openapi v2", request, lambda: orjson.dumps(openapi.v2()))
         if path == "/openapi/v3":
             return self._document("openapi v3", request, lambda: orjson.dumps(openapi.v3_index()))
         served = path.removeprefix("/openapi/v3")
         if served not in self._group_version_paths():
             return None
+        return self._group_version(served, request) if _negotiated(request, _OPENAPI_V3_TYPES) else _not_acceptable()
+
+    def _group_version(self, served: str, request: Request) -> Response:
+        """The v3 document of a group and version. A URL with an old hash leads to the one with today's."""
         group_version = served.split("/", 2)[2]
-        return self._document(path, request, lambda: orjson.dumps(openapi.v3(group_version)), immutable=True)
+        current = openapi.v3_hash(group_version)
+        asked = request.query.get("hash")
+        if asked and asked != current:
+            return Response(301, b"", TEXT, {"Location": f"/openapi/v3{served}?hash={current}", "Vary": "Accept"})
+        answer = self._document(served, request, lambda: orjson.dumps(openapi.v3(group_version)), etag=f'"{current}"')
+        if asked:
+            expires = datetime.now(UTC) + _KEPT_FOR
+            answer.headers["Cache-Control"] = "public, immutable"
+            answer.headers["Expires"] = format_datetime(expires, usegmt=True)
+        return answer
 
     def _document(
         self,
@@ -108,16 +133,14 @@ class Documents:
         make: Callable[[], bytes],
         content_type: str = JSON,
         *,
-        immutable: bool = False,
+        etag: str = "",
     ) -> Response:
         made = self._made.get(name)
         if made is None:
             body = make()
-            made = self._made[name] = (body, f'"{hashlib.sha256(body).hexdigest().upper()}"')
+            made = self._made[name] = (body, etag or f'"{hashlib.sha512(body).hexdigest().upper()}"')
         body, etag = made
         headers = {"ETag": etag, "Vary": "Accept"}
-        if immutable and request.query.has("hash"):
-            headers["Cache-Control"] = "public, immutable"
         if request.headers.get("If-None-Match") == etag:
             return Response(304, b"", content_type, headers)
         return Response(200, body, content_type, headers)
@@ -134,11 +157,24 @@ class Documents:
         return sorted({*_PATHS, "/apis/", *groups, *self._group_version_paths()})
 
 
+def _negotiated(request: Request, types: Mapping[str, str]) -> str | None:
+    """The first wanted media type that there is, or None."""
+    wanted = clauses(request.headers.get("Accept") or "*/*")
+    return next((types[clause.media_type] for clause in wanted if clause.media_type in types), None)
+
+
+def _not_acceptable() -> Response:
+    """The OpenAPI handlers' refusal has no words. Source: kube-openapi pkg/handler and handler3."""
+    return Response(406, b"", TEXT, {"Vary": "Accept"})
+
+
 def _wants_aggregated(request: Request) -> bool:
+    """Whether aggregated discovery's only served form (v2) comes before plain JSON in the Accept header."""
     for clause in clauses(request.headers.get("Accept", "")):
-        if clause.get("as") == "APIGroupDiscoveryList":
-            return clause.get("v") == "v2"
-        if clause.media_type in ("application/json", "*/*") and not clause.get("as"):
+        asked = (clause.get("g"), clause.get("v"), clause.get("as"))
+        if asked == ("apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList"):
+            return True
+        if clause.media_type in ("application/json", "*/*") and not any(asked):
             return False
     return False
 
