@@ -10,8 +10,9 @@ WORLDS ?= 1000
 MINUTES ?= 30
 FIRST ?= 1
 UP_FLAGS ?=
+SIM_WORKERS := $(if $(filter auto,$(WORKERS)),,--workers $(WORKERS))
 
-.PHONY: help install up down status test test-all sim sim-all check bench lock clean
+.PHONY: help install up down status test test-all sim sim-all chaos check bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,10 +45,13 @@ test-all: install ## every test; Ray and chaos alone, since they need the machin
 	$(BIN)/python -m pytest -m "ray or chaos"
 
 sim: install ## the simulation: 1,000 worlds of the store full of faults; SEED=n replays one and tells all of it
-	$(BIN)/python tests/simulation $(or $(SEED),--worlds $(WORLDS) --first $(FIRST))
+	$(BIN)/python tests/simulation $(or $(SEED),--worlds $(WORLDS) --first $(FIRST) $(SIM_WORKERS))
 
 sim-all: install ## as many worlds as MINUTES=30 allow, beginning at seed FIRST=1
-	$(BIN)/python tests/simulation --worlds 1000000000 --first $(FIRST) --minutes $(MINUTES)
+	$(BIN)/python tests/simulation --worlds 0 --first $(FIRST) --minutes $(MINUTES) $(SIM_WORKERS)
+
+chaos: install ## real replicas tormented for MINUTES=30 with faults from SEED=1; needs root
+	$(BIN)/python tests/chaos/run.py --minutes $(MINUTES) --seed $(or $(SEED),1)
 
 check: install build/dev/oarlock ## ruff, mypy, pyright, import-linter
 	$(BIN)/ruff check

@@ -1,6 +1,7 @@
 """Runs simulated worlds: `python tests/simulation [SEED]`, or see `--help`.
 
-With a seed: that one world, told in full. Without: as many as `--worlds` and `--minutes` allow, on all cores.
+With a seed: that one world, told in full. Without: `--worlds` of them on all cores, or with `--worlds 0` as many as
+`--minutes` allow. Fewer worlds than were asked for are a failure.
 """
 
 from __future__ import annotations
@@ -28,6 +29,12 @@ from simulation.world import Broken, World
 REPLAY = "make sim SEED={seed}"
 FAULT = "fault_"
 TELL_EVERY_S = 30.0
+MANY = 1_000_000_000
+"""More worlds than any run gets to."""
+
+
+class WorkerDied(Exception):
+    """A process that lived through worlds ended by itself; the message tells how."""
 
 
 class Result(NamedTuple):
@@ -56,7 +63,7 @@ def live(seed: int) -> Result:
 
 
 def live_many(first: int, worlds: int, workers: int, until_s: float) -> Iterator[Result]:
-    """Yield the results of consecutive seeds until there are enough or the time is over."""
+    """Yield the results of consecutive seeds until there are enough or the time is over. Raises WorkerDied."""
     fork = multiprocessing.get_context("fork")
     results: Queue[Result] = fork.Queue(maxsize=1000)
     running = [
@@ -72,8 +79,9 @@ def live_many(first: int, worlds: int, workers: int, until_s: float) -> Iterator
         except Empty:
             if not alive:
                 break
-    if any(worker.exitcode for worker in running):
-        yield Result(-1, Counter(), "a worker of the simulation died")
+    died = [f"worker {number} ended with {worker.exitcode}" for number, worker in enumerate(running) if worker.exitcode]
+    if died:
+        raise WorkerDied(f"{'; '.join(died)}; worker n of {workers} had seeds {first} + n, every {workers}th")
 
 
 def _work(seeds: range, until_s: float, results: Queue[Result]) -> None:
@@ -106,16 +114,25 @@ def run(arguments: argparse.Namespace) -> int:
     """Live through many worlds; the last line sums up."""
     began_s, total, failures, worlds = time.monotonic(), Counter[str](), 0, 0
     told_s = began_s
-    print(f"seeds {arguments.first} to {arguments.first + arguments.worlds - 1}, workers {arguments.workers}")
-    for result in live_many(arguments.first, arguments.worlds, arguments.workers, began_s + arguments.minutes * 60):
-        worlds += 1
-        total += result.stats
-        if result.wrong:
-            failures += 1
-            print(f"seed {result.seed} FAILED: {result.wrong}\n  replay: {REPLAY.format(seed=result.seed)}", flush=True)
-        if time.monotonic() > told_s + TELL_EVERY_S:
-            told_s = time.monotonic()
-            print(f"… {worlds} worlds, {failures} failures, {told_s - began_s:.0f} s", flush=True)
+    asked = arguments.worlds or MANY
+    print(f"seeds from {arguments.first} on, {arguments.worlds or 'any number of'} worlds, workers {arguments.workers}")
+    try:
+        for result in live_many(arguments.first, asked, arguments.workers, began_s + arguments.minutes * 60):
+            worlds += 1
+            total += result.stats
+            if result.wrong:
+                failures += 1
+                replayed = REPLAY.format(seed=result.seed)
+                print(f"seed {result.seed} FAILED: {result.wrong}\n  replay: {replayed}", flush=True)
+            if time.monotonic() > told_s + TELL_EVERY_S:
+                told_s = time.monotonic()
+                print(f"… {worlds} worlds, {failures} failures, {told_s - began_s:.0f} s", flush=True)
+    except WorkerDied as died:
+        failures += 1
+        print(f"the simulation itself FAILED: {died}", flush=True)
+    if arguments.worlds and worlds < arguments.worlds:
+        failures += 1
+        print(f"only {worlds} of {arguments.worlds} worlds in {arguments.minutes:g} minutes", flush=True)
     return report(total, worlds, failures, time.monotonic() - began_s)
 
 
@@ -141,7 +158,7 @@ def main() -> int:
     parser.add_argument("seed", nargs="?", type=int, help="replay this world and tell all of it")
     parser.add_argument("--sabotage", default="", help="replay it with this breakage and its faults")
     parser.add_argument("--first", type=int, default=1, help="the first of many seeds")
-    parser.add_argument("--worlds", type=int, default=1000)
+    parser.add_argument("--worlds", type=int, default=1000, help="0: as many as the time allows")
     parser.add_argument("--minutes", type=float, default=60.0, help="stop after this time")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()

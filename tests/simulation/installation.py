@@ -41,6 +41,7 @@ KNOBS: dict[tuple[str, str], tuple[int, ...]] = {
     ("proposals", "BATCH_BYTES_MAX"): (200, 1 << 20),
     ("raft", "APPLY_ENTRIES_PER_TURN"): (1, 5, 256),
     ("leading", "UNSYNCED_ENTRIES_MAX"): (1, 4),
+    ("wire", "PIECE_BYTES"): (300, 3000, 1 << 20),
     ("connection", "PART_BYTES"): (100, 256 << 10),
     ("connection", "UNSENT_BYTES_HIGH"): (2000, 1 << 20),
 }
