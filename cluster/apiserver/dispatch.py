@@ -117,7 +117,7 @@ class Dispatcher:
             return await self._leases.handle(request)
         if path.startswith(TARGETS_PREFIX):
             return await self._targets.handle(request)
-        answer = await self._health.serve(request) or self._documents.serve(request)
+        answer = await self._health.serve(request) or await self._documents.serve(request)
         if answer is None:
             return Response(404, b"404 page not found\n", TEXT)
         return answer

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import platform
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 
 import orjson
 
@@ -50,7 +52,7 @@ class Documents:
         self._server_address = server_address
         self._made: dict[str, tuple[bytes, str]] = {}
 
-    def serve(self, request: Request) -> Response | None:
+    async def serve(self, request: Request) -> Response | None:
         """Answer a document's path; None for any other path. Raises ApiError 404."""
         path = request.path.rstrip("/") or "/"
         if path == "/version":
@@ -58,7 +60,7 @@ class Documents:
         if path == "/":
             return Response(200, orjson.dumps({"paths": self._paths()}, option=orjson.OPT_INDENT_2))
         if path.startswith("/openapi/"):
-            return self._openapi(path, request)
+            return await self._openapi(path, request)
         parts = path.strip("/").split("/")
         if parts[0] == "api" and len(parts) <= 2:
             return self._core(parts, request)
@@ -97,29 +99,41 @@ class Documents:
         answer.headers["Cache-Control"] = "public"
         return answer
 
-    def _openapi(self, path: str, request: Request) -> Response | None:
+    async def _openapi(self, path: str, request: Request) -> Response | None:
         if path == "/openapi/v2":
             media_type = _negotiated(request, _OPENAPI_V2_TYPES)
             if media_type == _OPENAPI_V2_PROTOBUF:
+                await self._make("openapi v2 protobuf", openapi.v2_protobuf)
                 return self._document("openapi v2 protobuf", request, openapi.v2_protobuf, _OPENAPI_V2_PROTOBUF)
             if media_type is None:
                 return _not_acceptable()
-            return self._document("openapi v2", request, lambda: orjson.dumps(openapi.v2()))
+            await self._make("openapi v2", _v2)
+            return self._document("openapi v2", request, _v2)
         if path == "/openapi/v3":
             return self._document("openapi v3", request, lambda: orjson.dumps(openapi.v3_index()))
         served = path.removeprefix("/openapi/v3")
         if served not in self._group_version_paths():
             return None
-        return self._group_version(served, request) if _negotiated(request, _OPENAPI_V3_TYPES) else _not_acceptable()
+        if _negotiated(request, _OPENAPI_V3_TYPES) is None:
+            return _not_acceptable()
+        return await self._group_version(served, request)
 
-    def _group_version(self, served: str, request: Request) -> Response:
+    async def _make(self, name: str, make: Callable[[], bytes], etag: str = "") -> None:
+        """Make a large document beside the loop, where it would stall everybody for up to 0.1 s."""
+        if name not in self._made:
+            body = await asyncio.get_running_loop().run_in_executor(None, make)
+            self._made[name] = (body, etag or _etag(body))
+
+    async def _group_version(self, served: str, request: Request) -> Response:
         """The v3 document of a group and version. A URL with an old hash leads to the one with today's."""
         group_version = served.split("/", 2)[2]
         current = openapi.v3_hash(group_version)
         asked = request.query.get("hash")
         if asked and asked != current:
             return Response(301, b"", TEXT, {"Location": f"/openapi/v3{served}?hash={current}", "Vary": "Accept"})
-        answer = self._document(served, request, lambda: orjson.dumps(openapi.v3(group_version)), etag=f'"{current}"')
+        make = partial(_v3, group_version)
+        await self._make(served, make, f'"{current}"')
+        answer = self._document(served, request, make)
         if asked:
             expires = datetime.now(UTC) + _KEPT_FOR
             answer.headers["Cache-Control"] = "public, immutable"
@@ -132,13 +146,11 @@ class Documents:
         request: Request,
         make: Callable[[], bytes],
         content_type: str = JSON,
-        *,
-        etag: str = "",
     ) -> Response:
         made = self._made.get(name)
         if made is None:
             body = make()
-            made = self._made[name] = (body, etag or f'"{hashlib.sha512(body).hexdigest().upper()}"')
+            made = self._made[name] = (body, _etag(body))
         body, etag = made
         headers = {"ETag": etag, "Vary": "Accept"}
         if request.headers.get("If-None-Match") == etag:
@@ -155,6 +167,18 @@ class Documents:
     def _paths(self) -> list[str]:
         groups = [f"/apis/{group}" for group in discovery.group_versions() if group]
         return sorted({*_PATHS, "/apis/", *groups, *self._group_version_paths()})
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.sha512(body).hexdigest().upper()}"'
+
+
+def _v2() -> bytes:
+    return orjson.dumps(openapi.v2())
+
+
+def _v3(group_version: str) -> bytes:
+    return orjson.dumps(openapi.v3(group_version))
 
 
 def _negotiated(request: Request, types: Mapping[str, str]) -> str | None:

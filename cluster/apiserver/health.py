@@ -22,13 +22,6 @@ class Health:
     def __init__(self, kinds: Mapping[str, Mapping[str, Check]]) -> None:
         self._kinds = kinds
 
-    @property
-    def paths(self) -> list[str]:
-        """Every path that is answered: each kind, and each of its checks."""
-        return [
-            f"/{kind}{tail}" for kind, checks in self._kinds.items() for tail in ("", *(f"/{one}" for one in checks))
-        ]
-
     async def serve(self, request: Request) -> Response | None:
         """Answer a health path; None for any other."""
         kind, _, name = request.path.strip("/").partition("/")
@@ -36,14 +29,14 @@ class Health:
         if checks is None or (name and name not in checks):
             return None
         if name:
-            return _single(await _run(checks[name]))
+            return await _single(kind, name, checks[name])
         return await _all(kind, checks, request)
 
 
-def _single(problem: str) -> Response:
-    """One check's own path tells what is wrong; only those may read it who may read this path."""
-    if problem:
-        return Response(500, f"internal server error: {problem}\n".encode(), TEXT, dict(_SAFE))
+async def _single(kind: str, name: str, check: Check) -> Response:
+    """Answer one check's own path. Anybody may read it here, so that the reason goes to the log alone."""
+    if not await _passes(kind, name, check):
+        return Response(500, b"internal server error: reason withheld\n", TEXT, dict(_SAFE))
     return Response(200, b"ok", TEXT)
 
 
@@ -55,11 +48,9 @@ async def _all(kind: str, checks: Mapping[str, Check], request: Request) -> Resp
         if name in excluded:
             lines.append(f"[+]{name} excluded: ok")
             continue
-        problem = await _run(check)
-        if problem:
-            failed = True
-            log.info("health check failed kind=%s check=%s: %s", kind, name, problem)
-        lines.append(f"[-]{name} failed: reason withheld" if problem else f"[+]{name} ok")
+        passes = await _passes(kind, name, check)
+        failed = failed or not passes
+        lines.append(f"[+]{name} ok" if passes else f"[-]{name} failed: reason withheld")
     unknown = sorted(excluded - checks.keys())
     if unknown:
         quoted = ",".join(f'"{name}"' for name in unknown)
@@ -70,9 +61,12 @@ async def _all(kind: str, checks: Mapping[str, Check], request: Request) -> Resp
     return Response(500 if failed else 200, ("\n".join(lines) + "\n").encode(), TEXT, dict(_SAFE))
 
 
-async def _run(check: Check) -> str:
+async def _passes(kind: str, name: str, check: Check) -> bool:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
-            return await check()
+            problem = await check()
     except TimeoutError:
-        return "timed out"
+        problem = "timed out"
+    if problem:
+        log.info("health check failed kind=%s check=%s: %s", kind, name, problem)
+    return not problem

@@ -101,7 +101,7 @@ def _asked(path: str) -> tuple[int, str]:
             200,
             '[+]good ok\nwarn: some health checks cannot be excluded: no matches for "x"\nlivez check passed\n',
         ),
-        ("/readyz/bad", 500, "internal server error: no disk\n"),
+        ("/readyz/bad", 500, "internal server error: reason withheld\n"),
         ("/readyz/good?verbose", 200, "ok"),
         ("/livez", 200, "ok"),
     ],
