@@ -27,9 +27,13 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        self._path.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._serve, self._path)
-        self._path.chmod(0o600)
+        """Listen. The path appears only once whoever finds it is answered."""
+        unready = self._path.with_name("new")
+        for path in (unready, self._path):
+            path.unlink(missing_ok=True)
+        self._server = await asyncio.start_unix_server(self._serve, unready)
+        unready.chmod(0o600)
+        unready.rename(self._path)
 
     async def stop(self) -> None:
         if self._server is not None:

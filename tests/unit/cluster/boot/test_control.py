@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,3 +43,29 @@ def test_noise_does_not_harm_the_server(tmp_path: Path) -> None:
         return answers
 
     assert len(asyncio.run(scenario())) == 3
+
+
+def test_the_socket_appears_only_once_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "control.sock"
+    listen = asyncio.start_unix_server
+    there_before: list[bool] = []
+
+    async def slow(*arguments: Any) -> asyncio.Server:
+        server = await listen(*arguments)
+        there_before.append(path.exists())
+        return server
+
+    async def scenario() -> None:
+        async def handler(_: str) -> AsyncIterator[dict[str, Any]]:
+            yield {"answer": 1}
+
+        server = ControlServer(path, handler)
+        monkeypatch.setattr(asyncio, "start_unix_server", slow)
+        await server.start()
+        assert await asyncio.to_thread(lambda: list(ask(path, "x", 5))) == [{"answer": 1}]
+        assert path.stat().st_mode & 0o777 == 0o600
+        await server.stop()
+
+    asyncio.run(scenario())
+    assert there_before == [False]
+    assert list(tmp_path.iterdir()) == []
