@@ -24,6 +24,7 @@ import yaml
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from oarlock.cluster.apiserver.tokens import TokenKey
 from oarlock.cluster.boot import roles
 from oarlock.cluster.objects import decoding, defaulting, resources, validation
 
@@ -213,7 +214,11 @@ def test_every_command_exists(rendered: list[Object]) -> None:
 def test_settings_are_those_that_the_roles_read(rendered: list[Object]) -> None:
     store, api = settings_of(rendered, "store"), settings_of(rendered, "apiserver")
     assert [f"{host}:7000" for host, _ in store["members"].values()] == api["store"]
-    assert roles.api_server_settings(api).service_cidr == "10.96.0.0/16"
+    read = roles.api_server_settings(api)
+    assert read.service_cidr == "10.96.0.0/16"
+    key = of_kind(rendered, "Secret", "prod-oarlock-admin")["data"]["service-accounts.key"]
+    assert TokenKey(base64.b64decode(key)).sign({})
+    assert read.service_account_key_file == "/tokens/service-accounts.key"
     replicas = of_kind(rendered, "StatefulSet")
     members = [f"{replicas['metadata']['name']}-{index}" for index in range(replicas["spec"]["replicas"])]
     assert list(store["members"]) == members

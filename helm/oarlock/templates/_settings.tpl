@@ -37,6 +37,7 @@ controllers.json: |
 {{- $settings := dict "name" "$(POD_NAME)" "host" "0.0.0.0" "port" 6443 "store" $store "tls" $tls "client_tls" $tls -}}
 {{- $settings = merge $settings (dict "service_cidr" .Values.serviceCidr "advertise" (list "$(POD_IP)" 6443)) -}}
 {{- $settings = merge $settings (dict "token_file" "/tokens/tokens.csv") -}}
+{{- $settings = merge $settings (dict "service_account_key" "/tokens/service-accounts.key") -}}
 {{ merge $settings (dict "metrics" (include "oarlock.metrics" . | fromJson)) | toJson }}
 {{- end -}}
 
