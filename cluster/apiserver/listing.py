@@ -113,8 +113,8 @@ async def settle(cache: WatchCache, version: str) -> None:
     """Wait until the cache is as new as a read at `version` asks for. Raises ApiError 504."""
     if version in ("", "0"):
         try:
-            # Any version will do for "0", but not the emptiness before the first load.
-            await (cache.reach(1, REACH_TIMEOUT_S) if version == "0" else cache.fresh())
+            # Any version will do for "0", but not what the cache shows before its first load is done.
+            await (cache.reach(cache.oldest_shown, REACH_TIMEOUT_S) if version == "0" else cache.fresh())
         except TimeoutError:
             raise status.timeout("the watch cache is behind the store", 1) from None
         return

@@ -7,6 +7,7 @@ must see revision R waits until the cache has reached R. Objects are kept as the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from bisect import bisect_left, insort
 from collections import deque
@@ -25,6 +26,9 @@ _REGISTRY_END = b"/registry0"
 EVERY_KEY = (b"\0", b"\0")
 RING_EVENTS_MAX = 4096
 """Events kept for each resource, from which a watch can resume."""
+RESUME_REVISIONS = 2000
+"""How far back a cache begins, if the store's history reaches that far: a client whose API server died resumes its
+watches at another or a new one instead of listing everything anew."""
 PAGE_KEYS = 2000
 RETRY_S = 0.2
 
@@ -182,12 +186,16 @@ class WatchCache:
         self._feeder: asyncio.Task[None] | None = None
         self._floor = 0
         self.revision = 0
+        self.oldest_shown = 1
+        """Reads that any version will do for wait for this one: what was loaded to resume watches is older."""
         self.synced = False
 
     async def start(self) -> None:
-        """Load everything, then follow. Raises StoreError if the first load fails."""
-        await self._load()
+        """Load everything, follow, and return once the present is reached. Raises StoreError if that fails."""
+        await self._load_history()
         self._feeder = asyncio.create_task(self._feed(), name="watch cache")
+        await self.reach(self.oldest_shown)
+        self.synced = True
 
     async def stop(self) -> None:
         """Stop following; open watches end."""
@@ -233,8 +241,19 @@ class WatchCache:
         await self.reach(revision, timeout_s)
         return revision
 
-    async def _load(self) -> None:
-        start, revision = REGISTRY, 0
+    async def _load_history(self) -> None:
+        """Hold the registry as it was RESUME_REVISIONS ago, if the store knows that, else as it is."""
+        self.oldest_shown = await self._store.revision()
+        past = max(1, self.oldest_shown - RESUME_REVISIONS)
+        if past < self.oldest_shown:
+            with contextlib.suppress(Compacted):
+                await self._load(past)
+                return
+        await self._load()
+
+    async def _load(self, revision: int = 0) -> None:
+        """Hold the registry as of `revision`, 0 for now."""
+        start = REGISTRY
         entries: dict[bytes, list[Entry]] = {}
         while True:
             page = await self._store.range(Range(start, _REGISTRY_END, limit=PAGE_KEYS, revision=revision))
@@ -250,7 +269,6 @@ class WatchCache:
         for prefix, group in entries.items():
             self.collection(prefix).fill(group)
         self._advance(revision)
-        self.synced = True
 
     async def _feed(self) -> None:
         while True:
@@ -279,6 +297,7 @@ class WatchCache:
         while not self.synced:
             try:
                 await self._load()
+                self.synced = True
             except StoreError as error:
                 log.warning("watch cache can't load: %s", error)
                 await asyncio.sleep(RETRY_S)
