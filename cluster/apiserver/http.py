@@ -53,10 +53,21 @@ class _Connection(web.RequestHandler):
         return response
 
 
-class _Server(web.Server):
-    """Makes our connections; aiohttp offers no setting for their class."""
+class _Refused(asyncio.Protocol):
+    """A connection that was accepted when the server had already let go of all others."""
 
-    def __call__(self) -> web.RequestHandler:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+class _Server(web.Server):
+    """Makes our connections; aiohttp offers no setting for their class. Once `closing`, it refuses those that come."""
+
+    closing = False
+
+    def __call__(self) -> Any:
+        if self.closing:
+            return _Refused()
         return _Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
 
 
@@ -121,6 +132,7 @@ class HttpFront:
         if server is None or self._connections is None:
             return
         server.close()
+        self._connections.closing = True
         self._connections.pre_shutdown()
         await self._connections.shutdown(grace_s)
 

@@ -135,9 +135,11 @@ class Watching:
     def __init__(self, cache: WatchCache) -> None:
         self._cache = cache
         self._watchers: set[_Watcher] = set()
+        self._stopping = False
 
     def stop(self) -> None:
-        """End every open watch, each with a last bookmark if it wants them."""
+        """End every open watch, each with a last bookmark if it wants them, and each that is opened from now on."""
+        self._stopping = True
         for watcher in self._watchers:
             watcher.lost()
 
@@ -164,6 +166,8 @@ class Watching:
         revision = self._cache.revision
         collection.watchers.add(watcher)
         self._watchers.add(watcher)
+        if self._stopping:
+            watcher.lost()
 
         async def run(wire: Wire) -> None:
             gauge = metrics.REGISTERED_WATCHERS.labels(

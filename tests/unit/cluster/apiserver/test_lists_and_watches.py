@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 
@@ -148,9 +150,21 @@ def test_selected_watch_turns_moves_into_additions_and_deletions(with_api: Any, 
     with_api(scenario)
 
 
-def test_watch_from_a_forgotten_version_is_told_so(with_api: Any, objects: Any) -> None:
+def test_a_watch_opened_on_a_server_that_stops_ends_at_once(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        api.server._watching.stop()
+        async with api.watch(f"{MAPS}?watch=1&resourceVersion=1&timeoutSeconds=600") as event:
+            assert await event() is None
+
+    with_api(scenario)
+
+
+def test_watch_from_a_forgotten_version_is_told_so(
+    with_api: Any, objects: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def scenario(api: Any) -> None:
         await api.made(MAPS, objects.configmap("a"))
+        monkeypatch.setattr("oarlock.cluster.apiserver.watchcache.RESUME_REVISIONS", 1)
         later = ApiServer(ApiServerSettings("later", service_cidr="10.0.0.0/24", shutdown_grace_s=0.1), api.store)
         await later.start()
         try:
