@@ -101,7 +101,29 @@ Answer = Response | Stream
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
-def warning_headers(texts: Iterable[str]) -> list[str]:
-    """Return `texts` as values of Warning headers: code 299, no agent, quoted. Source: RFC 7234 5.5, KEP-1693."""
+WARNINGS_CHARS_MAX = 4096
+WARNING_CHARS_MAX = 256
+"""Where the first is passed, each warning is cut to the second, and those that still don't fit are left out.
+
+Source: apiserver pkg/endpoints/filters/warning.go.
+"""
+
+
+def warning_headers(given: Iterable[str]) -> list[str]:
+    """Return texts as values of Warning headers: code 299, no agent, quoted. Source: RFC 7234 5.5, KEP-1693."""
+    texts = list(dict.fromkeys(given))
+    if sum(map(len, texts)) > WARNINGS_CHARS_MAX:
+        texts = _fitting(text[:WARNING_CHARS_MAX] for text in texts)
     quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
     return [f'299 - "{text}"' for text in quoted]
+
+
+def _fitting(texts: Iterable[str]) -> list[str]:
+    kept: list[str] = []
+    left = WARNINGS_CHARS_MAX
+    for text in texts:
+        left -= len(text)
+        if left < 0:
+            break
+        kept.append(text)
+    return kept

@@ -10,6 +10,7 @@ from oarlock.cluster.apiserver.bodies import check_fields
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.objects import decoding, jsontext, patches, schemas, status, strategic
+from oarlock.cluster.objects.conforming import count_members
 
 Obj = dict[str, Any]
 JSON_PATCH = "application/json-patch+json"
@@ -36,6 +37,8 @@ class Patch:
         if self._type not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH):
             raise status.unsupported_media_type(ACCEPTED)
         self._patch = _parse(raw)
+        looked_for = options.validation != "Ignore" and isinstance(self._patch, dict)
+        self._duplicates = decoding.duplicate_keys(raw, count_members(self._patch)) if looked_for else []
         self._found: decoding.Decoded | None = None
 
     def apply(self, current: Obj, group: str | None = None, version: str = "", kind: str = "") -> Obj:
@@ -54,7 +57,7 @@ class Patch:
         if not isinstance(patched, dict):
             raise status.rejected()
         conformed = decoding.conform(schema, group, version, kind, patched)
-        self._found = decoding.Decoded(conformed.object, conformed.unknown)
+        self._found = decoding.Decoded(conformed.object, conformed.unknown, self._duplicates)
         if self._options.validation == "Strict":
             check_fields(self._call, self._options, self._found)
         if "name" not in conformed.object["metadata"]:

@@ -124,6 +124,8 @@ class Verbs:
 
     async def _create(self, call: Call) -> Answer:
         negotiate(call.accept)
+        if call.resource.kind == "Binding":
+            return await self._bind(call)
         if (call.resource.group, call.resource.kind) in self._reviews.KINDS:
             return self._document(call, await self._reviews.create(call), 201)
         return self._object(call, await self._writer.create(call), 201)

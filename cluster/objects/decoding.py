@@ -31,6 +31,9 @@ _KEYS: Final = re.compile(rb'"[ \t\r\n]*:')
 _SUMMARY_BYTES: Final = 30
 
 
+COMPLAINTS_MAX: Final = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """An object in canonical shape, with the field paths that strict decoding complains of."""
@@ -40,10 +43,9 @@ class Decoded:
     duplicates: list[str] = field(default_factory=list)
 
     def complaints(self) -> list[str]:
-        """The strict decoding errors: duplicates, then unknown fields."""
-        return [f"duplicate field {quote(path)}" for path in self.duplicates] + [
-            f"unknown field {quote(path)}" for path in self.unknown
-        ]
+        """The strict decoding errors, as many as upstream's decoder keeps: duplicates, then unknown fields."""
+        told = [f"duplicate field {quote(path)}" for path in self.duplicates[:COMPLAINTS_MAX]]
+        return told + [f"unknown field {quote(path)}" for path in self.unknown[: COMPLAINTS_MAX - len(told)]]
 
 
 def decode(resource: Resource, raw: bytes, content_type: str = JSON) -> Decoded:
@@ -60,7 +62,7 @@ def decode_kind(group: str, version: str, kind: str, raw: bytes, content_type: s
     schema = _expect_kind(group, version, kind, document, raw)
     decoded = conform(schema, group, version, kind, document)
     if duplicates is None:
-        duplicates = _duplicates(raw, decoded.members)
+        duplicates = duplicate_keys(raw, decoded.members)
     return Decoded(decoded.object, decoded.unknown, duplicates)
 
 
@@ -202,8 +204,8 @@ def _summary(raw: bytes) -> str:
     return head.decode(errors="replace") + more
 
 
-def _duplicates(raw: bytes, members: int) -> list[str]:
-    """The paths of duplicate keys; looked for only where the text has more keys than the parsed document.
+def duplicate_keys(raw: bytes, members: int) -> list[str]:
+    """The paths of keys that JSON text has twice; looked for only where it has more keys than the parsed `members`.
 
     A string that contains `":` makes the count too high, never too low: then the slow search finds nothing.
     """

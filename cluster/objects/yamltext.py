@@ -79,6 +79,8 @@ def load(raw: bytes) -> tuple[Any, list[str]]:
 
 
 def _worded(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "yaml: exceeded max depth"
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or str(error)
     return f"yaml: line {mark.line + 1}: {problem}" if mark is not None else f"yaml: {problem}"

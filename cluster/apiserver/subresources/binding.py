@@ -1,7 +1,11 @@
-"""pods/binding: the scheduler's decision, taken once. Source: upstream's pkg/registry/core/pod/storage (assignPod)."""
+"""pods/binding, and bindings, which names the pod in the body: the scheduler's decision, taken once.
+
+Source: upstream's pkg/registry/core/pod/storage (assignPod, LegacyBindingREST).
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from oarlock.cluster.apiserver import bodies, clock
@@ -9,7 +13,7 @@ from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import write_options
 from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.apiserver.writing import Writer
-from oarlock.cluster.objects import status
+from oarlock.cluster.objects import resources, status
 from oarlock.cluster.objects.status import Cause
 
 Obj = dict[str, Any]
@@ -20,8 +24,11 @@ async def bind(call: Call, writer: Writer, now: clock.Clock) -> Obj:
     wanted = write_options("CreateOptions", call.request.query)
     binding = await bodies.read_kind(call, wanted, "", "v1", "Binding")
     metadata = binding["metadata"]
-    if metadata.get("name") and metadata["name"] != call.info.name:
+    if call.resource.kind == "Binding":
+        call = _of_pod(call, metadata.get("name") or "")
+    elif metadata.get("name") and metadata["name"] != call.info.name:
         raise status.bad_request("name in URL does not match name in Binding object")
+    bodies.check_scope(call, binding)
     target = binding.get("target") or {}
     node = target.get("name") or ""
     _check_target(metadata.get("name", ""), target)
@@ -37,6 +44,14 @@ async def bind(call: Call, writer: Writer, now: clock.Clock) -> Obj:
 
     await writer.rewrite(call, compute, wanted, subresource="binding")
     return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
+
+
+def _of_pod(call: Call, name: str) -> Call:
+    """Return the call as if it had been made to the named pod's own binding."""
+    pods = resources.lookup("", "v1", "pods")
+    assert pods is not None
+    info = replace(call.info, resource=pods.plural, name=name, subresource="binding")
+    return Call(call.request, info, pods, call.user)
 
 
 def _check_target(name: str, target: Obj) -> None:

@@ -199,3 +199,56 @@ def test_an_event_is_shown_in_both_its_groups(with_api: Any) -> None:
         assert "reportingController" not in newer
 
     with_api(scenario)
+
+
+def test_a_binding_puts_the_pod_it_names_on_a_node(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api.made("/api/v1/namespaces/default/pods", objects.pod("p"))
+        bindings = "/api/v1/namespaces/default/bindings"
+        body = {"apiVersion": "v1", "kind": "Binding", "target": {"kind": "Node", "name": "n"}}
+        code, answer = await api("POST", bindings, {**body, "metadata": {"name": "nobody"}})
+        assert (code, answer["details"]["kind"]) == (404, "pods")
+        done = await api.made(bindings, {**body, "metadata": {"name": "p"}})
+        assert done["status"] == "Success"
+        _, pod = await api("GET", "/api/v1/namespaces/default/pods/p")
+        assert pod["spec"]["nodeName"] == "n"
+        code, answer = await api("POST", bindings, {**body, "metadata": {"name": "p"}})
+        assert (code, answer["reason"]) == (409, "Conflict")
+
+    with_api(scenario)
+
+
+def test_duplicate_fields_of_a_patch_are_told_or_refused(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        maps = "/api/v1/namespaces/default/configmaps"
+        await api.made(maps, objects.configmap("c"))
+        patch, kind = b'{"data":{"k":"1","k":"2"}}', "application/merge-patch+json"
+        code, answer = await api("PATCH", f"{maps}/c?fieldValidation=Strict", patch, kind)
+        assert code == 400
+        assert 'duplicate field "data.k"' in answer["message"]
+        code, answer = await api("PATCH", f"{maps}/c", patch, kind)
+        assert (code, answer["data"]) == (200, {"k": "2"})
+        assert 'duplicate field \\"data.k\\"' in api.headers["Warning"]
+
+    with_api(scenario)
+
+
+def test_warnings_are_bounded(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        body = {**objects.configmap("c"), **{f"unknown{number}": 1 for number in range(500)}}
+        await api.made("/api/v1/namespaces/default/configmaps", body)
+        warned = api.headers.getall("Warning")
+        assert warned[0] == '299 - "unknown field \\"unknown0\\""'
+        assert len(warned) == 100
+
+    with_api(scenario)
+
+
+def test_deep_yaml_is_refused_in_our_words(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        maps = "/api/v1/namespaces/default/configmaps"
+        code, answer = await api("POST", maps, b"a: " + b"[" * 20_000 + b"]" * 20_000, "application/yaml")
+        assert code == 400
+        assert "yaml: exceeded max depth" in answer["message"]
+
+    with_api(scenario)
