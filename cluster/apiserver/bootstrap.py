@@ -66,7 +66,8 @@ class Bootstrap:
         try:
             await self._writer.create_object(call, _typed(resource, obj), dry_run=False)
         except ApiError as error:
-            if error.reason != "AlreadyExists":
+            # Another API server may have been faster. A Service's address is then told as taken before its name is.
+            if error.reason != "AlreadyExists" and await self._writer.storage.live(call.key) is None:
                 raise
             return False
         return True

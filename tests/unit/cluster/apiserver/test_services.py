@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from oarlock.cluster.apiserver.bootstrap import Bootstrap
+from oarlock.cluster.apiserver.server import ApiServer
+from oarlock.cluster.apiserver.settings import ApiServerSettings
+
 SERVICES = "/api/v1/namespaces/default/services"
 
 
@@ -98,5 +102,16 @@ def test_a_taken_port_is_told_before_a_taken_name_and_in_dry_runs(with_api: Any)
             code, answer = await api("POST", path, body)
             assert (code, answer["details"]["causes"][0]["field"]) == (422, "spec.ports[0].nodePort")
             assert "provided port is already allocated" in answer["message"]
+
+    with_api(scenario)
+
+
+def test_a_server_may_begin_while_another_has_just_begun(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        late = ApiServer(ApiServerSettings("late", service_cidr="10.0.0.0/24"), api.store)
+        # Its cache is still empty, as when another server writes between its load and its bootstrap.
+        await Bootstrap(late._writer, late._pool, None, 443).run()
+        _, found = await api("GET", SERVICES)
+        assert [one["metadata"]["name"] for one in found["items"]] == ["kubernetes"]
 
     with_api(scenario)
