@@ -76,7 +76,7 @@ class Dispatcher:
         try:
             if self._inflight > INFLIGHT_MAX:
                 raise status.too_many_requests("too many requests, please try again later.")
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            async with asyncio.timeout(None if info.is_long_running else REQUEST_TIMEOUT_S):
                 return await self._serve(request, info)
         except ApiError as error:
             return failure(error)

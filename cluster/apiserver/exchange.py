@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -14,9 +14,11 @@ TEXT = "text/plain; charset=utf-8"
 class Query:
     """The decoded query string. Repeated names keep their order; a name without a value has the value ""."""
 
-    __slots__ = ("_pairs",)
+    __slots__ = ("_pairs", "text")
 
     def __init__(self, text: str) -> None:
+        self.text = text
+        """As it was sent."""
         self._pairs: dict[str, list[str]] = {}
         if text:
             for name, value in parse_qsl(text, keep_blank_values=True, max_num_fields=256):
@@ -44,8 +46,9 @@ class Query:
 class Request:
     """One request. `path` is still percent-encoded; `headers` look names up case-insensitively.
 
-    `read` returns the whole body, at most 3 MiB, and raises ApiError 413 or 408. `peer` is the verified client
-    certificate's (common name, organizations), if one was shown.
+    `read` returns the whole body, at most 3 MiB, and raises ApiError 413 or 408; `pieces` yields a body of any length
+    as it comes, and raises ConnectionError. `peer` is the verified client certificate's (common name, organizations),
+    if one was shown; `address` the client's IP address.
     """
 
     method: str
@@ -55,6 +58,8 @@ class Request:
     read: Callable[[], Awaitable[bytes]]
     peer: tuple[str, tuple[str, ...]] | None = None
     warnings: list[str] = field(default_factory=list)
+    pieces: Callable[[], AsyncIterator[bytes]] | None = None
+    address: str = ""
 
 
 @dataclass(slots=True)
@@ -97,7 +102,44 @@ class Stream:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Answer = Response | Stream
+@dataclass(slots=True)
+class Relayed:
+    """Another server's answer, passed on as it comes. `headers` may repeat names; without a length it goes in chunks.
+
+    `close` is called in the end, whatever happens.
+    """
+
+    status: int
+    headers: list[tuple[str, str]]
+    pieces: AsyncIterator[bytes]
+    close: Callable[[], None]
+
+
+class Connection(Protocol):
+    """A client's connection whose bytes mean something other than HTTP."""
+
+    async def read(self) -> bytes:
+        """Return the next bytes; b"" once the client has ended it."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the client takes no more. Raises ConnectionError."""
+        ...
+
+
+@dataclass(slots=True)
+class Takeover:
+    """An answer after which the connection is no longer HTTP: `head` is sent, then `run` has it until it returns.
+
+    `run` is cancelled when the client goes away or the server stops.
+    """
+
+    head: bytes
+    run: Callable[[Connection], Awaitable[None]]
+    status: int = 101
+
+
+Answer = Response | Stream | Relayed | Takeover
 Handler = Callable[[Request], Awaitable[Answer]]
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from oarlock.cluster.apiserver.exchange import Query
 
 _VERBS = {"POST": "create", "GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+_LONG_RUNNING = frozenset({"log", "exec", "attach", "portforward", "proxy"})
 _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 
 
@@ -15,7 +16,7 @@ _NAMESPACE_SUBRESOURCES = frozenset({"status", "finalize"})
 class RequestInfo:
     """A request's target. For paths that are no resource only `verb` (the method in lower case) and `path` count.
 
-    `namespace` of a namespace object is its own name. `rest` is what follows the subresource (proxied paths).
+    `namespace` of a namespace object is its own name.
     """
 
     verb: str
@@ -27,7 +28,11 @@ class RequestInfo:
     resource: str = ""
     name: str = ""
     subresource: str = ""
-    rest: tuple[str, ...] = ()
+
+    @property
+    def is_long_running(self) -> bool:
+        """Tell whether the request may take as long as its client likes."""
+        return self.verb == "watch" or self.subresource in _LONG_RUNNING
 
 
 def parse(method: str, path: str, query: Query) -> RequestInfo:
@@ -68,5 +73,4 @@ def parse(method: str, path: str, query: Query) -> RequestInfo:
         resource=parts[0],
         name=name,
         subresource=parts[2] if len(parts) > 2 else "",
-        rest=tuple(parts[3:]),
     )

@@ -13,6 +13,7 @@ from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.allocation import Pool
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
+from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.bootstrap import Bootstrap
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
@@ -22,13 +23,17 @@ from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.listing import Reader
+from oarlock.cluster.apiserver.relaying import Relays
 from oarlock.cluster.apiserver.reviews import Reviews
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.cluster.apiserver.storage import Storage
+from oarlock.cluster.apiserver.subresources.connecting import Connecting
 from oarlock.cluster.apiserver.subresources.logs import Logs
+from oarlock.cluster.apiserver.subresources.proxying import Proxying
 from oarlock.cluster.apiserver.targets import Targets
 from oarlock.cluster.apiserver.tokens import KeyFileError, TokenKey, new_key
+from oarlock.cluster.apiserver.upgrading import Upgrades
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.watching import Watching
@@ -50,7 +55,12 @@ class ApiServer:
         self._cache = WatchCache(store)
         self._watching = Watching(self._cache)
         self._leases = Leases(store)
-        self._logs = Logs(self._cache, settings.kubelet_tls)
+        backends = Backends(self._cache, settings.kubelet_tls)
+        upgrades = Upgrades()
+        self._relays = Relays()
+        self._logs = Logs(backends, self._relays)
+        self._connecting = Connecting(backends, upgrades)
+        self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
         storage = Storage(store, self._cache)
         self._pool = Pool(settings.service_cidr, settings.node_port_range, self._cache)
         reader = Reader(store, self._cache)
@@ -121,7 +131,7 @@ class ApiServer:
         self._leases.stop()
         await self._front.stop(self._settings.shutdown_grace_s)
         await self._cache.stop()
-        await self._logs.stop()
+        await self._relays.stop()
         self._stopped.set()
 
     async def wait(self) -> None:
@@ -137,7 +147,16 @@ class ApiServer:
     def _verbs(self, authenticator: Authenticator, accounts: ServiceAccounts) -> Verbs:
         reviews = Reviews(authenticator, accounts, self._now)
         return Verbs(
-            self._reader, self._watching, self._writer, self._deleter, self._logs, reviews, accounts, self._now
+            self._reader,
+            self._watching,
+            self._writer,
+            self._deleter,
+            self._logs,
+            self._connecting,
+            self._proxying,
+            reviews,
+            accounts,
+            self._now,
         )
 
     async def _handle(self, request: Request) -> Answer:

@@ -14,7 +14,9 @@ from oarlock.cluster.apiserver.negotiation import negotiate
 from oarlock.cluster.apiserver.reviews import Reviews
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.subresources import binding, eviction, scale
+from oarlock.cluster.apiserver.subresources.connecting import Connecting
 from oarlock.cluster.apiserver.subresources.logs import Logs
+from oarlock.cluster.apiserver.subresources.proxying import Proxying
 from oarlock.cluster.apiserver.watching import Watching
 from oarlock.cluster.apiserver.writing import Writer, Written
 from oarlock.cluster.objects import status
@@ -24,6 +26,9 @@ _PARTS = frozenset({"status", "finalize", "approval", "ephemeralcontainers", "re
 
 #: Verbs of one object; the others are of a collection.
 _NAMED = frozenset({"get", "update", "patch", "delete"})
+
+#: Verbs of the methods by which a stream is asked for: GET for WebSocket, POST for SPDY.
+_CONNECTS = ("get", "create")
 
 Serve = Callable[[Call], Awaitable[Answer]]
 
@@ -38,6 +43,8 @@ class Verbs:
         writer: Writer,
         deleter: Deleter,
         logs: Logs,
+        connecting: Connecting,
+        proxying: Proxying,
         reviews: Reviews,
         accounts: ServiceAccounts,
         now: clock.Clock,
@@ -49,6 +56,8 @@ class Verbs:
         self._writer = writer
         self._deleter = deleter
         self._logs = logs
+        self._connecting = connecting
+        self._proxying = proxying
         self._now = now
         self._whole: dict[str, Serve] = {
             "get": self._get,
@@ -67,6 +76,9 @@ class Verbs:
             ("binding", "create"): self._bind,
             ("eviction", "create"): self._evict,
             ("log", "get"): self._log,
+            **{("exec", verb): self._exec for verb in _CONNECTS},
+            **{("attach", verb): self._attach for verb in _CONNECTS},
+            **{("portforward", verb): self._port_forward for verb in _CONNECTS},
             ("token", "create"): self._token,
         }
 
@@ -88,6 +100,8 @@ class Verbs:
         known = call.resource.subresources.get(info.subresource)
         if known is None:
             raise status.path_not_found()
+        if info.subresource == "proxy":
+            return await self._proxying.serve(call)
         special = self._special.get((info.subresource, info.verb))
         if special is not None:
             return await special(call)
@@ -173,3 +187,12 @@ class Verbs:
     async def _log(self, call: Call) -> Answer:
         pod = (await self._reader.get(call)).object()
         return await self._logs.read(call, pod)
+
+    async def _exec(self, call: Call) -> Answer:
+        return await self._connecting.exec(call, (await self._reader.get(call)).object())
+
+    async def _attach(self, call: Call) -> Answer:
+        return await self._connecting.attach(call, (await self._reader.get(call)).object())
+
+    async def _port_forward(self, call: Call) -> Answer:
+        return await self._connecting.port_forward(call, (await self._reader.get(call)).object())

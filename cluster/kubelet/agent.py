@@ -19,7 +19,7 @@ from oarlock.cluster.kubelet.hollow import HollowRuntime
 from oarlock.cluster.kubelet.node import NodeReporter
 from oarlock.cluster.kubelet.podspec import Pod
 from oarlock.cluster.kubelet.process import ProcessRuntime
-from oarlock.cluster.kubelet.runtime import ContainerStatus, Runtime, State
+from oarlock.cluster.kubelet.runtime import ContainerStatus, Runtime, State, Streams
 from oarlock.cluster.kubelet.server import NodeServer
 from oarlock.cluster.kubelet.settings import AgentSettings
 from oarlock.cluster.kubelet.worker import Place, PodWorker
@@ -120,13 +120,30 @@ class NodeAgent:
     def list_pods(self) -> Sequence[Pod]:
         return [worker.pod for worker in self._workers.values()]
 
-    def runs(self, namespace: str, pod: str, container: str) -> list[ContainerStatus] | None:
-        for worker in self._workers.values():
+    def find(self, namespace: str, name: str) -> Pod | None:
+        for worker in reversed(self._workers.values()):
             metadata = worker.pod["metadata"]
-            if (metadata["namespace"], metadata["name"]) == (namespace, pod):
-                found = [run for run in self._runtime.list_containers(worker.uid) if run.name == container]
-                return sorted(found, key=lambda run: run.attempt)
+            if (metadata["namespace"], metadata["name"]) == (namespace, name):
+                return worker.pod
         return None
+
+    def runs(self, namespace: str, pod: str, container: str) -> list[ContainerStatus] | None:
+        found = self.find(namespace, pod)
+        if found is None:
+            return None
+        runs = self._runtime.list_containers(found["metadata"]["uid"])
+        return sorted((run for run in runs if run.name == container), key=lambda run: run.attempt)
+
+    def address(self, uid: str) -> str:
+        """Return where the pod listens; "" while it has no sandbox."""
+        addresses = (sandbox.config.ip for sandbox in self._runtime.list_pod_sandboxes() if sandbox.config.uid == uid)
+        return next(addresses, "")
+
+    async def exec(self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Streams:
+        return await self._runtime.exec(container_id, command, stdin=stdin, tty=tty)
+
+    async def attach(self, container_id: str, *, stdin: bool) -> Streams:
+        return await self._runtime.attach(container_id, stdin=stdin)
 
     def on_exit(self, container_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         callbacks = self._exit_callbacks.setdefault(container_id, [])

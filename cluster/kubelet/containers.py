@@ -220,6 +220,9 @@ class Containers:
             memory_bytes=podspec.memory_limit_bytes(container),
             nice=podspec.nice(container),
             restarts_key=podspec.fingerprint(container),
+            stdin=bool(container.get("stdin")),
+            stdin_once=bool(container.get("stdinOnce")),
+            tty=bool(container.get("tty")),
         )
 
     async def _hook(

@@ -22,6 +22,7 @@ from oarlock.cluster.kubelet.runtime import (
     Sandbox,
     SandboxConfig,
     State,
+    Streams,
 )
 
 EXIT_AFTER = "oarlock.dev/hollow-exit-after"
@@ -116,6 +117,12 @@ class HollowRuntime:
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: float) -> ExecResult:  # noqa: ARG002
         raise RuntimeFailure("a hollow container runs no commands")
+
+    async def exec(self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Streams:  # noqa: ARG002
+        raise RuntimeFailure("a hollow container runs no commands")
+
+    async def attach(self, container_id: str, *, stdin: bool) -> Streams:  # noqa: ARG002
+        raise RuntimeFailure("a hollow container has no streams")
 
     def _exit(self, container_id: str, code: int) -> None:
         timer = self._timers.pop(container_id, None)

@@ -35,6 +35,11 @@ def main_containers(pod: Pod) -> list[Container]:
     return found
 
 
+def all_containers(pod: Pod) -> list[Container]:
+    """Return containers of every kind."""
+    return [*init_containers(pod), *main_containers(pod), *(pod["spec"].get("ephemeralContainers") or [])]
+
+
 def sidecars(pod: Pod) -> list[Container]:
     return [container for container in init_containers(pod) if is_sidecar(container)]
 

@@ -27,7 +27,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from oarlock.cluster.kubelet import hostimage, leftovers, records
+from oarlock.cluster.kubelet import execution, hostimage, leftovers, records
+from oarlock.cluster.kubelet.attachment import Attachment
+from oarlock.cluster.kubelet.execution import Command
 from oarlock.cluster.kubelet.leftovers import MARK, Started, kill_all
 from oarlock.cluster.kubelet.runtime import (
     ConfigFailure,
@@ -40,6 +42,7 @@ from oarlock.cluster.kubelet.runtime import (
     SandboxConfig,
     StartFailure,
     State,
+    Streams,
 )
 
 __all__ = ["ProcessRuntime", "kill_all"]
@@ -47,6 +50,7 @@ __all__ = ["ProcessRuntime", "kill_all"]
 log = logging.getLogger(__name__)
 
 SHIM = Path(__file__).with_name("shim.py")
+ATTACH_POINT = Path(__file__).with_name("attachpoint.py")
 LOG_BYTES_MAX = 10 << 20
 EXEC_OUTPUT_BYTES_MAX = 64 << 10
 START_TIMEOUT_S = 30.0
@@ -88,7 +92,8 @@ class ProcessRuntime:
         self._listener = listener
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Compiled once: a shim that need not parse its source starts sooner and stays smaller.
-        py_compile.compile(str(SHIM), str(self._shim), doraise=True)
+        for source in (SHIM, ATTACH_POINT):
+            py_compile.compile(str(source), str(self._shim.with_name(source.name + "c")), doraise=True)
         for folder in sorted(self._root.iterdir()):
             sandbox = records.read_sandbox(folder)
             if sandbox is None:
@@ -139,6 +144,8 @@ class ProcessRuntime:
         fs = sandbox.folder / "fs"
         environment = {**config.environment, MARK: container_id, "OARLOCK_ROOT": str(fs)}
         environment |= _place_mounts(config, fs)
+        if config.tty:
+            environment.setdefault("TERM", "xterm")
         working_dir = fs / config.working_dir if config.working_dir else fs
         if not config.working_dir.startswith("/"):
             working_dir.mkdir(parents=True, exist_ok=True)
@@ -233,6 +240,17 @@ class ProcessRuntime:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         return ExecResult(code, output)
+
+    async def exec(self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Streams:
+        container = self._containers[container_id]
+        config = container.config
+        program = hostimage.executable(command[0], config.environment, Path(config.working_dir))
+        what = Command(program, command, config.environment, config.working_dir, config.nice, config.memory_bytes)
+        return execution.start(what, stdin=stdin, tty=tty)
+
+    async def attach(self, container_id: str, *, stdin: bool) -> Streams:
+        container = self._containers[container_id]
+        return Attachment(container.folder, stdin=stdin and container.config.stdin, tty=container.config.tty)
 
     async def _launch(self, container: _Container) -> None:
         """Run the shim until it says how the start went."""

@@ -77,6 +77,8 @@ def write_spec(folder: Path, config: ContainerConfig, program: str, argv: list[s
         str(config.memory_bytes),
         str(config.nice),
         str(log_bytes_max),
+        "none" if not config.stdin else "once" if config.stdin_once else "open",
+        "tty" if config.tty else "",
         str(len(argv)),
         program,
         *argv,

@@ -9,7 +9,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 
 class RuntimeFailure(Exception):
@@ -77,7 +77,8 @@ class Sandbox:
 class ContainerConfig:
     """One run of a container. `attempt` counts restarts; `environment` is complete but for what the runtime adds.
 
-    `memory_bytes` 0 means no limit; `nice` is added to the process' priority. `log_path` is absolute.
+    `memory_bytes` 0 means no limit; `nice` is added to the process' priority. `log_path` is absolute. `stdin` keeps
+    standard input open for those who attach, `stdin_once` only for the first of them; `tty` gives a terminal.
     """
 
     name: str
@@ -92,6 +93,9 @@ class ContainerConfig:
     memory_bytes: int = 0
     nice: int = 0
     restarts_key: str = ""
+    stdin: bool = False
+    stdin_once: bool = False
+    tty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,54 @@ class ExecResult:
 
     exit_code: int
     output: bytes
+
+
+class Source(Protocol):
+    """What a process writes."""
+
+    async def read(self) -> bytes:
+        """Return what has come; b"" once nothing can come any more."""
+        ...
+
+
+class Sink(Protocol):
+    """What a process reads."""
+
+    async def write(self, data: bytes) -> None:
+        """Return once all is handed over. Raises BrokenPipeError if nobody will read it."""
+        ...
+
+    async def end(self) -> None:
+        """Let the process read the end. Idempotent. Raises BrokenPipeError if nobody will read it."""
+        ...
+
+
+class Streams(Protocol):
+    """A process' streams while the context lasts. On a terminal (`tty`), `stderr` is None and nothing ends `stdin`."""
+
+    @property
+    def stdin(self) -> Sink | None: ...
+
+    @property
+    def stdout(self) -> Source: ...
+
+    @property
+    def stderr(self) -> Source | None: ...
+
+    @property
+    def tty(self) -> bool: ...
+
+    def resize(self, width: int, height: int) -> None:
+        """Tell the terminal its size in characters; nothing happens without one."""
+        ...
+
+    async def wait(self) -> int:
+        """Return the exit code once it has ended, 128 + N after signal N. What is read then ends with what is there."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
 
 
 Listener = Callable[[ContainerStatus], None]
@@ -179,4 +231,18 @@ class Runtime(Protocol):
 
     async def exec_sync(self, container_id: str, command: Sequence[str], timeout_s: float) -> ExecResult:
         """Run a command as the container would. Raises TimeoutError, RuntimeFailure."""
+        ...
+
+    async def exec(self, container_id: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Streams:
+        """Start a command as the container would, in a session of its own, on a terminal if `tty`.
+
+        Leaving the streams before the command has ended kills it. Raises RuntimeFailure.
+        """
+        ...
+
+    async def attach(self, container_id: str, *, stdin: bool) -> Streams:
+        """Open the streams of the container's own process; leaving them leaves it running. Raises RuntimeFailure.
+
+        They end with the container, or when it can't be followed any longer; the exit code is not told.
+        """
         ...

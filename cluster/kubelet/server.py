@@ -1,4 +1,4 @@
-"""The node's own HTTPS server: container logs, the pods as the node sees them, health. Clients need a certificate."""
+"""The node's own HTTPS server: logs, streams and pods as the node sees them, health. Clients need a certificate."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from oarlock.cluster.kubelet.logs import LogOptions, LogReader
 from oarlock.cluster.kubelet.podspec import Pod
 from oarlock.cluster.kubelet.runtime import ContainerStatus, State
 from oarlock.cluster.kubelet.settings import Tls
+from oarlock.cluster.kubelet.streaming.routes import StreamingPods, StreamingRoutes
 
 SHUTDOWN_S = 1.0
 
 
-class Pods(Protocol):
+class Pods(StreamingPods, Protocol):
     """What the server asks of the agent."""
 
     def list_pods(self) -> Sequence[Pod]: ...
@@ -54,6 +55,7 @@ class NodeServer:
                 web.get("/healthz", self._healthz),
                 web.get("/pods", self._list),
                 web.get("/containerLogs/{namespace}/{pod}/{container}", self._logs),
+                *StreamingRoutes(self._pods).routes(),
             ]
         )
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S, handler_cancellation=True)

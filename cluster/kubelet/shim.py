@@ -1,9 +1,11 @@
 """One container's keeper: starts its process, writes its log and records its exit, whether or not an agent is there.
 
-Run as `python -I -S -E shim.py FOLDER`; imports built-in modules only, so that it stays at a few megabytes.
+Run as `python -I -S -E shim.py FOLDER`, with attachpoint.py beside it; imports hardly more than built-in modules, so
+that it stays at a few megabytes.
 
 FOLDER/spec holds byte strings joined by NUL: log path, working folder, memory limit in bytes (0 for none), nice
-increment, log size limit in bytes, number of arguments, the executable's path, arguments, environment.
+increment, log size limit in bytes, standard input ("none", "open" or "once"), "tty" or "", number of arguments, the
+executable's path, arguments, environment. FOLDER/attach is the socket that attachpoint.py describes.
 On standard output comes one line: "started PID" or "failed MESSAGE"; then the caller's process ends, and the keeper
 goes on without it, in a session of its own.
 FOLDER/started holds "shim-pid shim-start pid start unix-ns boot-id", starts being the kernel's clock ticks since boot.
@@ -17,6 +19,12 @@ import select
 import sys
 import time
 
+if __name__ == "__main__":
+    sys.path.append(sys.argv[0].rpartition("/")[0])
+    from attachpoint import AttachPoint  # type: ignore[import-not-found]
+else:
+    from oarlock.cluster.kubelet.attachpoint import AttachPoint
+
 READ_BYTES = 65536
 LINE_BYTES_MAX = 16384
 ROTATED_FILES_MAX = 4
@@ -28,8 +36,8 @@ def main() -> None:
     folder = sys.argv[1]
     with open(folder + "/spec", "rb") as file:
         fields = file.read().split(b"\0")
-    log_path, cwd, memory, nice, log_bytes, count = fields[:6]
-    executable, rest = fields[6], fields[7:]
+    log_path, cwd, memory, nice, log_bytes, stdin, tty, count = fields[:8]
+    executable, rest = fields[8], fields[9:]
     argv, environment = rest[: int(count)], rest[int(count) :]
     if posix.fork():
         posix._exit(0)  # noqa: SLF001
@@ -40,12 +48,13 @@ def main() -> None:
     except OSError as error:
         posix.write(1, b"failed " + log_path + b": " + str(error.strerror).encode() + b"\n")
         return
-    outputs, errors, failure = posix.pipe(), posix.pipe(), posix.pipe()
+    streams = Streams(stdin, tty=bool(tty))
+    failure = posix.pipe()
     child = posix.fork()
     if child == 0:
-        _become(executable, argv, environment, cwd, int(memory), int(nice), outputs[1], errors[1], failure[1])
-    for descriptor in (outputs[1], errors[1], failure[1]):
-        posix.close(descriptor)
+        _become(executable, argv, environment, cwd, int(memory), int(nice), streams, failure[1])
+    streams.close_theirs()
+    posix.close(failure[1])
     reason = posix.read(failure[0], 4096)
     posix.close(failure[0])
     if reason:
@@ -54,6 +63,8 @@ def main() -> None:
         return
     for number in (signals.SIGHUP, signals.SIGINT, signals.SIGTERM):
         signals.signal(number, signals.SIG_IGN)
+    poll = select.poll()
+    attached = AttachPoint(folder, poll, streams.stdin, once=stdin == b"once", tty=bool(tty))
     boot = _read("/proc/sys/kernel/random/boot_id").strip()
     me = posix.getpid()
     started = f"{me} {start_ticks(me)} {child} {start_ticks(child)} {time.time_ns()} {boot}\n"
@@ -62,7 +73,7 @@ def main() -> None:
     null = posix.open("/dev/null", posix.O_RDWR)
     for descriptor in (0, 1, 2):
         posix.dup2(null, descriptor)
-    status = _keep(child, {outputs[0]: b"stdout", errors[0]: b"stderr"}, log)
+    status = _keep(child, poll, streams.outputs, log, attached)
     code = posix.WEXITSTATUS(status) if posix.WIFEXITED(status) else 0
     number = posix.WTERMSIG(status) if posix.WIFSIGNALED(status) else 0
     _write_durably(folder + "/exit", f"{code} {number} {time.time_ns()}\n".encode())
@@ -75,8 +86,7 @@ def _become(
     cwd: bytes,
     memory: int,
     nice: int,
-    stdout: int,
-    stderr: int,
+    streams: "Streams",
     failure: int,
 ) -> None:
     """Turn this process into the container's; report why not through `failure`, which closes on success."""
@@ -85,9 +95,8 @@ def _become(
         posix.setsid()
         step = b"working folder " + cwd
         posix.chdir(cwd)
-        posix.dup2(posix.open("/dev/null", posix.O_RDONLY), 0)
-        posix.dup2(stdout, 1)
-        posix.dup2(stderr, 2)
+        for number, descriptor in enumerate(streams.theirs()):
+            posix.dup2(descriptor, number)
         if nice:
             posix.nice(min(nice, PRIO_STEP_MAX))
         if memory:
@@ -103,11 +112,10 @@ def _become(
     posix._exit(127)  # noqa: SLF001
 
 
-def _keep(child: int, streams: dict[int, bytes], log: "Log") -> int:
+def _keep(child: int, poll: "select.poll", outputs: dict[int, bytes], log: "Log", attached: "AttachPoint") -> int:
     """Write the log until the child ends; end what it leaves behind in its session; return its wait status."""
-    poll = select.poll()
     process = posix.pidfd_open(child)
-    for descriptor in (process, *streams):
+    for descriptor in (process, *outputs):
         posix.set_blocking(descriptor, False)
         poll.register(descriptor, select.POLLIN)
     running = True
@@ -115,19 +123,22 @@ def _keep(child: int, streams: dict[int, bytes], log: "Log") -> int:
         for descriptor, _ in poll.poll():
             if descriptor == process:
                 running = False
-            elif not _copy(descriptor, streams[descriptor], log):
-                poll.unregister(descriptor)
+            elif descriptor in outputs:
+                if not _copy(descriptor, outputs[descriptor], log, attached):
+                    poll.unregister(descriptor)
+            else:
+                attached.handle(descriptor)
     _, status = posix.waitpid(child, 0)
     _kill_session(child)
-    for descriptor, name in streams.items():
-        while _copy(descriptor, name, log):
+    for descriptor, name in outputs.items():
+        while _copy(descriptor, name, log, attached):
             pass
         log.finish(name)
     return status
 
 
-def _copy(descriptor: int, stream: bytes, log: "Log") -> bool:
-    """Move what there is to the log and tell whether more may come at once or later."""
+def _copy(descriptor: int, stream: bytes, log: "Log", attached: "AttachPoint") -> bool:
+    """Move what there is to the log and those attached, and tell whether more may come at once or later."""
     try:
         data = posix.read(descriptor, READ_BYTES)
     except BlockingIOError:
@@ -136,6 +147,7 @@ def _copy(descriptor: int, stream: bytes, log: "Log") -> bool:
         return False
     if data:
         log.write(stream, data)
+        attached.send(b"o" if stream == b"stdout" else b"e", data)
     return bool(data)
 
 
@@ -184,6 +196,40 @@ def _write_durably(path: str, content: bytes) -> None:
     folder = posix.open(path.rpartition("/")[0], posix.O_RDONLY)
     posix.fsync(folder)
     posix.close(folder)
+
+
+class Streams:
+    """Both ends of the container's standard streams. `stdin` is -1 where the container reads nothing of ours."""
+
+    def __init__(self, stdin: bytes, *, tty: bool) -> None:
+        self._terminal = b""
+        self._theirs: tuple[int, ...] = ()
+        if tty:
+            ours, theirs = posix.openpty()
+            self._terminal = posix.ttyname(theirs).encode()
+            self._theirs = (theirs,)
+            # A descriptor of its own: the terminal is polled for reading and for writing apart.
+            self.stdin, self.outputs = posix.dup(ours), {ours: b"stdout"}
+            for descriptor in (ours, theirs, self.stdin):
+                posix.set_inheritable(descriptor, False)  # noqa: FBT003 - its only form
+        else:
+            inputs = posix.pipe() if stdin != b"none" else (posix.open("/dev/null", posix.O_RDONLY), -1)
+            outputs, errors = posix.pipe(), posix.pipe()
+            self._theirs = (inputs[0], outputs[1], errors[1])
+            self.stdin, self.outputs = inputs[1], {outputs[0]: b"stdout", errors[0]: b"stderr"}
+        if self.stdin >= 0:
+            posix.set_blocking(self.stdin, False)
+
+    def theirs(self) -> tuple[int, ...]:
+        """Return the container's standard input, output and error; call in the session that is to own a terminal."""
+        if self._terminal:
+            # The first terminal that the leader of a session opens becomes the session's own.
+            return (posix.open(self._terminal, posix.O_RDWR),) * 3
+        return self._theirs
+
+    def close_theirs(self) -> None:
+        for descriptor in self._theirs:
+            posix.close(descriptor)
 
 
 class Log:

@@ -1,63 +1,55 @@
 """pods/log: the agent's answer, passed on as it comes.
 
-Source: upstream's pkg/registry/core/pod/strategy (LogLocation).
+Source: upstream's pkg/registry/core/pod/rest/log.go and strategy.go (LogLocation), generic/rest/response_checker.go.
 """
 
 from __future__ import annotations
 
-import ssl
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 
+from oarlock.cluster.apiserver import options
+from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.call import Call
-from oarlock.cluster.apiserver.exchange import Answer, Response, Stream, Wire
-from oarlock.cluster.apiserver.settings import Tls
-from oarlock.cluster.apiserver.watchcache import WatchCache
-from oarlock.cluster.objects import resources, status
+from oarlock.cluster.apiserver.exchange import Answer, Query, Response, Stream, Wire
+from oarlock.cluster.apiserver.relaying import Relays, Unreachable
+from oarlock.cluster.apiserver.subresources import containers
+from oarlock.cluster.objects import gotext, status
+from oarlock.cluster.objects.status import ApiError, Cause
 
-Obj = dict[str, Any]
-_PASSED = ("follow", "tailLines", "timestamps", "previous", "sinceSeconds", "sinceTime", "limitBytes", "stream")
 _TEXT = "text/plain"
-CONNECT_TIMEOUT_S = 5.0
-KUBELET_PORT = 10250
+_NUMBERS = (("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1))
+"""Numeric options and the least that each may be."""
+FAILURE_BYTES_MAX = 4096
 
 
 class Logs:
-    """Fetches container logs from node agents over TLS with the API server's client certificate."""
+    """Fetches container logs from node agents."""
 
-    def __init__(self, cache: WatchCache, tls: Tls | None) -> None:
-        self._cache = cache
-        self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
-        nodes = resources.lookup("", "v1", "nodes")
-        assert nodes is not None
-        self._nodes = nodes
+    def __init__(self, backends: Backends, relays: Relays) -> None:
+        self._backends = backends
+        self._relays = relays
 
-    async def stop(self) -> None:
-        """Close the connections to the agents."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    async def read(self, call: Call, pod: Obj) -> Answer:
-        """Answer with the log of one container. Raises ApiError 400, 404, 500."""
-        container = _container(call, pod)
+    async def read(self, call: Call, pod: dict[str, Any]) -> Answer:
+        """Answer with the log of one container. Raises ApiError 400, 404, 422, 500."""
+        query = call.request.query
+        asked = _options(query, call.info.name)
+        container = containers.chosen(pod, query.get("container"))
         node_name = pod["spec"].get("nodeName")
         if not node_name:
             return Response(200, b"", _TEXT)
-        query = {name: call.request.query.get(name) for name in _PASSED if call.request.query.get(name)}
-        path = "/".join(map(quote, ("containerLogs", call.namespace, call.info.name, container)))
-        url = f"{self._agent(node_name)}/{path}?{urlencode(query)}"
+        backend = self._backends.agent(node_name, verified=not query.flag("insecureSkipTLSVerifyBackend"))
+        path = "/".join(quote(part, safe="") for part in (call.namespace, call.info.name, container))
+        target = f"/containerLogs/{path}" + (f"?{urlencode(asked)}" if asked else "")
         try:
-            answer = await self._client().get(url)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise status.internal(
-                f'error trying to reach service: {type(error).__name__}: node "{node_name}"'
-            ) from None
+            answer = await self._relays.open(backend, "GET", target)
+        except Unreachable as failure:
+            raise status.unreasoned(f"Get {gotext.quote(backend.url + target)}: {failure}") from None
         if answer.status >= 400:
-            return await _failure(answer)
+            raise await _failure(answer, call.info.name)
 
         async def run(wire: Wire) -> None:
             async with answer:
@@ -67,50 +59,55 @@ class Logs:
 
         return Stream(run, content_type=_TEXT)
 
-    def _agent(self, node_name: str) -> str:
-        entry = self._cache.collection(self._nodes.key_prefix).entries.get(self._nodes.key("", node_name))
-        if entry is None:
-            raise status.not_found("nodes", node_name)
-        state = entry.object().get("status", {})
-        addresses = {one.get("type"): one.get("address") for one in state.get("addresses") or ()}
-        host = addresses.get("InternalIP") or addresses.get("Hostname") or node_name
-        port = state.get("daemonEndpoints", {}).get("kubeletEndpoint", {}).get("Port") or KUBELET_PORT
-        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
-    def _client(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-            connector = aiohttp.TCPConnector(ssl=_context(self._tls), limit=256)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
-        return self._session
-
-
-def _context(tls: Tls | None) -> ssl.SSLContext:
-    if tls is None:
-        return ssl.create_default_context()
-    context = ssl.create_default_context(cafile=tls.ca_file)
-    context.load_cert_chain(tls.cert_file, tls.key_file)
-    return context
+def _options(query: Query, pod_name: str) -> list[tuple[str, str]]:
+    """Return what the agent is asked for. Raises ApiError 400 and 422."""
+    numbers = {name: options.whole_number(query, name) for name, _ in _NUMBERS if query.get(name)}
+    since = _time(query.get("sinceTime"))
+    causes = [_too_small(name, numbers[name], least) for name, least in _NUMBERS if numbers.get(name, least) < least]
+    if since and "sinceSeconds" in numbers:
+        causes.append(Cause("FieldValueForbidden", f"Forbidden: {_ONE_SINCE}", ""))
+    if query.has("stream"):
+        # Streams apart are an alpha feature of upstream's that is off.
+        causes.append(Cause("FieldValueForbidden", "Forbidden: may not be specified", "stream"))
+    if causes:
+        raise status.invalid("PodLogOptions", "", pod_name, causes)
+    flags = [(name, "true") for name in ("follow", "previous", "timestamps") if query.flag(name)]
+    times = [("sinceTime", since)] if since else []
+    return [*flags, *((name, str(number)) for name, number in numbers.items()), *times]
 
 
-def _container(call: Call, pod: Obj) -> str:
-    spec, name = pod["spec"], call.request.query.get("container")
-    groups = ("containers", "initContainers", "ephemeralContainers")
-    names = [[one["name"] for one in spec.get(group) or ()] for group in groups]
-    if name:
-        if not any(name in group for group in names):
-            raise status.bad_request(f"container {name} is not valid for pod {call.info.name}")
-        return name
-    if len(names[0]) == 1:
-        return str(names[0][0])
-    text = f"a container name must be specified for pod {call.info.name}, choose one of: [{' '.join(names[0])}]"
-    if names[1]:
-        text += f" or one of the init containers: [{' '.join(names[1])}]"
-    raise status.bad_request(text)
+_ONE_SINCE = "at most one of `sinceTime` or `sinceSeconds` may be specified"
 
 
-async def _failure(answer: aiohttp.ClientResponse) -> Response:
-    text = (await answer.read())[:4096].decode(errors="replace").strip()
-    code = answer.status
-    reason = {400: "BadRequest", 404: "NotFound"}.get(code, "InternalError")
-    raise status.ApiError(code, reason, text or "the node agent could not read the log")
+def _too_small(name: str, number: int, least: int) -> Cause:
+    why = "must be greater than 0" if least else "must be greater than or equal to 0"
+    return Cause("FieldValueInvalid", f"Invalid value: {number}: {why}", name)
+
+
+def _time(text: str) -> str:
+    """Return an RFC 3339 time in UTC, "" for none. Raises ApiError 400."""
+    if not text:
+        return ""
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None or "T" not in text:
+            raise ValueError
+        return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    except (ValueError, OverflowError):
+        layout = "2006-01-02T15:04:05Z07:00"
+        raise status.bad_request(
+            f'parsing time {gotext.quote(text)} as "{layout}": cannot parse {gotext.quote(text)}'
+        ) from None
+
+
+async def _failure(answer: aiohttp.ClientResponse, pod_name: str) -> ApiError:
+    async with answer:
+        text = (await answer.content.read(FAILURE_BYTES_MAX)).decode(errors="replace").strip()
+    if answer.status == 400:
+        return status.bad_request(text)
+    if answer.status == 404:
+        # The agent doesn't know the pod, or not yet.
+        message = f"the server could not find the requested resource ( pods/log {pod_name})"
+        return ApiError(404, "NotFound", message, status.details_of(pod_name, "", "pods/log"))
+    return status.internal(text or f"the node agent answered {answer.status}")

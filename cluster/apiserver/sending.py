@@ -1,0 +1,123 @@
+"""Answers on their way to the client: whole, in pieces, as streams, from another server, or as something not HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from oarlock.cluster.apiserver import wireform
+from oarlock.cluster.apiserver.connection import ChunkedWire, Connection
+from oarlock.cluster.apiserver.exchange import (
+    Answer,
+    Relayed,
+    Request,
+    Response,
+    Stream,
+    Takeover,
+    Wire,
+    warning_headers,
+)
+from oarlock.cluster.takeover import Taken
+
+PIECE_BYTES = 256 * 1024
+"""Large bodies go out in pieces of this size with a turn of the loop between them."""
+
+
+async def send(raw: web.BaseRequest, request: Request, answer: Answer) -> web.StreamResponse:
+    """Send `answer` in the form that the request asks for."""
+    match answer:
+        case Stream():
+            return await _stream(raw, answer)
+        case Relayed():
+            return await _relay(raw, answer)
+        case Takeover():
+            return await _take_over(raw, answer)
+    answer = await wireform.finished(request, answer)
+    if isinstance(answer.body, list):
+        return await _pieces(raw, answer, request.warnings)
+    return whole(answer, request.warnings)
+
+
+def whole(answer: Response, warnings: list[str]) -> web.Response:
+    """Return an answer that is sent in one piece."""
+    body = answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
+    response = web.Response(status=answer.status, body=body, headers=_headers(answer))
+    for value in warning_headers(warnings):
+        response.headers.add("Warning", value)
+    return response
+
+
+def _headers(answer: Response | Stream) -> dict[str, str]:
+    return {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", **answer.headers}
+
+
+async def _pieces(raw: web.BaseRequest, answer: Response, warnings: list[str]) -> web.StreamResponse:
+    assert isinstance(answer.body, list)
+    response = web.StreamResponse(status=answer.status, headers=_headers(answer))
+    response.content_length = sum(map(len, answer.body))
+    for value in warning_headers(warnings):
+        response.headers.add("Warning", value)
+    await response.prepare(raw)
+    if raw.method != "HEAD":
+        for piece in _joined(answer.body):
+            await response.write(piece)
+            await asyncio.sleep(0)
+    await response.write_eof()
+    return response
+
+
+def _joined(parts: list[bytes]) -> list[bytes]:
+    pieces: list[bytes] = []
+    held: list[bytes] = []
+    size = 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= PIECE_BYTES:
+            pieces.append(b"".join(held))
+            held, size = [], 0
+    pieces.append(b"".join(held))
+    return pieces
+
+
+async def _stream(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=_headers(answer))
+    response.enable_chunked_encoding()
+    await response.prepare(raw)
+    connection = raw.protocol
+    assert isinstance(connection, Connection)
+    wire: Wire = ChunkedWire(connection)
+    with contextlib.suppress(ConnectionError):
+        await answer.run(wire)
+        await response.write_eof()
+    return response
+
+
+async def _relay(raw: web.BaseRequest, answer: Relayed) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, headers=CIMultiDict(answer.headers))
+    try:
+        await response.prepare(raw)
+        if raw.method != "HEAD":
+            async for piece in answer.pieces:
+                await response.write(piece)
+        await response.write_eof()
+    except ConnectionError:
+        # The client must not take half an answer for a whole one.
+        if raw.transport is not None:
+            raw.transport.abort()
+    finally:
+        answer.close()
+    return response
+
+
+async def _take_over(raw: web.BaseRequest, answer: Takeover) -> web.StreamResponse:
+    connection = raw.protocol
+    assert isinstance(connection, Connection)
+    taken = connection.taken_over()
+    with contextlib.suppress(ConnectionError):
+        await taken.write(answer.head)
+        await answer.run(taken)
+    return Taken()
