@@ -20,6 +20,10 @@ def command(script: str, folder: Path, **fields: Any) -> Command:
     return Command("/bin/sh", ["sh", "-c", script], {"PATH": os.environ["PATH"], "A": "b"}, str(folder), **fields)
 
 
+def descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
 async def everything(source: Source | None) -> bytes:
     assert source is not None
     pieces = []
@@ -156,9 +160,9 @@ def test_limits_are_the_containers(play: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("tty", [False, True])
 def test_a_folder_that_is_gone_is_told(play: Any, tmp_path: Path, tty: bool) -> None:
     async def scenario() -> None:
-        before = set(os.listdir("/proc/self/fd"))
+        before = descriptors()
         with pytest.raises(RuntimeFailure, match="No such file"):
             execution.start(command("true", tmp_path / "gone"), stdin=True, tty=tty)
-        assert set(os.listdir("/proc/self/fd")) == before, "no descriptor is left open"
+        assert descriptors() == before, "no descriptor is left open"
 
     play(scenario)
