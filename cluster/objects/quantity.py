@@ -82,9 +82,12 @@ class Quantity:
         return Quantity(-self.nano, self.format)
 
     def __str__(self) -> str:
-        """The canonical text: no fraction, the largest suffix that keeps the number whole."""
-        if self.format is Format.BINARY_SI and abs(self.nano) >= 1024 * NANO:
-            return _binary(self.whole())
+        """The canonical text: no fraction, the largest suffix that keeps the number whole.
+
+        A fraction that a binary suffix can't express is written with a decimal one.
+        """
+        if self.format is Format.BINARY_SI and abs(self.nano) >= 1024 * NANO and not self.nano % NANO:
+            return _binary(self.nano // NANO)
         mantissa, exponent = _thousands(self.nano)
         if self.format is Format.DECIMAL_EXPONENT:
             return f"{mantissa}e{exponent}" if exponent else str(mantissa)

@@ -87,7 +87,18 @@ def test_compares_and_adds_exactly() -> None:
 @given(st.integers(min_value=-(2**62), max_value=2**62), st.sampled_from(list(Format)))
 def test_canonical_form_is_stable(nano: int, style: Format) -> None:
     text = str(Quantity(nano, style))
-    assert quantity.canonical(text) == text
+    read = quantity.parse(text)
+    assert read.nano == nano
+    # A binary quantity that no power of 1024 divides has no suffix, and so is read as a decimal one.
+    assert str(Quantity(read.nano, style)) == text
+    assert style is Format.BINARY_SI or str(read) == text
+
+
+@pytest.mark.parametrize(
+    ("nano", "text"), [(125_000 * 10**9, "125000"), (2**20 * 10**9, "1Mi"), (2000 * 10**9 + 1, "2000000000001n")]
+)
+def test_binary_quantities_lose_nothing(nano: int, text: str) -> None:
+    assert str(Quantity(nano, Format.BINARY_SI)) == text
 
 
 @given(st.integers(min_value=0, max_value=2**62))
