@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
-from oarlock.cluster.apiserver import views
+from oarlock.cluster.apiserver import clock, views
 from oarlock.cluster.apiserver.exchange import Response
 from oarlock.cluster.apiserver.negotiation import JSON, YAML, Representation
 from oarlock.cluster.apiserver.watchcache import Entry
@@ -38,6 +37,14 @@ class Page:
         return metadata
 
 
+@dataclass(frozen=True, slots=True)
+class TableOptions:
+    """What a Table is made by. `include` is includeObject (Object, Metadata, None or ""); ages are told at `now`."""
+
+    include: str
+    now: clock.Clock
+
+
 def document(body: dict[str, Any], representation: Representation, code: int = 200) -> Response:
     """Answer with a document that has no other form (a Status, a Scale, discovery)."""
     if representation.media_type == YAML:
@@ -45,37 +52,34 @@ def document(body: dict[str, Any], representation: Representation, code: int = 2
     return Response(code, orjson.dumps(body))
 
 
-def entry(resource: Resource, shown: Entry, representation: Representation, include: str, code: int = 200) -> Response:
-    """Answer with one object. `include` is a Table's includeObject (Object, Metadata, None). Raises ApiError 406."""
+def entry(
+    resource: Resource, shown: Entry, representation: Representation, options: TableOptions, code: int = 200
+) -> Response:
+    """Answer with one object. Raises ApiError 406."""
     if representation.transform == "PartialObjectMetadataList":
         text = f"you requested PartialObjectMetadataList, but the requested object is not a list ({go_type(resource)})"
         raise status.ApiError(406, "NotAcceptable", text)
     if representation.transform == "" and representation.media_type == JSON:
         return Response(code, views.wire(resource, shown))
-    body = _transformed(resource, shown, representation, include)
+    body = _transformed(resource, shown, representation, options)
     return document(body, representation, code)
 
 
-def object_as(
-    resource: Resource, obj: dict[str, Any], representation: Representation, include: str, code: int = 200
-) -> Response:
-    """Answer with an object that is not stored (a dry run's) as `entry` would."""
-    return entry(resource, views.unsaved(obj), representation, include, code)
-
-
-def page(resource: Resource, shown: Page, representation: Representation, include: str) -> Response:
+def page(resource: Resource, shown: Page, representation: Representation, options: TableOptions) -> Response:
     """Answer with a list. Raises ApiError 406."""
     if representation.transform == "PartialObjectMetadata":
         text = f"you requested PartialObjectMetadata, but the requested object is a list ({go_type(resource)}List)"
         raise status.ApiError(406, "NotAcceptable", text)
     if representation.transform == "" and representation.media_type == JSON:
         return Response(200, _spliced(resource, shown))
-    return document(_list_document(resource, shown, representation, include), representation)
+    return document(_list_document(resource, shown, representation, options), representation)
 
 
-def event_object(resource: Resource, shown: Entry, representation: Representation, include: str) -> dict[str, Any]:
+def event_object(
+    resource: Resource, shown: Entry, representation: Representation, options: TableOptions
+) -> dict[str, Any]:
     """Return the object of a watch event in a transformed representation."""
-    return _transformed(resource, shown, representation, include)
+    return _transformed(resource, shown, representation, options)
 
 
 def go_type(resource: Resource) -> str:
@@ -99,9 +103,11 @@ def _spliced(resource: Resource, shown: Page) -> list[bytes]:
     return parts if len(parts) > 64 else [b"".join(parts)]
 
 
-def _list_document(resource: Resource, shown: Page, representation: Representation, include: str) -> dict[str, Any]:
+def _list_document(
+    resource: Resource, shown: Page, representation: Representation, options: TableOptions
+) -> dict[str, Any]:
     if representation.transform == "Table":
-        return _table(resource, shown.entries, shown.metadata(), representation, include)
+        return _table(resource, shown.entries, shown.metadata(), representation, options)
     if representation.transform:
         kind, version = "PartialObjectMetadataList", representation.api_version
         items = [_metadata_only(views.parsed(resource, one), representation, nested=True) for one in shown.entries]
@@ -115,10 +121,12 @@ def _headless(obj: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
 
 
-def _transformed(resource: Resource, shown: Entry, representation: Representation, include: str) -> dict[str, Any]:
+def _transformed(
+    resource: Resource, shown: Entry, representation: Representation, options: TableOptions
+) -> dict[str, Any]:
     if representation.transform == "Table":
         metadata = {"resourceVersion": str(shown.revision)} if shown.revision else {}
-        return _table(resource, (shown,), metadata, representation, include)
+        return _table(resource, (shown,), metadata, representation, options)
     obj = views.parsed(resource, shown)
     return _metadata_only(obj, representation) if representation.transform else obj
 
@@ -134,11 +142,11 @@ def _table(
     entries: Sequence[Entry],
     metadata: dict[str, Any],
     representation: Representation,
-    include: str,
+    options: TableOptions,
 ) -> dict[str, Any]:
     objects = [views.parsed(resource, one) for one in entries]
-    wanted = _INCLUDED.get(include, "Metadata")
-    table = tables.render(resource, objects, metadata, wanted, datetime.now(UTC))
+    wanted = _INCLUDED.get(options.include, "Metadata")
+    table = tables.render(resource, objects, metadata, wanted, options.now())
     table["apiVersion"] = representation.api_version
     return table
 

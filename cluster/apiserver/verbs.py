@@ -11,6 +11,7 @@ from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.exchange import Answer, Response
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.negotiation import negotiate
+from oarlock.cluster.apiserver.rendering import TableOptions
 from oarlock.cluster.apiserver.reviews import Reviews
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.subresources import binding, eviction, scale
@@ -109,15 +110,15 @@ class Verbs:
             return await self._whole[info.verb](call)
         raise status.method_not_allowed() if info.verb not in known.verbs else status.path_not_found()
 
-    def _include(self, call: Call) -> str:
+    def _options(self, call: Call) -> TableOptions:
         include = call.request.query.get("includeObject")
         if include not in ("", "None", "Metadata", "Object"):
             raise status.bad_request(f"Invalid value: \"{include}\": must be 'Metadata', 'Object', 'None', or empty")
-        return include
+        return TableOptions(include, self._now)
 
     def _object(self, call: Call, written: Written, code: int = 200) -> Response:
         representation = negotiate(call.accept)
-        return rendering.entry(call.resource, written.entry, representation, self._include(call), code)
+        return rendering.entry(call.resource, written.entry, representation, self._options(call), code)
 
     def _document(self, call: Call, body: dict[str, Any], code: int = 200) -> Response:
         return rendering.document(body, negotiate(call.accept, transforms=False), code)
@@ -125,16 +126,15 @@ class Verbs:
     async def _get(self, call: Call) -> Answer:
         representation = negotiate(call.accept)
         entry = await self._reader.get(call)
-        return rendering.entry(call.resource, entry, representation, self._include(call))
+        return rendering.entry(call.resource, entry, representation, self._options(call))
 
     async def _list(self, call: Call) -> Answer:
         representation = negotiate(call.accept, is_list=True)
-        include = self._include(call)
-        return rendering.page(call.resource, await self._reader.page(call), representation, include)
+        options = self._options(call)
+        return rendering.page(call.resource, await self._reader.page(call), representation, options)
 
     async def _watch(self, call: Call) -> Answer:
-        self._include(call)
-        return await self._watching.watch(call)
+        return await self._watching.watch(call, self._options(call))
 
     async def _create(self, call: Call) -> Answer:
         negotiate(call.accept)
@@ -159,11 +159,11 @@ class Verbs:
         deleted = await self._deleter.delete(call)
         if deleted.gone and not deleting.returns_object(call.resource):
             return self._document(call, deleting.success(call.resource, deleted.entry))
-        return rendering.entry(call.resource, deleted.entry, negotiate(call.accept), self._include(call))
+        return rendering.entry(call.resource, deleted.entry, negotiate(call.accept), self._options(call))
 
     async def _delete_collection(self, call: Call) -> Answer:
         page = await self._deleter.delete_collection(call)
-        return rendering.page(call.resource, page, negotiate(call.accept, is_list=True), self._include(call))
+        return rendering.page(call.resource, page, negotiate(call.accept, is_list=True), self._options(call))
 
     async def _get_scale(self, call: Call) -> Answer:
         return self._document(call, scale.shown(call, await self._reader.get(call)))

@@ -18,6 +18,7 @@ from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire
 from oarlock.cluster.apiserver.listing import list_options, parse_version, settle
 from oarlock.cluster.apiserver.negotiation import Representation, negotiate
 from oarlock.cluster.apiserver.options import whole_number
+from oarlock.cluster.apiserver.rendering import TableOptions
 from oarlock.cluster.apiserver.selection import Selection, selection
 from oarlock.cluster.apiserver.watchcache import Change, Collection, Entry, WatchCache
 from oarlock.cluster.objects import status
@@ -39,10 +40,12 @@ class _Watcher:
     Until `open` is called, changes are held back, so that they follow the initial events.
     """
 
-    def __init__(self, chosen: Selection, representation: Representation, include: str, bookmarks: bool) -> None:
+    def __init__(
+        self, chosen: Selection, representation: Representation, options: TableOptions, bookmarks: bool
+    ) -> None:
         self._chosen = chosen
         self._representation = representation
-        self._include = include
+        self._options = options
         self._wire: Wire | None = None
         self._held: list[Change] = []
         self.bookmarks = bookmarks
@@ -116,7 +119,7 @@ class _Watcher:
 
     def _encoded(self, kind: str, entry: Entry) -> bytes:
         resource = self._chosen.resource
-        obj = rendering.event_object(resource, entry, self._representation, self._include)
+        obj = rendering.event_object(resource, entry, self._representation, self._options)
         return orjson.dumps({"type": kind, "object": obj}) + b"\n"
 
     def _write(self, data: bytes) -> None:
@@ -143,7 +146,7 @@ class Watching:
         for watcher in self._watchers:
             watcher.lost()
 
-    async def watch(self, call: Call) -> Stream:
+    async def watch(self, call: Call, options: TableOptions) -> Stream:
         """Return the stream of events that the request selects. Raises ApiError 400, 406, 410, 422, 504."""
         wanted = list_options(call, watch=True)
         chosen = selection(call)
@@ -152,7 +155,7 @@ class Watching:
         representation = negotiate(accept, is_list=True)
         timeout_s = float(whole_number(query, "timeoutSeconds")) or MIN_TIMEOUT_S * (1 + random.random())
         initial_wanted = query.flag("sendInitialEvents")
-        watcher = _Watcher(chosen, representation, query.get("includeObject"), query.flag("allowWatchBookmarks"))
+        watcher = _Watcher(chosen, representation, options, query.flag("allowWatchBookmarks"))
         if initial_wanted or wanted.version == "":
             await settle(self._cache, "" if wanted.version in ("", "0") else wanted.version)
         from_state = initial_wanted or wanted.version in ("", "0")

@@ -34,6 +34,9 @@ def row(resource: Resource, obj: Object, now: datetime) -> Cells:
     return _printer(resource.group, resource.kind).row(obj, now.timestamp())
 
 
+_FIELDS_AS_ANNOTATIONS = {"DaemonSet": "deprecated.daemonset.template.generation"}
+
+
 def render(
     resource: Resource,
     objects: Iterable[Object],
@@ -72,8 +75,19 @@ def _row(resource: Resource, obj: Object, include_object: IncludeObject, now: da
         head = {"kind": resource.kind, "apiVersion": resource.api_version}
         result["object"] = {**head, **obj}
     else:
-        result["object"] = partial_metadata(obj) if include_object == "Metadata" else None
+        result["object"] = _row_metadata(resource, obj) if include_object == "Metadata" else None
     return result
+
+
+def _row_metadata(resource: Resource, obj: Object) -> dict[str, Any]:
+    """The object's metadata without the annotations that stand for fields of upstream's internal kinds."""
+    hidden = _FIELDS_AS_ANNOTATIONS.get(resource.kind)
+    annotations = obj["metadata"].get("annotations") or {}
+    if hidden not in annotations:
+        return partial_metadata(obj)
+    left = {name: value for name, value in annotations.items() if name != hidden}
+    metadata = {name: value for name, value in obj["metadata"].items() if name != "annotations" or left}
+    return partial_metadata({"metadata": {**metadata, **({"annotations": left} if left else {})}})
 
 
 def _created(obj: Object, _: float) -> Cells:
