@@ -91,7 +91,8 @@ class Writer:
     async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool, tracked: bool) -> Written:
         resource, metadata = call.resource, obj["metadata"]
         if metadata.get("resourceVersion"):
-            raise status.unreasoned("resourceVersion should not be set on objects to be created")
+            # Upstream answers 500, though the fault is the client's.
+            raise status.bad_request("resourceVersion should not be set on objects to be created")
         owned = metadata.pop("managedFields", None)
         metadata["uid"] = str(uuid4())
         metadata["creationTimestamp"] = clock.text(self._now())
