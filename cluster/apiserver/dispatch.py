@@ -15,6 +15,7 @@ from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import TEXT, Answer, Request, Response
 from oarlock.cluster.apiserver.health import Health
+from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import PREFIX as LEASES_PREFIX
 from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.requests import RequestInfo
@@ -27,11 +28,8 @@ from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, Unk
 
 log = logging.getLogger(__name__)
 _ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
-_READS = frozenset({"get", "list"})
-INFLIGHT_MAX = 2000
-"""Requests being decided upon at one time, streams that have begun not counted; more are answered with 429."""
 REQUEST_TIMEOUT_S = 60.0
-"""Source: kube-apiserver's --request-timeout. Streams are exempt once they have begun."""
+"""Source: kube-apiserver's --request-timeout. Requests that may last are exempt."""
 
 
 class Dispatcher:
@@ -46,6 +44,7 @@ class Dispatcher:
         health: Health,
         leases: Leases,
         targets: Targets,
+        inflight: InFlight,
     ) -> None:
         self._authenticator = authenticator
         self._verbs = verbs
@@ -54,28 +53,20 @@ class Dispatcher:
         self._health = health
         self._leases = leases
         self._targets = targets
-        self._inflight = 0
+        self._inflight = inflight
 
     async def handle(self, request: Request) -> Answer:
         """Answer one request; failures become Status objects."""
         started = time.perf_counter()
         info = requests.parse(request.method, request.path, request.query)
-        kind = "readOnly" if info.verb in _READS else "mutating"
-        inflight = metrics.INFLIGHT.labels(kind)
-        inflight.inc()
-        self._inflight += 1
-        try:
-            answer = await self._guarded(request, info)
-        finally:
-            self._inflight -= 1
-            inflight.dec()
+        answer = await self._guarded(request, info)
         _observe(request, info, answer.status, time.perf_counter() - started)
         return answer
 
     async def _guarded(self, request: Request, info: RequestInfo) -> Answer:
+        counted = None
         try:
-            if self._inflight > INFLIGHT_MAX:
-                raise status.too_many_requests("too many requests, please try again later.")
+            counted = self._inflight.enter(info)
             async with asyncio.timeout(None if info.is_long_running else REQUEST_TIMEOUT_S):
                 return await self._serve(request, info)
         except ApiError as error:
@@ -87,6 +78,9 @@ class Dispatcher:
         except Exception:
             log.exception("request failed method=%s path=%s", request.method, info.path)
             return failure(status.internal("an unexpected failure, see the server's log"))
+        finally:
+            if counted is not None:
+                counted.leave()
 
     async def _serve(self, request: Request, info: RequestInfo) -> Answer:
         user = await self._authenticator.authenticate(request)

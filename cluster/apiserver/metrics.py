@@ -25,6 +25,11 @@ INFLIGHT = Gauge(
     "Maximal number of currently used inflight request limit of this apiserver per request kind in last second.",
     ("request_kind",),
 )
+DROPPED = Counter(
+    "apiserver_dropped_requests_total",
+    "Number of requests dropped with 'Try again later' response",
+    ("request_kind",),
+)
 LONG_RUNNING = Gauge(
     "apiserver_longrunning_requests",
     "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and"

@@ -21,6 +21,7 @@ from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import Answer, Request
 from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.http import HttpFront
+from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.relaying import Relays
@@ -111,6 +112,7 @@ class ApiServer:
                 self._health(),
                 self._leases,
                 Targets(self._store),
+                InFlight(self._settings.reads_inflight_max, self._settings.writes_inflight_max),
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address

@@ -40,3 +40,6 @@ class ApiServerSettings:
     loopback_network: bool = False
     shutdown_grace_s: float = 5.0
     """How long requests under way may go on after the server was asked to stop."""
+    reads_inflight_max: int = 2000
+    """Reads decided upon at one time, more are answered with 429. Upstream queues far more than it works on."""
+    writes_inflight_max: int = 1000

@@ -16,6 +16,7 @@ from harness.apiserver import RunningApiServer, start_api_server
 from oarlock.cluster.apiserver.authentication import TokenFileError, load_tokens
 from oarlock.cluster.apiserver.exchange import Query
 from oarlock.cluster.apiserver.requests import parse
+from oarlock.cluster.objects import resources
 from oarlock.cluster.objects.status import ApiError
 
 MAPS = "/api/v1/namespaces/default/configmaps"
@@ -201,3 +202,55 @@ def test_paths_resolve_as_upstream_resolves_them(method: str, target: str, expec
 def test_status_objects_survive_the_round_trip() -> None:
     error = ApiError(409, "Conflict", "no", {"name": "x"})
     assert ApiError.from_status(error.status()).status() == error.status()
+
+
+SUBRESOURCES = [
+    (resource, subresource) for resource in resources.RESOURCES for subresource in resource.subresources.values()
+]
+METHODS = {"get": "GET", "create": "POST", "update": "PUT", "patch": "PATCH", "delete": "DELETE"}
+
+
+def test_every_subresource_has_the_verbs_that_discovery_lists(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        walked = 0
+        for resource, subresource in SUBRESOURCES:
+            path = resource.path("default" if resource.namespaced else "", "missing", subresource.name)
+            for verb, method in METHODS.items():
+                body = b"{}" if method in ("POST", "PUT", "PATCH") else None
+                code, answer = await api(method, path, body, "application/merge-patch+json")
+                if verb in subresource.verbs:
+                    assert code != 405, (method, path)
+                    assert answer["message"] != "the server could not find the requested resource", (method, path)
+                    walked += 1
+                elif verb != "get" or subresource.verbs:
+                    assert code in (404, 405), (method, path, answer)
+        assert walked > 90
+
+    with_api(scenario)
+
+
+def test_reads_and_writes_are_limited_apart(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        assert (await api("GET", MAPS))[0] == 200
+        code, answer = await api("POST", MAPS, {"metadata": {"name": "x"}})
+        assert (code, answer["reason"], api.headers["Retry-After"]) == (429, "TooManyRequests", "1")
+        async with api.watch(f"{MAPS}?watch=1"):
+            assert (await api("GET", MAPS))[0] == 200, "a watch is not counted"
+
+    with_api(scenario, reads_inflight_max=1, writes_inflight_max=0)
+
+
+def test_a_body_that_trickles_is_not_waited_for(with_api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oarlock.cluster.apiserver.http.BODY_TIMEOUT_S", 0.2)
+
+    async def scenario(api: Any) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
+        head = f"POST {MAPS} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\nContent-Type: application/json\r\n\r\n"
+        writer.write(head.encode() + b'{"metadata"')
+        async with asyncio.timeout(10):
+            answer = (await reader.readuntil(b"}")).decode()
+        assert answer.startswith("HTTP/1.1 504 ")
+        assert '"kind":"Status"' in answer
+        writer.close()
+
+    with_api(scenario)
