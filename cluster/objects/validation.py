@@ -14,10 +14,12 @@ from oarlock.cluster.objects import (
     core_validation,
     metadata_validation,
     network_validation,
+    pod_part_validation,
     pod_update_validation,
     pod_validation,
     policy_validation,
     service_validation,
+    status_validation,
     workload_validation,
 )
 from oarlock.cluster.objects.causes import invalid
@@ -111,4 +113,21 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("scheduling.k8s.io", "PriorityClass"): policy_validation.priority_class_update,
     ("storage.k8s.io", "StorageClass"): policy_validation.storage_class_update,
 }
-SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {}
+SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
+    ("", "Namespace", "finalize"): status_validation.finalize,
+    ("", "Namespace", "status"): status_validation.namespace,
+    ("", "Node", "status"): status_validation.node,
+    ("", "Pod", "ephemeralcontainers"): pod_part_validation.ephemeral_containers,
+    ("", "Pod", "resize"): pod_part_validation.resize,
+    ("", "Pod", "status"): status_validation.pod,
+    ("", "ReplicationController", "status"): status_validation.replica_set,
+    ("apps", "DaemonSet", "status"): status_validation.daemon_set,
+    ("apps", "Deployment", "status"): status_validation.deployment,
+    ("apps", "ReplicaSet", "status"): status_validation.replica_set,
+    ("apps", "StatefulSet", "status"): status_validation.stateful_set,
+    ("autoscaling", "HorizontalPodAutoscaler", "status"): status_validation.autoscaler,
+    ("batch", "Job", "status"): status_validation.job,
+    ("certificates.k8s.io", "CertificateSigningRequest", "approval"): status_validation.approval,
+    ("certificates.k8s.io", "CertificateSigningRequest", "status"): status_validation.signing_request,
+    ("policy", "PodDisruptionBudget", "status"): status_validation.disruption_budget,
+}

@@ -1,0 +1,206 @@
+"""Validate what comes through `status`, `finalize` and `approval`: counts, phases, conditions, containers' states.
+
+Source: upstream's Validate…StatusUpdate functions in pkg/apis/{core,apps,batch,policy,certificates}/validation.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from oarlock.cluster.objects import names
+from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.status import Cause
+
+Obj = Mapping[str, Any]
+Rule = Callable[[Obj, Obj], list[Cause]]
+
+NOT_NEGATIVE: Final = "must be greater than or equal to 0"
+_BEYOND_REPLICAS: Final = "cannot be greater than status.replicas"
+_NO_ADDRESS: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+
+
+def counts(
+    fields: Sequence[str], *, among_replicas: Sequence[str] = (), ready: str = "cannot be greater than readyReplicas"
+) -> Rule:
+    """Return a rule: `fields` aren't negative, those `among_replicas` aren't beyond them, collisions never decrease."""
+
+    def rule(new: Obj, old: Obj) -> list[Cause]:
+        state, before = new.get("status") or {}, old.get("status") or {}
+        causes = _not_negative(state, (*fields, "collisionCount"))
+        for name in among_replicas:
+            if state.get(name, 0) > state.get("replicas", 0):
+                causes.append(invalid(f"status.{name}", state.get(name, 0), _BEYOND_REPLICAS))
+        if among_replicas and state.get("availableReplicas", 0) > state.get("readyReplicas", 0):
+            causes.append(invalid("status.availableReplicas", state["availableReplicas"], ready))
+        collisions, had = state.get("collisionCount"), before.get("collisionCount")
+        if had is not None and (collisions is None or collisions < had):
+            causes.append(invalid("status.collisionCount", collisions or 0, "cannot be decremented"))
+        return causes
+
+    return rule
+
+
+def _not_negative(state: Obj, fields: Iterable[str]) -> list[Cause]:
+    return [invalid(f"status.{name}", state[name], NOT_NEGATIVE) for name in fields if (state.get(name) or 0) < 0]
+
+
+deployment: Final = counts(
+    ("observedGeneration", "replicas", "updatedReplicas", "readyReplicas", "availableReplicas", "unavailableReplicas"),
+    among_replicas=("updatedReplicas", "readyReplicas", "availableReplicas"),
+)
+replica_set: Final = counts(
+    ("replicas", "fullyLabeledReplicas", "readyReplicas", "availableReplicas", "observedGeneration"),
+    among_replicas=("fullyLabeledReplicas", "readyReplicas", "availableReplicas"),
+)
+stateful_set: Final = counts(
+    ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas", "observedGeneration"),
+    among_replicas=("readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"),
+    ready="cannot be greater than status.readyReplicas",
+)
+daemon_set: Final = counts(
+    (
+        *("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"),
+        *("observedGeneration", "updatedNumberScheduled", "numberAvailable", "numberUnavailable"),
+    )
+)
+job: Final = counts(("active", "succeeded", "failed", "ready", "terminating"))
+autoscaler: Final = counts(("currentReplicas", "desiredReplicas"))
+disruption_budget: Final = counts(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"))
+
+
+def namespace(new: Obj, _: Obj) -> list[Cause]:
+    """What is wrong with a Namespace's new status: its phase says whether it is being deleted."""
+    phase = (new.get("status") or {}).get("phase", "")
+    if new["metadata"].get("deletionTimestamp"):
+        why, right = "may only be 'Terminating' if `deletionTimestamp` is not empty", "Terminating"
+    else:
+        why, right = "may only be 'Active' if `deletionTimestamp` is empty", "Active"
+    return [] if phase == right else [invalid("status.Phase", phase, why)]
+
+
+def finalize(new: Obj, _: Obj) -> list[Cause]:
+    """What is wrong with a Namespace's new finalizers."""
+    finalizers: Sequence[str] = new["spec"].get("finalizers") or ()
+    return [
+        invalid(f"spec.finalizers[{index}]", name, why)
+        for index, name in enumerate(finalizers)
+        for why in names.qualified_name(name)
+    ]
+
+
+def pod(new: Obj, old: Obj) -> list[Cause]:
+    """What is wrong with a Pod's new status: what has ended for good doesn't run again."""
+    state, before = new.get("status") or {}, old.get("status") or {}
+    policy = old["spec"].get("restartPolicy")
+    causes: list[Cause] = []
+    for field, restarts in (
+        ("containerStatuses", policy),
+        ("initContainerStatuses", policy),
+        ("ephemeralContainerStatuses", "Never"),
+    ):
+        causes += _states(state.get(field) or (), before.get(field) or (), f"status.{field}", restarts)
+    for field in ("podIPs", "hostIPs"):
+        for index, one in enumerate(state.get(field) or ()):
+            if not _is_address(one.get("ip", "")):
+                causes.append(invalid(f"status.{field}[{index}]", one.get("ip", ""), _NO_ADDRESS))
+    return causes
+
+
+def _states(new: Sequence[Obj], old: Sequence[Obj], path: str, policy: str | None) -> list[Cause]:
+    if policy == "Always":
+        return []
+    now = {one.get("name"): one.get("state") or {} for one in new}
+    causes = []
+    for index, one in enumerate(old):
+        ended = (one.get("state") or {}).get("terminated")
+        if ended is None or (policy == "OnFailure" and ended.get("exitCode", 0) != 0):
+            continue
+        if one.get("name") in now and now[one.get("name")].get("terminated") is None:
+            causes.append(forbidden(f"{path}[{index}].state", "may not be transitioned to non-terminated state"))
+    return causes
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def node(new: Obj, _: Obj) -> list[Cause]:
+    """What is wrong with a Node's new status: each address stands once."""
+    seen: set[tuple[Any, Any]] = set()
+    causes = []
+    for index, address in enumerate((new.get("status") or {}).get("addresses") or ()):
+        pair = (address.get("type"), address.get("address"))
+        if pair in seen:
+            causes.append(duplicate(f"status.addresses[{index}]", dict(address)))
+        seen.add(pair)
+    return causes
+
+
+_DECISIONS: Final = ("Approved", "Denied")
+_ALWAYS_TRUE: Final = (*_DECISIONS, "Failed")
+
+
+def signing_request(new: Obj, old: Obj) -> list[Cause]:
+    """What is wrong with a CertificateSigningRequest's new status: decisions stay with who makes them."""
+    causes = _conditions(new)
+    for kind in _DECISIONS:
+        if _condition(new, kind) != _condition(old, kind):
+            causes.append(
+                forbidden(
+                    "status.conditions",
+                    f"updates may not {_change(new, old, kind)} a condition of type {_quoted(kind)}",
+                )
+            )
+    return causes
+
+
+def approval(new: Obj, old: Obj) -> list[Cause]:
+    """What is wrong with a CertificateSigningRequest's decision: it is made once, and is one."""
+    causes = _conditions(new)
+    for kind in _DECISIONS:
+        if _condition(old, kind) and not _condition(new, kind):
+            causes.append(forbidden("status.conditions", f"updates may not remove a condition of type {_quoted(kind)}"))
+    return causes
+
+
+def _conditions(request: Obj) -> list[Cause]:
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    for index, condition in enumerate((request.get("status") or {}).get("conditions") or ()):
+        place, kind, truth = f"status.conditions[{index}]", condition.get("type", ""), condition.get("status", "")
+        if not kind:
+            causes.append(required(f"{place}.type"))
+        if kind in seen:
+            causes.append(duplicate(f"{place}.type", kind))
+        seen.add(kind)
+        if not truth:
+            causes.append(required(f"{place}.status"))
+        elif truth not in (("True",) if kind in _ALWAYS_TRUE else ("True", "False", "Unknown")):
+            causes.append(
+                not_supported(
+                    f"{place}.status", truth, ("True",) if kind in _ALWAYS_TRUE else ("False", "True", "Unknown")
+                )
+            )
+        if (kind == "Denied" and "Approved" in seen) or (kind == "Approved" and "Denied" in seen):
+            causes.append(invalid(f"{place}.type", kind, "Approved and Denied conditions are mutually exclusive"))
+    return causes
+
+
+def _condition(request: Obj, kind: str) -> list[Obj]:
+    return [one for one in (request.get("status") or {}).get("conditions") or () if one.get("type") == kind]
+
+
+def _change(new: Obj, old: Obj, kind: str) -> str:
+    if not _condition(old, kind):
+        return "add"
+    return "modify" if _condition(new, kind) else "remove"
+
+
+def _quoted(kind: str) -> str:
+    return f'"{kind}"'
