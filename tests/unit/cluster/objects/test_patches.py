@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonpatch
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -139,3 +140,32 @@ def test_what_is_added_can_be_tested_and_removed(doc: dict[str, Any], key: str, 
 def test_a_merge_patch_applied_twice_is_applied_once(doc: dict[str, Any], patch: dict[str, Any]) -> None:
     once = patches.merge_patch(doc, patch)
     assert patches.merge_patch(once, patch) == once
+
+
+OBJECTS = st.dictionaries(st.text("ab~/", max_size=2), json_values, max_size=4)
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_patch_made_by_another_implementation_leads_from_one_to_the_other(doc: Any, wanted: Any) -> None:
+    operations = jsonpatch.make_patch(doc, wanted).patch
+    assert patches.json_patch(doc, operations) == wanted
+
+
+def rfc_7396(target: Any, patch: Any) -> Any:
+    """MergePatch as the RFC's section 2 writes it down."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = rfc_7396(result.get(name), value)
+    return result
+
+
+@given(OBJECTS, OBJECTS)
+def test_a_merge_patch_is_the_rfcs(doc: Any, patch: Any) -> None:
+    before = repr((doc, patch))
+    assert patches.merge_patch(doc, patch) == rfc_7396(doc, patch)
+    assert repr((doc, patch)) == before, "neither argument changes"
