@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from oarlock.cluster.apiserver import authorization, metrics, requests
+from oarlock.cluster.apiserver import authorization, observing, requests
 from oarlock.cluster.apiserver.authentication import Authenticator, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.documents import Documents
@@ -22,6 +22,7 @@ from oarlock.cluster.apiserver.requests import RequestInfo
 from oarlock.cluster.apiserver.targets import PREFIX as TARGETS_PREFIX
 from oarlock.cluster.apiserver.targets import Targets
 from oarlock.cluster.apiserver.verbs import Verbs
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import resources, status
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, UnknownOutcome
@@ -45,6 +46,7 @@ class Dispatcher:
         leases: Leases,
         targets: Targets,
         inflight: InFlight,
+        cache: WatchCache,
     ) -> None:
         self._authenticator = authenticator
         self._verbs = verbs
@@ -54,13 +56,14 @@ class Dispatcher:
         self._leases = leases
         self._targets = targets
         self._inflight = inflight
+        self._cache = cache
 
     async def handle(self, request: Request) -> Answer:
         """Answer one request; failures become Status objects."""
         started = time.perf_counter()
         info = requests.parse(request.method, request.path, request.query)
         answer = await self._guarded(request, info)
-        _observe(request, info, answer.status, time.perf_counter() - started)
+        observing.observe(request, info, answer, time.perf_counter() - started)
         return answer
 
     async def _guarded(self, request: Request, info: RequestInfo) -> Answer:
@@ -104,7 +107,7 @@ class Dispatcher:
     async def _path(self, request: Request) -> Answer:
         path = request.path
         if path == "/metrics":
-            return _metrics()
+            return observing.exposition(self._cache, request.headers.get("Accept", ""))
         if path in self._published:
             return Response(200, self._published[path])
         if path.startswith(LEASES_PREFIX):
@@ -130,21 +133,3 @@ def _store_failure(error: StoreError) -> ApiError:
     if isinstance(error, InvalidRequest):
         return status.ApiError(413, "RequestEntityTooLarge", f"the store refused the request: {error}")
     return status.internal(f"store: {error}")
-
-
-def _metrics() -> Response:
-    from prometheus_client import generate_latest
-
-    return Response(200, generate_latest(), "text/plain; version=0.0.4; charset=utf-8")
-
-
-def _observe(request: Request, info: RequestInfo, code: int, seconds: float) -> None:
-    verb = info.verb.upper() if info.is_resource else request.method
-    scope = "" if not info.is_resource else "resource" if info.name else "namespace" if info.namespace else "cluster"
-    known = resources.lookup(info.group, info.version, info.resource) is not None
-    target = (info.group, info.version, info.resource, info.subresource) if known else ("", "", "", "")
-    dry_run = "All" if request.query.get("dryRun") == "All" else ""
-    labels = (verb, dry_run, *target, scope, "apiserver")
-    metrics.REQUESTS.labels(*labels, str(code)).inc()
-    if info.verb != "watch":
-        metrics.DURATION.labels(*labels).observe(seconds)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Iterator
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from oarlock.cluster.objects import resources
 
 _BUCKETS = (0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
 _REQUEST = ("verb", "dry_run", "group", "version", "resource", "subresource", "scope", "component")
@@ -30,11 +36,11 @@ DROPPED = Counter(
     "Number of requests dropped with 'Try again later' response",
     ("request_kind",),
 )
-LONG_RUNNING = Gauge(
-    "apiserver_longrunning_requests",
-    "Gauge of all active long-running apiserver requests broken out by verb, group, version, resource, scope and"
-    " component. Not all requests are tracked this way.",
+RESPONSE_SIZES = Histogram(
+    "apiserver_response_sizes",
+    "Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.",
     ("verb", "group", "version", "resource", "subresource", "scope", "component"),
+    buckets=tuple(10.0**power for power in range(3, 10)),
 )
 REGISTERED_WATCHERS = Gauge(
     "apiserver_registered_watchers",
@@ -47,3 +53,34 @@ OBJECTS = Gauge(
     " -1.",
     ("resource",),
 )
+BUILD = Gauge(
+    "kubernetes_build_info",
+    "A metric with a constant '1' value labeled by major, minor, git version and platform from which Kubernetes was"
+    " built, and the version of Python on which it is running.",
+    ("major", "minor", "git_version", "platform"),
+)
+
+
+class WatchEvents(Collector):
+    """apiserver_watch_events_total: whoever sends events adds to a plain number, which is cheaper than a counter."""
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[str, str, str], list[int]] = {}
+
+    def of(self, group: str, version: str, resource: str) -> list[int]:
+        """Return the number, alone in a list, to which a resource's watches add."""
+        return self._sent.setdefault((group, version, resource), [0])
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "apiserver_watch_events", "Number of events sent in watch clients", labels=("group", "version", "resource")
+        )
+        for labels, (count,) in list(self._sent.items()):
+            family.add_metric(labels, count)
+        yield family
+
+
+WATCH_EVENTS = WatchEvents()
+REGISTRY.register(WATCH_EVENTS)
+COLLECTIONS = tuple({one.key_prefix: one.qualified for one in resources.RESOURCES if "list" in one.verbs}.items())
+"""Key prefixes of what is stored, and how metrics name it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from oarlock.cluster.apiserver import clock
+from oarlock.cluster.apiserver import clock, documents, metrics
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.allocation import Pool
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
@@ -100,6 +100,8 @@ class ApiServer:
         accounts = ServiceAccounts(key, self._settings.issuer, self._storage, self._now)
         tokens = load_tokens(self._settings.token_file) if self._settings.token_file else {}
         trusted = User("system:admin", (MASTERS, AUTHENTICATED)) if self._settings.tls is None else None
+        build = documents.version()
+        metrics.BUILD.labels(*(build[name] for name in ("major", "minor", "gitVersion", "platform"))).set(1)
         try:
             await self._front.start()
             port = self._settings.advertise_port or self.port
@@ -113,6 +115,7 @@ class ApiServer:
                 self._leases,
                 Targets(self._store),
                 InFlight(self._settings.reads_inflight_max, self._settings.writes_inflight_max),
+                self._cache,
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address

@@ -46,6 +46,8 @@ class _Watcher:
         self._chosen = chosen
         self._representation = representation
         self._options = options
+        resource = chosen.resource
+        self._events = metrics.WATCH_EVENTS.of(resource.group, resource.version, resource.plural)
         self._wire: Wire | None = None
         self._held: list[Change] = []
         self.bookmarks = bookmarks
@@ -70,6 +72,7 @@ class _Watcher:
         lines = [line for change in changes if (line := self._line(change))]
         if lines:
             self.sent = changes[-1].revision
+            self._events[0] += len(lines)
             self._write(b"".join(lines))
 
     def progress(self, revision: int) -> None:

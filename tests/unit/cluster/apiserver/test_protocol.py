@@ -122,6 +122,63 @@ def test_health_and_metrics(with_api: Any) -> None:
     with_api(scenario)
 
 
+def series(text: str, name: str, *labels: str) -> float:
+    """Return the sum of a metric's series that have all the labels; fails if there is none."""
+    lines = [
+        line for line in text.splitlines() if line.startswith(name + "{") and all(label in line for label in labels)
+    ]
+    assert lines, (name, labels)
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_metrics_tell_of_requests_sizes_watches_and_objects(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        async def page() -> str:
+            return str((await api("GET", "/metrics"))[1])
+
+        leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+        of_leases = ('resource="leases"', 'group="coordination.k8s.io"')
+        async with api.watch(f"{leases}?watch=1") as event:
+            await api.made(leases, {"metadata": {"name": "one"}})
+            await event()
+        assert (await api("GET", leases))[0] == 200
+        text = await page()
+        assert series(text, "apiserver_request_total", *of_leases, 'verb="CREATE"', 'code="201"') >= 1
+        assert series(text, "apiserver_request_duration_seconds_count", *of_leases, 'verb="LIST"') >= 1
+        assert series(text, "apiserver_response_sizes_sum", *of_leases, 'verb="LIST"') > 100
+        assert series(text, "apiserver_watch_events_total", *of_leases) >= 1
+        assert series(text, "apiserver_storage_objects", 'resource="leases.coordination.k8s.io"') == 1
+        assert series(text, "kubernetes_build_info", 'minor="36"') == 1
+
+    with_api(scenario)
+
+
+def test_clients_do_not_choose_how_many_series_there_are(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        for number in range(3):
+            await api(f"BREW{number}", "/")
+            await api(f"BREW{number}", MAPS)
+            await api("GET", f"{MAPS}/x/sub{number}")
+            await api("GET", f"/apis/g{number}/v1/things")
+        _, text = await api("GET", "/metrics")
+        assert "BREW" not in text
+        assert "sub0" not in text
+        assert "g0" not in text
+
+    with_api(scenario)
+
+
+def test_metrics_in_the_format_asked_for(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api("GET", "/metrics")
+        assert api.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        _, text = await api("GET", "/metrics", Accept="application/openmetrics-text; version=1.0.0")
+        assert api.headers["Content-Type"].startswith("application/openmetrics-text")
+        assert text.endswith("# EOF\n")
+
+    with_api(scenario)
+
+
 def test_reviews(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
