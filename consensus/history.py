@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 
 from oarlock.consensus.index import KeyIndex, holds
@@ -70,10 +70,13 @@ class History:
             return [key] if key in self.current else []
         return list(self._live.between(key, range_end))
 
-    def read(self, request: Range, revision: int) -> RangeResult:
-        """Answer a range request whose revision is retained; `revision` is the store's."""
+    def read(self, request: Range, revision: int, unlogged: Sequence[Event] = ()) -> RangeResult:
+        """Answer a range request whose revision is retained; `revision` is the store's.
+
+        Inside a transaction that is one more than the log knows of, and `unlogged` is what has happened so far.
+        """
         if 0 < request.revision < revision:
-            return self._read_past(request, revision)
+            return self._read_past(request, revision, unlogged)
         if not request.range_end:
             kv = self.current.get(request.key)
             if kv is None:
@@ -165,13 +168,13 @@ class History:
         del self._log[:done]
         self._log_start += done
 
-    def _read_past(self, request: Range, revision: int) -> RangeResult:
+    def _read_past(self, request: Range, revision: int, unlogged: Sequence[Event]) -> RangeResult:
         if not request.range_end:
             kv = self._version_at(request.key, request.revision)
             kvs = [] if kv is None else [kv]
             return RangeResult(revision, () if request.count_only else _shown(kvs, request), len(kvs))
         if request.count_only:
-            return RangeResult(revision, (), self._count_past(request))
+            return RangeResult(revision, (), self._count_past(request, unlogged))
         keys = merge(
             self._live.between(request.key, request.range_end), self._ghosts.between(request.key, request.range_end)
         )
@@ -181,15 +184,15 @@ class History:
             kvs = list(found)
             return RangeResult(revision, _shown(kvs, request), len(kvs))
         kvs = list(islice(found, request.limit))
-        count = self._count_past(request)
+        count = self._count_past(request, unlogged)
         return RangeResult(revision, _shown(kvs, request), count, count > len(kvs))
 
-    def _count_past(self, request: Range) -> int:
+    def _count_past(self, request: Range, unlogged: Sequence[Event]) -> int:
         """Count the keys of a past revision: those of now, and what has come and gone since."""
         count = self._live.count(request.key, request.range_end)
         changed = {
             event.kv.key
-            for events in islice(self._log, request.revision + 1 - self._log_start, None)
+            for events in chain(islice(self._log, request.revision + 1 - self._log_start, None), (unlogged,))
             for event in events
             if holds(request.key, request.range_end, event.kv.key)
         }

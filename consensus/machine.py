@@ -172,7 +172,7 @@ class Machine:
             elif isinstance(operation, Delete):
                 responses.append(self._delete(operation, events))
             else:
-                responses.append(self.history.read(operation, self.revision + bool(events)))
+                responses.append(self.history.read(operation, self.revision + bool(events), events))
         self._commit(events)
         return TransactionResult(succeeded, self.revision, tuple(responses))
 

@@ -79,6 +79,18 @@ def test_reads_in_a_transaction_see_its_writes() -> None:
     assert result.responses[3].kvs == ()  # type: ignore[union-attr]
 
 
+def test_reads_of_the_past_in_a_transaction_are_spared_its_writes() -> None:
+    machine = Machine()
+    transact(machine, Put(b"a", b"1"))
+    transact(machine, Put(b"b", b"1"))
+    counted = Range(b"a", b"z", revision=machine.revision, count_only=True)
+    listed = Range(b"a", b"z", revision=machine.revision, limit=1)
+    result = transact(machine, Put(b"c", b"1"), Delete(b"a"), Put(b"d", b"1"), counted, listed)
+    assert result.responses[3].count == 2  # type: ignore[union-attr]
+    assert result.responses[4].kvs[0].key == b"a"  # type: ignore[union-attr]
+    assert (result.responses[4].count, result.responses[4].more) == (2, True)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("target", "relation", "value", "present", "missing"),
     [
