@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import autoscaling_defaults, pod_defaults, policy_defaults, workload_defaults
+from oarlock.cluster.objects.extensions import definition_defaults
 from oarlock.cluster.objects.pod_defaults import Obj, Table, fill
 from oarlock.cluster.objects.resources import Resource
 
@@ -249,6 +250,7 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): policy_defaults.webhooks,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policy_defaults.admission_policy,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): policy_defaults.admission_binding,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): definition_defaults.definition,
     ("apps", "DaemonSet"): workload_defaults.daemon_set,
     ("apps", "Deployment"): workload_defaults.deployment,
     ("apps", "ReplicaSet"): workload_defaults.replica_set,

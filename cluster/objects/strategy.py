@@ -294,9 +294,23 @@ def _new_volume(obj: Obj) -> None:
 
 def _new_definition(obj: Obj) -> None:
     """A CustomResourceDefinition has no names yet, and keeps its objects in the version that it names for storage."""
-    versions = obj.get("spec", {}).get("versions") or ()
-    stored = [version.get("name", "") for version in versions if version.get("storage")]
+    stored = _storage_version(obj)
     obj["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+def _storage_version(obj: Obj) -> list[str]:
+    """The first version that a definition names for storage, if any."""
+    versions = obj.get("spec", {}).get("versions") or ()
+    return [version.get("name", "") for version in versions if version.get("storage")][:1]
+
+
+def _updated_definition(new: Obj, _: Obj) -> None:
+    """A definition that names another version for storage will have objects in it."""
+    state = dict(new.get("status") or {})
+    stored = list(state.get("storedVersions") or ())
+    added = [name for name in _storage_version(new) if name not in stored]
+    if added:
+        new["status"] = {**state, "storedVersions": stored + added}
 
 
 def _new_api_service(obj: Obj) -> None:
@@ -324,6 +338,7 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
 _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
     ("", "Namespace"): _updated_namespace,
     ("", "Service"): service_strategy.updated_service,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _updated_definition,
     ("apps", "DaemonSet"): _updated_daemon_set,
     ("apps", "StatefulSet"): _updated_stateful_set,
     ("certificates.k8s.io", "CertificateSigningRequest"): _updated_signing_request,

@@ -24,6 +24,7 @@ from oarlock.cluster.objects import (
     workload_validation,
 )
 from oarlock.cluster.objects.causes import invalid
+from oarlock.cluster.objects.extensions import definition_rules
 from oarlock.cluster.objects.policy_validation import RBAC_GROUP
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import Cause
@@ -71,6 +72,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("", "ResourceQuota"): quota_validation.quota,
     ("", "Secret"): core_validation.secret,
     ("", "Service"): service_validation.service,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): definition_rules.definition,
     ("apps", "ControllerRevision"): workload_validation.controller_revision,
     ("apps", "DaemonSet"): workload_validation.daemon_set,
     ("apps", "Deployment"): workload_validation.deployment,
@@ -103,6 +105,7 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("", "ResourceQuota"): quota_validation.quota_update,
     ("", "Secret"): core_validation.secret_update,
     ("", "Service"): service_validation.service_update,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): definition_rules.definition_update,
     ("apps", "ControllerRevision"): workload_validation.controller_revision_update,
     ("apps", "DaemonSet"): workload_validation.daemon_set_update,
     ("apps", "Deployment"): workload_validation.deployment_update,
@@ -124,6 +127,7 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("", "Pod", "resize"): pod_part_validation.resize,
     ("", "Pod", "status"): status_validation.pod,
     ("", "ReplicationController", "status"): status_validation.replica_set,
+    ("apiextensions.k8s.io", "CustomResourceDefinition", "status"): definition_rules.definition_status,
     ("apps", "DaemonSet", "status"): status_validation.daemon_set,
     ("apps", "Deployment", "status"): status_validation.deployment,
     ("apps", "ReplicaSet", "status"): status_validation.replica_set,
