@@ -196,17 +196,7 @@ def _persistent_volume(obj: Obj) -> None:
 
 def _persistent_volume_claim(obj: Obj) -> None:
     obj["spec"].setdefault("volumeMode", "Filesystem")
-    data_sources(obj["spec"])
     obj["status"].setdefault("phase", "Pending")
-
-
-def data_sources(spec: Obj) -> None:
-    """`dataSource` and `dataSourceRef` mirror each other unless the reference leaves the namespace."""
-    source, ref = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source and not ref:
-        spec["dataSourceRef"] = dict(source)
-    elif ref and not source and not ref.get("namespace"):
-        spec["dataSource"] = {name: value for name, value in ref.items() if name != "namespace"}
 
 
 def _network_policy(obj: Obj) -> None:

@@ -105,9 +105,15 @@ def csi_driver(obj: Obj) -> None:
     """A driver attaches, and mounts persistent volumes only."""
     spec = obj.setdefault("spec", {})
     fill(spec, _CSI_DRIVER)
-    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+    spec["volumeLifecycleModes"] = spec.get("volumeLifecycleModes") or ["Persistent"]
+    for request in spec.get("tokenRequests") or ():
+        request.setdefault("audience", "")
 
 
 def csi_node(obj: Obj) -> None:
-    """The list of drivers is always written."""
-    obj.setdefault("spec", {}).setdefault("drivers", None)
+    """The lists of drivers and of their keys are always written, empty ones as null."""
+    spec = obj.setdefault("spec", {})
+    spec["drivers"] = spec.get("drivers") or None
+    for driver in spec["drivers"] or ():
+        fill(driver, (("name", ""), ("nodeID", "")))
+        driver["topologyKeys"] = driver.get("topologyKeys") or None

@@ -1,6 +1,6 @@
-"""Validate RBAC, disruption budgets, autoscalers, leases, storage and priority classes.
+"""Validate RBAC, disruption budgets, autoscalers, leases and priority classes.
 
-Source: upstream's `pkg/apis/{rbac,policy,autoscaling,coordination,storage,scheduling}/validation`.
+Source: upstream's `pkg/apis/{rbac,policy,autoscaling,coordination,scheduling}/validation`.
 """
 
 from __future__ import annotations
@@ -183,41 +183,6 @@ def lease(obj: Obj) -> list[Cause]:
         causes.append(invalid("spec.leaseTransitions", moves, "must be greater than or equal to 0"))
     if spec.get("holderIdentity") == "":
         causes.append(invalid("spec.holderIdentity", "", "must not be empty"))
-    return causes
-
-
-def storage_class(obj: Obj) -> list[Cause]:
-    """What is wrong with a StorageClass beyond its metadata."""
-    causes: list[Cause] = []
-    name = obj.get("provisioner", "")
-    if not name:
-        causes.append(required("provisioner"))
-    else:
-        causes += [invalid("provisioner", name, why) for why in names.qualified_name(name.lower())]
-    policy = obj.get("reclaimPolicy")
-    if policy is not None and policy not in {"Delete", "Retain"}:
-        causes.append(not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
-    mode = obj.get("volumeBindingMode")
-    modes = ("Immediate", "WaitForFirstConsumer")
-    if mode not in modes:
-        causes.append(not_supported("volumeBindingMode", mode, modes) if mode else required("volumeBindingMode"))
-    return causes
-
-
-def storage_class_update(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a StorageClass that replaces `old`: what it provisions by is fixed."""
-    causes = storage_class(new)
-    if new.get("parameters") != old.get("parameters"):
-        causes.append(forbidden("parameters", "updates to parameters are forbidden."))
-    if new.get("provisioner") != old.get("provisioner"):
-        causes.append(forbidden("provisioner", "updates to provisioner are forbidden."))
-    for name in ("reclaimPolicy", "volumeBindingMode"):
-        if new.get(name) != old.get(name):
-            causes.append(
-                forbidden(name, f"updates to {name} are forbidden.")
-                if name == "reclaimPolicy"
-                else invalid(name, new.get(name), IMMUTABLE)
-            )
     return causes
 
 

@@ -46,6 +46,14 @@ _GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("storage.k8s.io", "VolumeAttributesClass"): (),
 }
 
+#: The same for kinds whose new objects have no generation.
+_LATE_GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("storage.k8s.io", "CSIDriver"): (
+        *("spec.tokenRequests", "spec.requiresRepublish", "spec.seLinuxMount"),
+        "spec.nodeAllocatableUpdatePeriodSeconds",
+    ),
+}
+
 #: What a new object's status is; kinds not listed that have a status get what defaulting makes of an empty one.
 _NEW_STATUS: Final[Mapping[tuple[str, str], Obj]] = {
     ("", "Namespace"): {"phase": "Active"},
@@ -161,7 +169,8 @@ def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = ""
     rule = _ON_UPDATE.get(key)
     if rule is not None and not subresource:
         rule(new, old)
-    if not subresource and any(_at(new, path) != _at(old, path) for path in _GENERATION.get(key, ())):
+    counted = (*_GENERATION.get(key, ()), *_LATE_GENERATION.get(key, ()))
+    if not subresource and any(_at(new, path) != _at(old, path) for path in counted):
         new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
 
@@ -282,6 +291,33 @@ def _new_claim(obj: Obj) -> None:
     finalizers = obj["metadata"].setdefault("finalizers", [])
     if "kubernetes.io/pvc-protection" not in finalizers:
         finalizers.append("kubernetes.io/pvc-protection")
+    spec = obj["spec"]
+    if not _is_known_source(spec.get("dataSource") or {}):
+        spec.pop("dataSource", None)
+    _mirror_sources(spec)
+
+
+def _is_known_source(source: Obj) -> bool:
+    """The older field takes claims and snapshots only, and drops everything else."""
+    group, kind = source.get("apiGroup", ""), source.get("kind")
+    return (group, kind) in {("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")}
+
+
+def _mirror_sources(spec: Obj) -> None:
+    """`dataSource` and `dataSourceRef` mirror each other unless the reference leaves the namespace."""
+    source, ref = spec.get("dataSource"), spec.get("dataSourceRef")
+    if source and not ref:
+        spec["dataSourceRef"] = dict(source)
+    elif ref and not source and not ref.get("namespace"):
+        spec["dataSource"] = {name: value for name, value in ref.items() if name != "namespace"}
+
+
+def _updated_claim(new: Obj, old: Obj) -> None:
+    spec, present = new["spec"], old["spec"]
+    had = present.get("dataSource") or present.get("dataSourceRef")
+    if not had and not _is_known_source(spec.get("dataSource") or {}):
+        spec.pop("dataSource", None)
+    _mirror_sources(spec)
 
 
 def _new_volume(obj: Obj) -> None:
@@ -337,6 +373,7 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
 
 _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
     ("", "Namespace"): _updated_namespace,
+    ("", "PersistentVolumeClaim"): _updated_claim,
     ("", "Service"): service_strategy.updated_service,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _updated_definition,
     ("apps", "DaemonSet"): _updated_daemon_set,

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import (
     batch_validation,
+    claim_validation,
     core_validation,
     metadata_validation,
     network_validation,
+    persistent_volume_validation,
     pod_part_validation,
     pod_update_validation,
     pod_validation,
@@ -21,6 +23,7 @@ from oarlock.cluster.objects import (
     quota_validation,
     service_validation,
     status_validation,
+    storage_validation,
     workload_validation,
 )
 from oarlock.cluster.objects.causes import invalid
@@ -64,8 +67,8 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("", "Endpoints"): service_validation.endpoints,
     ("", "Namespace"): core_validation.namespace,
     ("", "Node"): core_validation.node,
-    ("", "PersistentVolume"): core_validation.persistent_volume,
-    ("", "PersistentVolumeClaim"): core_validation.persistent_volume_claim,
+    ("", "PersistentVolume"): persistent_volume_validation.persistent_volume,
+    ("", "PersistentVolumeClaim"): claim_validation.claim,
     ("", "Pod"): pod_validation.pod,
     ("", "PodTemplate"): workload_validation.pod_template,
     ("", "ReplicationController"): workload_validation.replication_controller,
@@ -92,15 +95,20 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     (RBAC_GROUP, "Role"): policy_validation.role,
     (RBAC_GROUP, "RoleBinding"): policy_validation.role_binding,
     ("scheduling.k8s.io", "PriorityClass"): policy_validation.priority_class,
-    ("storage.k8s.io", "StorageClass"): policy_validation.storage_class,
+    ("storage.k8s.io", "CSIDriver"): storage_validation.csi_driver,
+    ("storage.k8s.io", "CSINode"): storage_validation.csi_node,
+    ("storage.k8s.io", "CSIStorageCapacity"): storage_validation.storage_capacity,
+    ("storage.k8s.io", "StorageClass"): storage_validation.storage_class,
+    ("storage.k8s.io", "VolumeAttachment"): storage_validation.volume_attachment,
+    ("storage.k8s.io", "VolumeAttributesClass"): storage_validation.attributes_class,
 }
 #: Kinds with rules about what may change; the others' new form is checked as a new object's is.
 UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("", "ConfigMap"): core_validation.config_map_update,
     ("", "Namespace"): core_validation.namespace_update,
     ("", "Node"): core_validation.node_update,
-    ("", "PersistentVolume"): core_validation.persistent_volume_update,
-    ("", "PersistentVolumeClaim"): core_validation.persistent_volume_claim_update,
+    ("", "PersistentVolume"): persistent_volume_validation.persistent_volume_update,
+    ("", "PersistentVolumeClaim"): claim_validation.claim_update,
     ("", "Pod"): pod_update_validation.pod_update,
     ("", "ResourceQuota"): quota_validation.quota_update,
     ("", "Secret"): core_validation.secret_update,
@@ -117,12 +125,18 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     (RBAC_GROUP, "ClusterRoleBinding"): policy_validation.role_binding_update,
     (RBAC_GROUP, "RoleBinding"): policy_validation.role_binding_update,
     ("scheduling.k8s.io", "PriorityClass"): policy_validation.priority_class_update,
-    ("storage.k8s.io", "StorageClass"): policy_validation.storage_class_update,
+    ("storage.k8s.io", "CSIDriver"): storage_validation.csi_driver_update,
+    ("storage.k8s.io", "CSINode"): storage_validation.csi_node_update,
+    ("storage.k8s.io", "CSIStorageCapacity"): storage_validation.storage_capacity_update,
+    ("storage.k8s.io", "StorageClass"): storage_validation.storage_class_update,
+    ("storage.k8s.io", "VolumeAttachment"): storage_validation.volume_attachment_update,
+    ("storage.k8s.io", "VolumeAttributesClass"): storage_validation.attributes_class_update,
 }
 SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("", "Namespace", "finalize"): status_validation.finalize,
     ("", "Namespace", "status"): status_validation.namespace,
     ("", "Node", "status"): status_validation.node,
+    ("", "PersistentVolumeClaim", "status"): claim_validation.claim_status,
     ("", "Pod", "ephemeralcontainers"): pod_part_validation.ephemeral_containers,
     ("", "Pod", "resize"): pod_part_validation.resize,
     ("", "Pod", "status"): status_validation.pod,
@@ -137,4 +151,5 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("certificates.k8s.io", "CertificateSigningRequest", "approval"): status_validation.approval,
     ("certificates.k8s.io", "CertificateSigningRequest", "status"): status_validation.signing_request,
     ("policy", "PodDisruptionBudget", "status"): status_validation.disruption_budget,
+    ("storage.k8s.io", "VolumeAttachment", "status"): storage_validation.volume_attachment_update,
 }
