@@ -23,6 +23,14 @@ HOST = {"hostPath": {"path": "/d", "type": ""}}
 CSI = {"csi": {"driver": "example.com", "volumeHandle": "h"}}
 
 
+POLICY = (
+    'spec.persistentVolumeReclaimPolicy: Unsupported value: "Keep": supported values: "Delete", "Recycle", "Retain"'
+)
+RESERVED = (
+    'spec.flexVolume.options[a.k8s.io/x]: Invalid value: "a.k8s.io/x": kubernetes.io and k8s.io namespaces are reserved'
+)
+
+
 def told(causes: list[Cause]) -> list[str]:
     return [f"{cause.field}: {cause.message}" for cause in causes]
 
@@ -50,12 +58,7 @@ def told(causes: list[Cause]) -> list[str]:
         ),
         (
             volume(HOST, persistentVolumeReclaimPolicy="Keep"),
-            [
-                (
-                    'spec.persistentVolumeReclaimPolicy: Unsupported value: "Keep": supported values: "Delete", "Recycle", '
-                    '"Retain"'
-                )
-            ],
+            [POLICY],
         ),
         (
             volume({"hostPath": {"path": "/"}}, persistentVolumeReclaimPolicy="Recycle"),
@@ -85,12 +88,7 @@ def told(causes: list[Cause]) -> list[str]:
         ),
         (
             volume({"flexVolume": {"driver": "d", "options": {"a.k8s.io/x": "y"}}}),
-            [
-                (
-                    'spec.flexVolume.options[a.k8s.io/x]: Invalid value: "a.k8s.io/x": kubernetes.io and k8s.io namespaces '
-                    "are reserved"
-                )
-            ],
+            [RESERVED],
         ),
         (
             volume({"csi": {**CSI["csi"], "nodePublishSecretRef": {"name": "s"}}}),
