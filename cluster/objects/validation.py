@@ -23,11 +23,9 @@ from oarlock.cluster.objects import (
     status_validation,
     workload_validation,
 )
-from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.policy_validation import RBAC_GROUP
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import Cause
-from oarlock.cluster.objects.strategy import needs_version
 
 Obj = Mapping[str, Any]
 
@@ -42,9 +40,7 @@ def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
 
 
 def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> list[Cause]:
-    """What is wrong with `new` as a replacement of `old`; `old` is the stored object with its resourceVersion."""
-    if not new["metadata"].get("resourceVersion") and needs_version(resource):
-        return [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
+    """What is wrong with `new` as a replacement of `old`."""
     causes = metadata_validation.validate_update(resource, new, old)
     if subresource:
         rule = SUBRESOURCE_RULES.get((resource.group, resource.kind, subresource))
