@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import (
+    autoscaling_validation,
     batch_validation,
     core_validation,
     metadata_validation,
@@ -72,7 +73,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("apps", "Deployment"): workload_validation.deployment,
     ("apps", "ReplicaSet"): workload_validation.replica_set,
     ("apps", "StatefulSet"): workload_validation.stateful_set,
-    ("autoscaling", "HorizontalPodAutoscaler"): policy_validation.autoscaler,
+    ("autoscaling", "HorizontalPodAutoscaler"): autoscaling_validation.autoscaler,
     ("batch", "CronJob"): batch_validation.cron_job,
     ("batch", "Job"): batch_validation.job,
     ("coordination.k8s.io", "Lease"): policy_validation.lease,
@@ -104,6 +105,7 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("apps", "Deployment"): workload_validation.deployment_update,
     ("apps", "ReplicaSet"): workload_validation.replica_set_update,
     ("apps", "StatefulSet"): workload_validation.stateful_set_update,
+    ("autoscaling", "HorizontalPodAutoscaler"): autoscaling_validation.autoscaler_update,
     ("batch", "Job"): batch_validation.job_update,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice_update,
     ("networking.k8s.io", "IngressClass"): network_validation.ingress_class_update,
