@@ -63,9 +63,11 @@ def match_resources(obj: Obj) -> None:
 
 
 def admission_policy(obj: Obj) -> None:
-    """A policy fails closed."""
-    obj["spec"].setdefault("failurePolicy", "Fail")
-    match_resources(obj["spec"].setdefault("matchConstraints", {}))
+    """A policy, of either kind, fails closed."""
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("failurePolicy", "Fail")
+    if "matchConstraints" in spec:
+        match_resources(spec["matchConstraints"])
 
 
 def admission_binding(obj: Obj) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import (
+    admission_policy_validation,
     autoscaling_validation,
     batch_validation,
     core_validation,
@@ -24,6 +25,7 @@ from oarlock.cluster.objects import (
     quota_validation,
     service_validation,
     status_validation,
+    webhook_validation,
     workload_validation,
 )
 from oarlock.cluster.objects.policy_validation import RBAC_GROUP
@@ -31,6 +33,7 @@ from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
+ADMISSION: Final = "admissionregistration.k8s.io"
 
 
 def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
@@ -70,6 +73,12 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("", "ResourceQuota"): quota_validation.quota,
     ("", "Secret"): core_validation.secret,
     ("", "Service"): service_validation.service,
+    (ADMISSION, "MutatingAdmissionPolicy"): admission_policy_validation.mutating_policy,
+    (ADMISSION, "MutatingAdmissionPolicyBinding"): admission_policy_validation.mutating_binding,
+    (ADMISSION, "MutatingWebhookConfiguration"): webhook_validation.configuration,
+    (ADMISSION, "ValidatingAdmissionPolicy"): admission_policy_validation.validating_policy,
+    (ADMISSION, "ValidatingAdmissionPolicyBinding"): admission_policy_validation.validating_binding,
+    (ADMISSION, "ValidatingWebhookConfiguration"): webhook_validation.configuration,
     ("apps", "ControllerRevision"): workload_validation.controller_revision,
     ("apps", "DaemonSet"): workload_validation.daemon_set,
     ("apps", "Deployment"): workload_validation.deployment,
@@ -104,6 +113,10 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("", "ResourceQuota"): quota_validation.quota_update,
     ("", "Secret"): core_validation.secret_update,
     ("", "Service"): service_validation.service_update,
+    (ADMISSION, "MutatingAdmissionPolicy"): admission_policy_validation.mutating_policy_update,
+    (ADMISSION, "MutatingWebhookConfiguration"): webhook_validation.configuration_update,
+    (ADMISSION, "ValidatingAdmissionPolicy"): admission_policy_validation.validating_policy_update,
+    (ADMISSION, "ValidatingWebhookConfiguration"): webhook_validation.configuration_update,
     ("apps", "ControllerRevision"): workload_validation.controller_revision_update,
     ("apps", "DaemonSet"): workload_validation.daemon_set_update,
     ("apps", "Deployment"): workload_validation.deployment_update,
@@ -126,6 +139,7 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("", "Pod", "resize"): pod_part_validation.resize,
     ("", "Pod", "status"): status_validation.pod,
     ("", "ReplicationController", "status"): status_validation.replica_set,
+    (ADMISSION, "ValidatingAdmissionPolicy", "status"): admission_policy_validation.validating_status,
     ("apps", "DaemonSet", "status"): status_validation.daemon_set,
     ("apps", "Deployment", "status"): status_validation.deployment,
     ("apps", "ReplicaSet", "status"): status_validation.replica_set,
