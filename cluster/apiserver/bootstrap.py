@@ -1,4 +1,4 @@
-"""What every cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service.
+"""What every cluster has from its first moment: namespaces, priority classes, flow control, the `kubernetes` Service.
 
 Each API server makes what is missing at its start; who comes second finds it there. The Service's endpoints are
 brought in line with the advertised addresses each time. Source: upstream's pkg/controlplane.
@@ -6,6 +6,7 @@ brought in line with the advertised addresses each time. Source: upstream's pkg/
 
 from __future__ import annotations
 
+import copy
 import ipaddress
 from typing import Any
 
@@ -16,7 +17,7 @@ from oarlock.cluster.apiserver.exchange import Query, Request
 from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.apiserver.requests import RequestInfo
 from oarlock.cluster.apiserver.writing import Writer
-from oarlock.cluster.objects import resources
+from oarlock.cluster.objects import flowcontrol, resources
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
 
@@ -54,13 +55,26 @@ class Bootstrap:
         classes = _resource("scheduling.k8s.io", "v1", "priorityclasses")
         for name, value, description in _CRITICAL:
             await self._ensure(classes, {"metadata": {"name": name}, "value": value, "description": description})
+        await self._flow_control()
         await self._ensure(_resource("", "v1", "services"), self._service())
         if self._address is not None:
             await self._match(_resource("", "v1", "endpoints"), self._endpoints(self._address))
             await self._match(_resource("discovery.k8s.io", "v1", "endpointslices"), self._slice(self._address))
 
+    async def _flow_control(self) -> None:
+        """Priority levels before the schemas that name them."""
+        annotations = {"apf.kubernetes.io/autoupdate-spec": "true"}
+        for plural, specs in (
+            ("prioritylevelconfigurations", flowcontrol.levels()),
+            ("flowschemas", flowcontrol.schemas()),
+        ):
+            resource = _resource(flowcontrol.GROUP, "v1", plural)
+            for name, spec in specs.items():
+                metadata = {"name": name, "annotations": dict(annotations)}
+                await self._ensure(resource, {"metadata": metadata, "spec": copy.deepcopy(dict(spec))})
+
     async def _ensure(self, resource: Resource, obj: Obj) -> bool:
-        call = _call(resource, obj, "create")
+        call = own_call(resource, obj, "create")
         if call.key in self._writer.storage.cache.collection(resource.key_prefix).entries:
             return False
         try:
@@ -81,7 +95,7 @@ class Bootstrap:
         def compute(current: Obj, _: object) -> Obj:
             return {**current, **{name: wanted[name] for name in parts}}
 
-        await self._writer.rewrite(_call(resource, obj, "update"), compute, WriteOptions())
+        await self._writer.rewrite(own_call(resource, obj, "update"), compute, WriteOptions())
 
     def _service(self) -> Obj:
         port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": self._port}
@@ -127,7 +141,8 @@ def _typed(resource: Resource, obj: Obj) -> Obj:
     return {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
 
 
-def _call(resource: Resource, obj: Obj, verb: str) -> Call:
+def own_call(resource: Resource, obj: Obj, verb: str, manager: str = "kube-apiserver") -> Call:
+    """A call that the server makes on its own behalf about `obj`."""
     metadata = obj["metadata"]
     info = RequestInfo(
         verb=verb,
@@ -139,7 +154,7 @@ def _call(resource: Resource, obj: Obj, verb: str) -> Call:
         resource=resource.plural,
         name=metadata["name"],
     )
-    return Call(Request("POST", "", Query("fieldManager=kube-apiserver"), {}, _no_body), info, resource, _USER)
+    return Call(Request("POST", "", Query(f"fieldManager={manager}"), {}, _no_body), info, resource, _USER)
 
 
 async def _no_body() -> bytes:

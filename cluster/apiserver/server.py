@@ -19,6 +19,7 @@ from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
 from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import Answer, Request
+from oarlock.cluster.apiserver.flowschemas import FlowSchemaConditions
 from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
@@ -68,6 +69,7 @@ class ApiServer:
         admission = Admission(storage, self._pool)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
+        self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
         self._reader = reader
         self._now = now
         self._storage = storage
@@ -121,6 +123,7 @@ class ApiServer:
             address = None if self._unreachable else self._settings.advertise_address
             await Bootstrap(self._writer, self._pool, address, port).run()
             self._bootstrapped = True
+            self._flow_schemas.start()
         except BaseException:
             await self.stop()
             raise
@@ -135,6 +138,7 @@ class ApiServer:
         self._watching.stop()
         self._leases.stop()
         await self._front.stop(self._settings.shutdown_grace_s)
+        await self._flow_schemas.stop()
         await self._cache.stop()
         await self._relays.stop()
         self._stopped.set()

@@ -90,9 +90,14 @@ def compile_field(spec: Mapping[str, Any], keeps_zero: bool) -> str | list[Any]:
 
 
 def _keeps_zero(owner: str, field: str, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether an optional scalar's zero value is written out, that is: whether it is a pointer in Go."""
+    """Whether an optional scalar's zero value is written out, that is: whether it is a pointer in Go.
+
+    Of lists, only those are kept empty whose defaults upstream gives to absent ones alone.
+    """
     path = f"{owner.rpartition('.')[2]}.{field}"
     text = type_text(spec)
+    if text.startswith("[]"):
+        return path in facts["empty"]
     if text == "string":
         return path in facts["pointers"]
     return text in {"bool", "int32", "int64", "double"} and path not in facts["plain"]

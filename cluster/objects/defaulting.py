@@ -236,6 +236,8 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("", "ReplicationController"): workload_defaults.replication_controller,
     ("", "Secret"): _secret,
     ("", "Service"): _service,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): policy_defaults.admission_policy,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): policy_defaults.admission_binding,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): policy_defaults.webhooks,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): policy_defaults.webhooks,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policy_defaults.admission_policy,

@@ -77,7 +77,11 @@ def dns_label(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def dns_subdomain(text: str) -> tuple[str, ...]:
     """A DNS subdomain: labels with dots between, at most 253 in all."""
-    errors = [no_longer_than(SUBDOMAIN_MAX)] if len(text) > SUBDOMAIN_MAX else []
+    return _subdomain(text, "characters")
+
+
+def _subdomain(text: str, unit: str) -> tuple[str, ...]:
+    errors = [no_longer_than(SUBDOMAIN_MAX, unit)] if len(text) > SUBDOMAIN_MAX else []
     if not _SUBDOMAIN.match(text):
         errors.append(_worded(_SUBDOMAIN_RULE, _SUBDOMAIN_FORM, "example.com"))
     return tuple(errors)
@@ -137,7 +141,7 @@ def qualified_name(text: str) -> tuple[str, ...]:
         if not prefix:
             errors.append(f"prefix part {NON_EMPTY}")
         else:
-            errors.extend(f"prefix part {message}" for message in dns_subdomain(prefix))
+            errors.extend(f"prefix part {message}" for message in _subdomain(prefix, "bytes"))
     if not name:
         errors.append(f"name part {NON_EMPTY}")
     elif len(name) > LABEL_MAX:

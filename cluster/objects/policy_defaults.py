@@ -63,9 +63,11 @@ def match_resources(obj: Obj) -> None:
 
 
 def admission_policy(obj: Obj) -> None:
-    """A policy fails closed."""
-    obj["spec"].setdefault("failurePolicy", "Fail")
-    match_resources(obj["spec"].setdefault("matchConstraints", {}))
+    """A policy, of either kind, fails closed."""
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("failurePolicy", "Fail")
+    if "matchConstraints" in spec:
+        match_resources(spec["matchConstraints"])
 
 
 def admission_binding(obj: Obj) -> None:
@@ -76,22 +78,24 @@ def admission_binding(obj: Obj) -> None:
 
 
 def flow_schema(obj: Obj) -> None:
-    """The middle precedence."""
+    """The middle precedence; the namespaces of a rule are always written."""
     obj["spec"].setdefault("matchingPrecedence", 1000)
+    for rule in obj["spec"].get("rules") or ():
+        for one in rule.get("resourceRules") or ():
+            one.setdefault("namespaces", None)
 
 
 def priority_level(obj: Obj) -> None:
-    """Thirty shares, a queue of the usual shape."""
+    """Thirty shares, none lent, queues of the usual shape; what isn't there at all isn't made up."""
     spec = obj["spec"]
-    if spec.get("type") == "Exempt":
-        fill(spec.setdefault("exempt", {}), (("nominalConcurrencyShares", 0), ("lendablePercent", 0)))
+    if "exempt" in spec:
+        fill(spec["exempt"], (("nominalConcurrencyShares", 0), ("lendablePercent", 0)))
     limited = spec.get("limited")
     if limited is None:
         return
     fill(limited, (("nominalConcurrencyShares", 30), ("lendablePercent", 0)))
-    response = limited.setdefault("limitResponse", {})
-    if response.get("type") == "Queue":
-        queuing = response.setdefault("queuing", {})
+    queuing = limited.setdefault("limitResponse", {}).get("queuing")
+    if queuing is not None:
         fill(queuing, (("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)))
 
 

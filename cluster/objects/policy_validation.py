@@ -1,6 +1,6 @@
-"""Validate RBAC, disruption budgets, autoscalers, leases and priority classes.
+"""Validate RBAC, disruption budgets, leases and priority classes.
 
-Source: upstream's `pkg/apis/{rbac,policy,autoscaling,coordination,scheduling}/validation`.
+Source: upstream's `pkg/apis/{rbac,policy,coordination,scheduling}/validation`.
 """
 
 from __future__ import annotations
@@ -142,33 +142,6 @@ def disruption_budget(obj: Obj) -> list[Cause]:
     choices = ("AlwaysAllow", "IfHealthyBudget")
     if policy is not None and policy not in choices:
         causes.append(not_supported("spec.unhealthyPodEvictionPolicy", policy, choices))
-    return causes
-
-
-def autoscaler(obj: Obj) -> list[Cause]:
-    """What is wrong with a HorizontalPodAutoscaler beyond its metadata: its bounds and its target."""
-    spec = obj["spec"]
-    causes: list[Cause] = []
-    low, high = spec.get("minReplicas"), spec.get("maxReplicas", 0)
-    if low is not None and low < 1:
-        causes.append(invalid("spec.minReplicas", low, "must be greater than or equal to 1"))
-    if high < 1:
-        causes.append(required("spec.maxReplicas", "must be set and greater than 0"))
-    if low is not None and high < low:
-        causes.append(invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`"))
-    return causes + _scale_target(spec.get("scaleTargetRef", {}), "spec.scaleTargetRef")
-
-
-def _scale_target(target: Obj, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for name in ("kind", "name"):
-        value = target.get(name, "")
-        if not value:
-            causes.append(required(f"{path}.{name}"))
-        else:
-            causes += [invalid(f"{path}.{name}", value, why) for why in names.path_segment(value)]
-    if target.get("kind") and "/" not in target.get("apiVersion", "") and target["kind"] != "ReplicationController":
-        causes.append(invalid(f"{path}.apiVersion", target.get("apiVersion", ""), "apiVersion must specify API group"))
     return causes
 
 

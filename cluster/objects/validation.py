@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import (
+    admission_policy_validation,
+    autoscaling_validation,
     batch_validation,
     claim_validation,
     core_validation,
+    flowcontrol,
+    flowcontrol_validation,
     metadata_validation,
     network_validation,
     persistent_volume_validation,
@@ -24,16 +28,16 @@ from oarlock.cluster.objects import (
     service_validation,
     status_validation,
     storage_validation,
+    webhook_validation,
     workload_validation,
 )
-from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.extensions import definition_rules
 from oarlock.cluster.objects.policy_validation import RBAC_GROUP
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import Cause
-from oarlock.cluster.objects.strategy import needs_version
 
 Obj = Mapping[str, Any]
+ADMISSION: Final = "admissionregistration.k8s.io"
 
 
 def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
@@ -46,9 +50,7 @@ def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
 
 
 def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> list[Cause]:
-    """What is wrong with `new` as a replacement of `old`; `old` is the stored object with its resourceVersion."""
-    if not new["metadata"].get("resourceVersion") and needs_version(resource):
-        return [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
+    """What is wrong with `new` as a replacement of `old`."""
     causes = metadata_validation.validate_update(resource, new, old)
     if subresource:
         rule = SUBRESOURCE_RULES.get((resource.group, resource.kind, subresource))
@@ -76,16 +78,24 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("", "Secret"): core_validation.secret,
     ("", "Service"): service_validation.service,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): definition_rules.definition,
+    (ADMISSION, "MutatingAdmissionPolicy"): admission_policy_validation.mutating_policy,
+    (ADMISSION, "MutatingAdmissionPolicyBinding"): admission_policy_validation.mutating_binding,
+    (ADMISSION, "MutatingWebhookConfiguration"): webhook_validation.configuration,
+    (ADMISSION, "ValidatingAdmissionPolicy"): admission_policy_validation.validating_policy,
+    (ADMISSION, "ValidatingAdmissionPolicyBinding"): admission_policy_validation.validating_binding,
+    (ADMISSION, "ValidatingWebhookConfiguration"): webhook_validation.configuration,
     ("apps", "ControllerRevision"): workload_validation.controller_revision,
     ("apps", "DaemonSet"): workload_validation.daemon_set,
     ("apps", "Deployment"): workload_validation.deployment,
     ("apps", "ReplicaSet"): workload_validation.replica_set,
     ("apps", "StatefulSet"): workload_validation.stateful_set,
-    ("autoscaling", "HorizontalPodAutoscaler"): policy_validation.autoscaler,
+    ("autoscaling", "HorizontalPodAutoscaler"): autoscaling_validation.autoscaler,
     ("batch", "CronJob"): batch_validation.cron_job,
     ("batch", "Job"): batch_validation.job,
     ("coordination.k8s.io", "Lease"): policy_validation.lease,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice,
+    (flowcontrol.GROUP, "FlowSchema"): flowcontrol_validation.flow_schema,
+    (flowcontrol.GROUP, "PriorityLevelConfiguration"): flowcontrol_validation.priority_level,
     ("networking.k8s.io", "Ingress"): network_validation.ingress,
     ("networking.k8s.io", "IngressClass"): network_validation.ingress_class,
     ("networking.k8s.io", "NetworkPolicy"): network_validation.network_policy,
@@ -114,11 +124,16 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("", "Secret"): core_validation.secret_update,
     ("", "Service"): service_validation.service_update,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): definition_rules.definition_update,
+    (ADMISSION, "MutatingAdmissionPolicy"): admission_policy_validation.mutating_policy_update,
+    (ADMISSION, "MutatingWebhookConfiguration"): webhook_validation.configuration_update,
+    (ADMISSION, "ValidatingAdmissionPolicy"): admission_policy_validation.validating_policy_update,
+    (ADMISSION, "ValidatingWebhookConfiguration"): webhook_validation.configuration_update,
     ("apps", "ControllerRevision"): workload_validation.controller_revision_update,
     ("apps", "DaemonSet"): workload_validation.daemon_set_update,
     ("apps", "Deployment"): workload_validation.deployment_update,
     ("apps", "ReplicaSet"): workload_validation.replica_set_update,
     ("apps", "StatefulSet"): workload_validation.stateful_set_update,
+    ("autoscaling", "HorizontalPodAutoscaler"): autoscaling_validation.autoscaler_update,
     ("batch", "Job"): batch_validation.job_update,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice_update,
     ("networking.k8s.io", "IngressClass"): network_validation.ingress_class_update,
@@ -142,6 +157,7 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("", "Pod", "status"): status_validation.pod,
     ("", "ReplicationController", "status"): status_validation.replica_set,
     ("apiextensions.k8s.io", "CustomResourceDefinition", "status"): definition_rules.definition_status,
+    (ADMISSION, "ValidatingAdmissionPolicy", "status"): admission_policy_validation.validating_status,
     ("apps", "DaemonSet", "status"): status_validation.daemon_set,
     ("apps", "Deployment", "status"): status_validation.deployment,
     ("apps", "ReplicaSet", "status"): status_validation.replica_set,
@@ -150,6 +166,8 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("batch", "Job", "status"): status_validation.job,
     ("certificates.k8s.io", "CertificateSigningRequest", "approval"): status_validation.approval,
     ("certificates.k8s.io", "CertificateSigningRequest", "status"): status_validation.signing_request,
+    (flowcontrol.GROUP, "FlowSchema", "status"): flowcontrol_validation.status,
+    (flowcontrol.GROUP, "PriorityLevelConfiguration", "status"): flowcontrol_validation.status,
     ("policy", "PodDisruptionBudget", "status"): status_validation.disruption_budget,
     ("storage.k8s.io", "VolumeAttachment", "status"): storage_validation.volume_attachment_update,
 }
