@@ -162,7 +162,14 @@ _NEVER_EMPTY: Final = frozenset({"quantity", "int-or-string", "any"})
 
 def _zero(schema: Schema) -> Any:
     """What a null element of a list or map becomes in Go."""
-    zeros: Mapping[str, Any] = {"string": "", "bool": False, "object": {}, "quantity": "0", "int-or-string": 0}
+    zeros: Mapping[str, Any] = {
+        "string": "",
+        "bytes": "",
+        "bool": False,
+        "object": {},
+        "quantity": "0",
+        "int-or-string": 0,
+    }
     return 0 if schema.kind in {"int32", "int64", "double"} else zeros.get(schema.kind)
 
 

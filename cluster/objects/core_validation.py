@@ -45,7 +45,7 @@ def config_map(obj: Obj) -> list[Cause]:
 
 
 def decoded_bytes(text: str | None) -> int:
-    """How many bytes a base64 text stands for; none where a client sent null, which is kept."""
+    """How many bytes a base64 text stands for."""
     if not text:
         return 0
     return len(text) * 3 // 4 - text[-2:].count("=")
@@ -79,7 +79,7 @@ def secret(obj: Obj) -> list[Cause]:
     if kind == "kubernetes.io/basic-auth" and not any(key in data for key in _BASIC_AUTH):
         causes += [required(f"data[{key}]") for key in _BASIC_AUTH]
     for key in _SECRET_KEYS.get(kind, ()):
-        if key not in data:
+        if key not in data or (kind == "kubernetes.io/ssh-auth" and not data[key]):
             causes.append(required(f"data[{key}]"))
         elif kind.startswith("kubernetes.io/docker"):
             causes += _json_member(data[key], f"data[{key}]")

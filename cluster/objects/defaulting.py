@@ -10,7 +10,13 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects import autoscaling_defaults, pod_defaults, policy_defaults, workload_defaults
+from oarlock.cluster.objects import (
+    autoscaling_defaults,
+    device_defaults,
+    pod_defaults,
+    policy_defaults,
+    workload_defaults,
+)
 from oarlock.cluster.objects.extensions import definition_defaults
 from oarlock.cluster.objects.pod_defaults import Obj, Table, fill
 from oarlock.cluster.objects.resources import Resource
@@ -32,6 +38,7 @@ _TOP: Final[Mapping[tuple[str, str], Table]] = {
     ("scheduling.k8s.io", "PriorityClass"): (("preemptionPolicy", "PreemptLowerPriority"), ("value", 0)),
     (RBAC_GROUP, "Role"): (("rules", None),),
     (RBAC_GROUP, "ClusterRole"): (("rules", None),),
+    ("apps", "ControllerRevision"): (("revision", 0),),
     ("discovery.k8s.io", "EndpointSlice"): (("ports", None), ("endpoints", None)),
 }
 
@@ -258,6 +265,9 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("policy", "PodDisruptionBudget"): policy_defaults.disruption_budget,
     (RBAC_GROUP, "ClusterRoleBinding"): _binding,
     (RBAC_GROUP, "RoleBinding"): _binding,
+    ("resource.k8s.io", "ResourceClaim"): device_defaults.claim,
+    ("resource.k8s.io", "ResourceClaimTemplate"): device_defaults.template,
+    ("resource.k8s.io", "ResourceSlice"): device_defaults.resource_slice,
     ("storage.k8s.io", "CSIDriver"): policy_defaults.csi_driver,
     ("storage.k8s.io", "CSINode"): policy_defaults.csi_node,
 }

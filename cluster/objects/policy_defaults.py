@@ -26,7 +26,9 @@ _CSI_DRIVER: Final[Table] = (
 
 def limit_range(obj: Obj) -> None:
     """For containers: a maximum is the default limit, the default limit the default request, else the minimum."""
-    for item in obj["spec"].get("limits", ()):
+    spec = obj["spec"]
+    spec["limits"] = spec.get("limits") or None
+    for item in spec["limits"] or ():
         if item.get("type") != "Container":
             continue
         limits = dict(item.get("max", {})) | item.get("default", {})

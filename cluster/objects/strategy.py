@@ -8,6 +8,7 @@ functions work in place on canonical objects (decoded and defaulted) and come be
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -42,6 +43,7 @@ _GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("networking.k8s.io", "NetworkPolicy"): ("spec",),
     ("policy", "PodDisruptionBudget"): ("spec",),
     ("resource.k8s.io", "DeviceClass"): ("spec",),
+    ("resource.k8s.io", "ResourceSlice"): ("spec",),
     ("scheduling.k8s.io", "PriorityClass"): ("value", "globalDefault", "description", "preemptionPolicy"),
     ("storage.k8s.io", "VolumeAttributesClass"): (),
 }
@@ -287,6 +289,13 @@ def _updated_stateful_set(new: Obj, old: Obj) -> None:
         _new_stateful_set(new)
 
 
+def _new_limit_range(obj: Obj) -> None:
+    """A LimitRange without a name gets one that nobody else has."""
+    metadata = obj["metadata"]
+    if not metadata.get("name") and metadata.get("uid"):
+        metadata["name"] = str(uuid.uuid5(uuid.UUID(metadata["uid"]), "name"))
+
+
 def _new_claim(obj: Obj) -> None:
     finalizers = obj["metadata"].setdefault("finalizers", [])
     if "kubernetes.io/pvc-protection" not in finalizers:
@@ -359,6 +368,7 @@ def _updated_signing_request(new: Obj, old: Obj) -> None:
 
 
 _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
+    ("", "LimitRange"): _new_limit_range,
     ("", "Namespace"): _new_namespace,
     ("", "PersistentVolume"): _new_volume,
     ("", "PersistentVolumeClaim"): _new_claim,

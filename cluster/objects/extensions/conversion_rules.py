@@ -1,6 +1,6 @@
 """Validate how a CustomResourceDefinition's objects are converted, and the webhook that does it.
 
-Source: apiextensions `validateCustomResourceConversion` and apiserver `pkg/util/webhook/validation.go`.
+Source: apiextensions `validateCustomResourceConversion`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from oarlock.cluster.objects import names
+from oarlock.cluster.objects import names, webhook_client_validation
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
 from oarlock.cluster.objects.status import Cause
 
@@ -18,7 +17,6 @@ Obj = Mapping[str, Any]
 _STRATEGIES: Final = ("None", "Webhook")
 _REVIEWS: Final = ("v1", "v1beta1")
 _ONLY_WEBHOOK: Final = "should not be set when strategy is not set to Webhook"
-_FORM: Final = "; desired format: https://host[/path]"
 
 
 def conversion(
@@ -67,9 +65,9 @@ def _client(client: Obj | None, path: str, *, good_bundle: bool) -> Iterator[Cau
     if (url is None) == (service is None):
         yield required(path, "exactly one of url or service is required")
     elif url is not None:
-        yield from webhook_url(url, f"{path}.url")
+        yield from webhook_client_validation.url(url, f"{path}.url")
     elif service is not None:
-        yield from webhook_service(service, f"{path}.service")
+        yield from webhook_client_validation.service(service, f"{path}.service")
     bundle = client.get("caBundle")
     if good_bundle and bundle and not _holds_certificates(bundle):
         why = "unable to load root certificates: unable to parse bytes as PEM block"
@@ -78,54 +76,6 @@ def _client(client: Obj | None, path: str, *, good_bundle: bool) -> Iterator[Cau
 
 def _holds_certificates(bundle: str) -> bool:
     return b"-----BEGIN CERTIFICATE-----" in base64.b64decode(bundle)
-
-
-def webhook_url(url: str, path: str) -> Iterator[Cause]:
-    """What is wrong with the URL of a webhook: https, a host, nothing but a path after it."""
-    try:
-        parts = urlsplit(url)
-    except ValueError as error:
-        yield required(path, f"url must be a valid URL: {error}{_FORM}")
-        return
-    user, _, host = parts.netloc.rpartition("@")
-    if parts.scheme != "https":
-        yield invalid(path, parts.scheme, f"'https' is the only allowed URL scheme{_FORM}")
-    if not host:
-        yield invalid(path, host, f"host must be specified{_FORM}")
-    for value, what in (
-        (user, "user information is"),
-        (parts.fragment, "fragments are"),
-        (parts.query, "query parameters are"),
-    ):
-        if value:
-            yield invalid(path, value, f"{what} not permitted in the URL")
-
-
-def webhook_service(service: Obj, path: str) -> Iterator[Cause]:
-    """What is wrong with the service of a webhook; upstream calls a missing name `namespace`, and the other way."""
-    for name, told in (("namespace", "name"), ("name", "namespace")):
-        if not service.get(name):
-            yield required(f"{path}.{told}")
-    port = service.get("port", 443)
-    if names.port_number(port):
-        yield invalid(f"{path}.port", port, f"port is not valid: {', '.join(names.port_number(port))}")
-    yield from _service_path(service.get("path"), f"{path}.path")
-
-
-def _service_path(text: str | None, path: str) -> Iterator[Cause]:
-    if text in {None, "", "/"}:
-        return
-    assert text is not None
-    if text == "//":
-        yield invalid(path, text, "segment[0] may not be empty")
-        return
-    if not text.startswith("/"):
-        yield invalid(path, text, "must start with a '/'")
-    for index, step in enumerate(text[1:].removesuffix("/").split("/")):
-        if not step:
-            yield invalid(path, text, f"segment[{index}] may not be empty")
-        else:
-            yield from (invalid(path, text, f"segment[{index}]: {why}") for why in names.dns_subdomain(step))
 
 
 def _review_versions(given: Sequence[str], path: str, *, known: bool) -> Iterator[Cause]:
