@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import names, quantity
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, required
-from oarlock.cluster.objects.container_validation import resource_name
 from oarlock.cluster.objects.quota_validation import STANDARD
 from oarlock.cluster.objects.status import Cause
 
@@ -18,6 +17,7 @@ Obj = Mapping[str, Any]
 Amounts = Mapping[str, quantity.Quantity]
 _TYPES: Final = ("Pod", "Container", "PersistentVolumeClaim")
 _OF_CONTAINERS: Final = ("Pod", "Container")
+_IN_CONTAINERS: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
 _MILLI_MAX: Final = (2**63 - 1) // 1000
 _NEITHER: Final = "either minimum or maximum storage value is required, but neither was provided"
 _ONE: Final = quantity.Quantity(quantity.NANO)
@@ -64,15 +64,30 @@ def _item(item: Obj, kind: str, path: str) -> list[Cause]:
 
 
 def _named(item: Obj, kind: str, path: str, group: str) -> list[Cause]:
-    rule = resource_name if kind in _OF_CONTAINERS else _resource_name
+    rule = _container_resource if kind in _OF_CONTAINERS else _resource
     return [cause for name in item.get(group) or {} for cause in rule(name, f"{path}.{group}[{name}]")]
 
 
-def _resource_name(name: str, path: str) -> list[Cause]:
+def _resource(name: str, path: str) -> list[Cause]:
     causes = [invalid(path, name, why) for why in names.qualified_name(name)]
-    if not causes and "/" not in name and name not in STANDARD:
+    known = name in STANDARD or name == "storage" or name.startswith("hugepages-")
+    if not causes and "/" not in name and not known:
         causes.append(invalid(path, name, "must be a standard resource type or fully qualified"))
     return causes
+
+
+def _container_resource(name: str, path: str) -> list[Cause]:
+    causes = _resource(name, path)
+    if "/" not in name:
+        if name not in _IN_CONTAINERS and not name.startswith("hugepages-"):
+            causes.append(invalid(path, name, "must be a standard resource for containers"))
+    elif not _is_native(name) and (name.startswith("requests.") or names.qualified_name(f"requests.{name}")):
+        causes.append(invalid(path, name, "doesn't follow extended resource name standard"))
+    return causes
+
+
+def _is_native(name: str) -> bool:
+    return "/" not in name or "kubernetes.io/" in name
 
 
 def _amounts(item: Obj, group: str) -> Amounts:
@@ -110,8 +125,7 @@ def _agreeing(amounts: Amounts, resource: str, path: str) -> list[Cause]:
 
 def _never_shared(resource: str) -> bool:
     """Whether a resource can't be promised more often than it is there: huge pages, and what isn't Kubernetes' own."""
-    native = "/" not in resource or "kubernetes.io/" in resource
-    return not native or resource.startswith("hugepages-")
+    return not _is_native(resource) or resource.startswith("hugepages-")
 
 
 def _ratio(amounts: Amounts, path: str) -> list[Cause]:
