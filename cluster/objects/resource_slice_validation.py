@@ -224,15 +224,15 @@ def _shared_capacity(one: Obj, path: str) -> list[Cause]:
     if values and span is not None:
         why = 'exactly one policy can be specified, cannot specify "validValues" and "validRange" at the same time'
         return [forbidden(place, why)]
-    named = "validValues" if values else "validRange" if span is not None else ""
-    if not named:
+    if not values and span is None:
         return []
     if "default" not in policy:
+        named = "validValues" if values else "validRange"
         return [required(f"{place}.default", f"required when {named} is defined")]
     whole, usual = quantity.parse(one.get("value", "0")), quantity.parse(policy["default"])
-    if values:
-        return _options([quantity.parse(value) for value in values], f"{place}.validValues", whole, usual)
-    return _range(span, f"{place}.validRange", whole, usual)
+    if span is not None:
+        return _range(span, f"{place}.validRange", whole, usual)
+    return _options([quantity.parse(value) for value in values], f"{place}.validValues", whole, usual)
 
 
 Amount = quantity.Quantity

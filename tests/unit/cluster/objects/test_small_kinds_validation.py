@@ -137,8 +137,8 @@ def test_a_request_must_be_signed_by_its_own_key() -> None:
             csr(),
             [
                 (
-                    'status.certificate: Invalid value: "<certificate data>": must contain at least one CERTIFICATE PEM '
-                    "block"
+                    'status.certificate: Invalid value: "<certificate data>": '
+                    "must contain at least one CERTIFICATE PEM block"
                 ),
                 "status.certificate: Forbidden: updates may not set certificate content",
             ],
