@@ -5,7 +5,7 @@ Source: apiextensions `ValidateCustomResourceDefinitionOpenAPISchema` and `valid
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final
 
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
@@ -24,6 +24,8 @@ _IDENTIFIES: Final = "this property is in x-kubernetes-list-map-keys, so it"
 def list_type(node: Json, path: str, *, atomic_sets: bool = True) -> Iterator[Cause]:
     """What is wrong with the kind of list at a node; `atomic_sets` wants a set's items to be atomic."""
     found, kind, listed = node.get(_TYPE), node.get("type", ""), node.get(_KEYS) or ()
+    if found is None and not listed:
+        return
     if found is not None:
         if kind != "array":
             yield invalid(f"{path}.type", kind, _ONLY_ARRAYS) if kind else required(f"{path}.type", _ONLY_ARRAYS)
@@ -44,7 +46,7 @@ def list_type(node: Json, path: str, *, atomic_sets: bool = True) -> Iterator[Ca
 def items_of_set(node: Json, path: str) -> Iterator[Cause]:
     """What is wrong with the items of a set: upstream compares them whole."""
     items = node.get("items")
-    if node.get(_TYPE) != "set" or not isinstance(items, Mapping):
+    if node.get(_TYPE) != "set" or not isinstance(items, dict):
         return
     inner = items.get(_TYPE)
     if items.get("type") == "array" and inner not in {None, "atomic"}:
@@ -57,7 +59,7 @@ def _items_of_map(node: Json, path: str) -> Iterator[Cause]:
     items: Any = node.get("items")
     if items is None:
         yield required(f"{path}.items", "must have a schema if x-kubernetes-list-type is map")
-    elif not isinstance(items, Mapping):
+    elif not isinstance(items, dict):
         shown = {"Schema": None, "JSONSchemas": items}
         yield invalid(f"{path}.items", shown, "must only have a single schema if x-kubernetes-list-type is map")
     elif items.get("type") != "object":
@@ -83,7 +85,7 @@ def _key_properties(node: Json, items: Json, path: str) -> Iterator[Cause]:
 def keys(node: Json, path: str) -> Iterator[Cause]:
     """What is wrong with the items of a set or a map: none is null, and every key has a value."""
     items, found = node.get("items"), node.get(_TYPE)
-    if not isinstance(items, Mapping) or found not in {"set", "map"}:
+    if not isinstance(items, dict) or found not in {"set", "map"}:
         return
     if items.get("nullable"):
         yield forbidden(f"{path}.items.nullable", f"cannot be nullable when x-kubernetes-list-type is {found}")

@@ -6,7 +6,7 @@ paths go through the schema as it was sent, compiled form or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -50,7 +50,8 @@ def _node(node: Json, path: str, place: Place, strict: Strictness) -> Iterator[C
     if node.get("uniqueItems"):
         why = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic"
         yield forbidden(f"{path}.uniqueItems", why)
-    yield from _below(node, path, replace(place, root=False), strict, root=place.root)
+    below = replace(place, root=False) if place.root else place
+    yield from _below(node, path, below, strict, root=place.root)
     if node.get("x-kubernetes-preserve-unknown-fields") is False:
         yield invalid(f"{path}.x-kubernetes-preserve-unknown-fields", value=False, detail="must be true or undefined")
     yield from _map_type(node, path)
@@ -85,7 +86,7 @@ def _below(node: Json, path: str, place: Place, strict: Strictness, *, root: boo
         if properties and additional is not True:
             why = "additionalProperties and properties are mutual exclusive"
             yield forbidden(f"{path}.additionalProperties", why)
-        if isinstance(additional, Mapping):
+        if isinstance(additional, dict):
             inside = place
             if place.inside_metadata:
                 inside = replace(place, no_defaults="inside additionalProperties applying to object metadata")
@@ -100,12 +101,12 @@ def _below(node: Json, path: str, place: Place, strict: Strictness, *, root: boo
     for name, one in (node.get("definitions") or {}).items():
         yield from _node(one, f"{path}.definitions[{name}]", place, strict)
     items = node.get("items")
-    if isinstance(items, Mapping):
+    if isinstance(items, dict):
         yield from _node(items, f"{path}.items", place, strict)
     elif isinstance(items, list):
         yield from _each(items, f"{path}.items", place, strict)
     for name, one in (node.get("dependencies") or {}).items():
-        if isinstance(one, Mapping):
+        if isinstance(one, dict):
             yield from _node(one, f"{path}.dependencies[{name}]", place, strict)
 
 

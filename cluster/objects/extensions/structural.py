@@ -81,6 +81,7 @@ _UNSUPPORTED: Final = (
     ("additionalItems", "additionalItems"),
     ("definitions", "definitions"),
 )
+_UNKNOWN: Final = frozenset(name for name, _ in _UNSUPPORTED)
 _LIMITS: Final = (
     ("format", "format"),
     ("maximum", "maximum"),
@@ -97,11 +98,12 @@ _LIMITS: Final = (
     ("properties_max", "maxProperties"),
     ("properties_min", "minProperties"),
 )
+_LIMITING: Final = frozenset(key for _, key in _LIMITS) | {"required", "enum", "allOf", "anyOf", "oneOf", "not"}
 
 
 def compiled(schema: Json) -> Structural:
     """The compiled form of a schema. Raises NotStructural."""
-    for name, shown in _UNSUPPORTED:
+    for name, shown in () if _UNKNOWN.isdisjoint(schema) else _UNSUPPORTED:
         if schema.get(name) or (name == "additionalItems" and name in schema):
             raise NotStructural(f"OpenAPIV3Schema '{shown}' is not supported")
     if schema.get("x-kubernetes-preserve-unknown-fields") is False:
@@ -116,7 +118,7 @@ def compiled(schema: Json) -> Structural:
         nullable=schema.get("nullable", False),
         default=schema.get("default", ABSENT),
         properties={name: compiled(one) for name, one in schema.get("properties", {}).items()},
-        items=compiled(items) if isinstance(items, Mapping) else None,
+        items=compiled(items) if isinstance(items, dict) else None,
         additional=_additional(schema.get("additionalProperties")),
         keeps_unknown=schema.get("x-kubernetes-preserve-unknown-fields", False),
         embedded=schema.get("x-kubernetes-embedded-resource", False),
@@ -130,10 +132,15 @@ def compiled(schema: Json) -> Structural:
 
 
 def _additional(value: Any) -> Structural | bool | None:
-    return compiled(value) if isinstance(value, Mapping) else value
+    return compiled(value) if isinstance(value, dict) else value
+
+
+_UNLIMITED: Final = Limits()
 
 
 def _limits(schema: Json) -> Limits:
+    if _LIMITING.isdisjoint(schema):
+        return _UNLIMITED
     known = {name: schema[key] for name, key in _LIMITS if key in schema}
     return Limits(
         **known,
@@ -159,11 +166,11 @@ def nodes(schema: Json) -> Iterator[Json]:
 
 def _below(schema: Json) -> Iterator[Json]:
     items = schema.get("items")
-    yield from items if isinstance(items, list) else (items,) if isinstance(items, Mapping) else ()
+    yield from items if isinstance(items, list) else (items,) if isinstance(items, dict) else ()
     for name in ("allOf", "anyOf", "oneOf"):
         yield from schema.get(name, ())
     for name in ("not", "additionalProperties", "additionalItems"):
-        if isinstance(schema.get(name), Mapping):
+        if isinstance(schema.get(name), dict):
             yield schema[name]
     for name in ("properties", "patternProperties", "definitions", "dependencies"):
-        yield from (one for one in schema.get(name, {}).values() if isinstance(one, Mapping))
+        yield from (one for one in schema.get(name, {}).values() if isinstance(one, dict))

@@ -54,24 +54,25 @@ def _judge(schema: Structural, value: Any, place: str) -> Outcome:
         for problem in (*_type(schema, value, place), *_choice(schema.limits, value, place)):
             outcome.wrong.append(problem)
         return outcome
-    steps: list[Callable[[], Outcome]] = [lambda: _logic(schema.limits, value, place)]
-    if schema.type or schema.int_or_string or schema.limits.format:
-        steps.insert(0, lambda: _checked(_type(schema, value, place), 1))
+    limits = schema.limits
+    parts: list[Outcome] = []
+    if schema.type or schema.int_or_string or limits.format:
+        parts.append(_checked(_type(schema, value, place), 1))
+    parts.append(_logic(limits, value, place))
     if isinstance(value, str):
-        steps.append(lambda: _checked(_text(schema.limits, value, place)))
-        if schema.limits.format in FORMATS:
-            steps.append(lambda: _checked(_format(schema.limits.format, value, place)))
+        parts.append(_checked(_text(limits, value, place)))
+        if limits.format in FORMATS:
+            parts.append(_checked(_format(limits.format, value, place)))
     elif _is_number(value):
-        steps.append(lambda: _checked(_number(schema.limits, value, place)))
+        parts.append(_checked(_number(limits, value, place)))
     elif isinstance(value, list):
-        steps.append(lambda: _list(schema, value, place))
-    steps.append(lambda: _checked(_choice(schema.limits, value, place)))
+        parts.append(_list(schema, value, place))
+    parts.append(_checked(_choice(limits, value, place)))
     if isinstance(value, dict):
-        steps.append(lambda: _object(schema, value, place))
-    for step in steps:
-        outcome.add(step())
-        outcome.met += 1
-    outcome.met += 1
+        parts.append(_object(schema, value, place))
+    for part in parts:
+        outcome.add(part)
+    outcome.met += len(parts) + 1
     return outcome
 
 
