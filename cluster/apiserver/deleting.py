@@ -25,7 +25,6 @@ Obj = dict[str, Any]
 ATTEMPTS_MAX = 64
 _ORPHAN = "orphan"
 _FOREGROUND = "foregroundDeletion"
-_IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 
 #: Kinds whose deletion answers with the object rather than a Status. Source: ReturnDeletedObject in their stores.
 _RETURNS_OBJECT = frozenset(
@@ -82,8 +81,7 @@ class Deleter:
 
     async def delete_object(self, call: Call, key: bytes, name: str, wanted: DeleteOptions) -> Deleted:
         """Delete or mark one object; decisions taken on a cached object are taken again on the live one."""
-        if call.resource.kind == "Namespace" and name in _IMMORTAL_NAMESPACES:
-            raise status.forbidden("namespaces", name, "this namespace may not be deleted")
+        self._admission.refuse_deletion(call.resource, name)
         current = self._storage.cache.collection(call.resource.key_prefix).entries.get(key)
         is_live = False
         for _ in range(ATTEMPTS_MAX):

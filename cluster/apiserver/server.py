@@ -65,7 +65,7 @@ class ApiServer:
         storage = Storage(store, self._cache)
         self._pool = Pool(settings.service_cidr, settings.node_port_range, self._cache)
         reader = Reader(store, self._cache)
-        admission = Admission(storage, self._pool)
+        admission = Admission(storage, self._pool, settings.pod_security, settings.disabled_plugins)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
         self._reader = reader

@@ -81,14 +81,14 @@ class Writer:
             if generated:
                 fresh["metadata"]["name"] = generated_name(fresh["metadata"]["generateName"])
             try:
-                return await self._create_named(call, fresh, dry_run=dry_run, tracked=tracked)
+                return await self._create_named(call, fresh, dry_run=dry_run, tracked=tracked, generated=generated)
             except ApiError as error:
                 if not generated or error.reason != "AlreadyExists":
                     raise
         base = obj["metadata"]["generateName"]
         raise status.already_exists(call.resource.qualified, base)
 
-    async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool, tracked: bool) -> Written:
+    async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool, tracked: bool, generated: bool) -> Written:
         resource, metadata = call.resource, obj["metadata"]
         if metadata.get("resourceVersion"):
             # Upstream answers 500, though the fault is the client's.
@@ -101,7 +101,8 @@ class Writer:
             owned = applying.created(call, obj, owned, self._now)
         if owned:
             metadata["managedFields"] = owned
-        await self.admission.mutate_create(call, obj)
+        given = self.admission.attributes(call, obj, None, "", dry_run=dry_run, generated=generated)
+        await self.admission.mutate(given)
         strategy.prepare_create(resource, obj)
         causes = self._standing(validation.validate_create(resource, obj))
         if causes:
@@ -109,6 +110,8 @@ class Writer:
         # Kinds without a name of their own (Binding) are never stored by a plain create.
         if not metadata.get("name"):
             raise status.method_not_allowed()
+        valid = self.admission.attributes(call, obj, None, "", dry_run=dry_run)
+        await self.admission.validate(valid)
         key = resource.key(call.namespace, metadata["name"])
         for _ in range(ATTEMPTS_MAX):
             decision = await self.admission.decide_create(call, obj)
@@ -238,7 +241,8 @@ class Writer:
         new = proposal.obj
         _check_preconditions(resource, new, old, explicit=explicit and not part)
         defaulting.default(resource, new)
-        self.admission.mutate_update(call, new)
+        attributes = self.admission.attributes(call, new, old, part, dry_run=wanted.dry_run)
+        await self.admission.mutate(attributes)
         owned = new["metadata"].pop("managedFields", None)
         strategy.prepare_update(resource, new, old, part)
         if not proposal.tracked:
@@ -248,6 +252,7 @@ class Writer:
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
             raise status.invalid(resource.kind, resource.group, call.info.name, causes)
+        await self.admission.validate(attributes)
         decision = await self.admission.decide_update(call, new, old, part)
         new = decision.obj
         if wanted.dry_run:
