@@ -38,6 +38,8 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "horizontalpodautoscalers": ("autoscaling", "v2"),
     "ingresses": ("networking.k8s.io", "v1"),
     "networkpolicies": ("networking.k8s.io", "v1"),
+    "servicecidrs": ("networking.k8s.io", "v1"),
+    "ipaddresses": ("networking.k8s.io", "v1"),
     "roles": ("rbac.authorization.k8s.io", "v1"),
     "rolebindings": ("rbac.authorization.k8s.io", "v1"),
 }

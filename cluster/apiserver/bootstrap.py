@@ -1,4 +1,4 @@
-"""What every cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service.
+"""What every cluster has from its first moment: namespaces, priority classes, a ServiceCIDR, the `kubernetes` Service.
 
 Each API server makes what is missing at its start; who comes second finds it there. The Service's endpoints are
 brought in line with the advertised addresses each time. Source: upstream's pkg/controlplane.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from oarlock.cluster.apiserver.allocation import Pool
+from oarlock.cluster.apiserver import clock
+from oarlock.cluster.apiserver.allocation.addresses import Addresses
 from oarlock.cluster.apiserver.authentication import MASTERS, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.exchange import Query, Request
@@ -23,6 +24,7 @@ from oarlock.cluster.objects.status import ApiError
 Obj = dict[str, Any]
 _USER = User("system:apiserver", (MASTERS,))
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_CIDR_READY = "Kubernetes default Service CIDR is ready"
 _CRITICAL = (
     (
         "system-cluster-critical",
@@ -40,12 +42,13 @@ _CRITICAL = (
 class Bootstrap:
     """Makes what is missing. Raises StoreError."""
 
-    def __init__(self, writer: Writer, pool: Pool, address: str | None, port: int) -> None:
+    def __init__(self, writer: Writer, addresses: Addresses, address: str | None, port: int, now: clock.Clock) -> None:
         """`address` is the endpoint of the `kubernetes` Service; None leaves it without one."""
         self._writer = writer
-        self._pool = pool
+        self._addresses = addresses
         self._address = address
         self._port = port
+        self._now = now
 
     async def run(self) -> None:
         """Bring everything into being, in the order in which it depends on each other."""
@@ -54,6 +57,7 @@ class Bootstrap:
         classes = _resource("scheduling.k8s.io", "v1", "priorityclasses")
         for name, value, description in _CRITICAL:
             await self._ensure(classes, {"metadata": {"name": name}, "value": value, "description": description})
+        await self._default_cidr()
         await self._ensure(_resource("", "v1", "services"), self._service())
         if self._address is not None:
             await self._match(_resource("", "v1", "endpoints"), self._endpoints(self._address))
@@ -83,6 +87,35 @@ class Bootstrap:
 
         await self._writer.rewrite(_call(resource, obj, "update"), compute, WriteOptions())
 
+    async def _default_cidr(self) -> None:
+        """Make the default ServiceCIDR, and call it ready if it is as configured and nobody has said whether it is.
+
+        One that differs is left alone, but that it may gain its second family.
+        Source: upstream's pkg/controlplane/controller/defaultservicecidr.
+        """
+        resource = _resource("networking.k8s.io", "v1", "servicecidrs")
+        cidrs = self._addresses.cidrs
+        obj = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}}
+        await self._ensure(resource, obj)
+
+        def widen(current: Obj, _: object) -> Obj:
+            is_first = current["spec"].get("cidrs") == cidrs[:1]
+            return {**current, "spec": {**current["spec"], "cidrs": cidrs}} if is_first else current
+
+        def judge(current: Obj, _: object) -> Obj:
+            conditions = current.get("status", {}).get("conditions") or []
+            is_judged = any(one.get("type") == "Ready" for one in conditions)
+            if is_judged or current["spec"].get("cidrs") != cidrs or current["metadata"].get("deletionTimestamp"):
+                return current
+            ready = {"type": "Ready", "status": "True", "reason": "", "message": _CIDR_READY}
+            ready["lastTransitionTime"] = clock.text(self._now())
+            return {**current, "status": {**current.get("status", {}), "conditions": [*conditions, ready]}}
+
+        call = _call(resource, obj, "update")
+        await self._writer.rewrite(call, widen, WriteOptions())
+        written = await self._writer.rewrite(call, judge, WriteOptions(), subresource="status")
+        await self._writer.storage.catch_up(written.entry.revision)
+
     def _service(self) -> Obj:
         port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": self._port}
         return {
@@ -92,7 +125,7 @@ class Bootstrap:
                 "labels": {"component": "apiserver", "provider": "kubernetes"},
             },
             "spec": {
-                "clusterIP": self._pool.api_server_address,
+                "clusterIP": self._addresses.api_server_address,
                 "ports": [port],
                 "sessionAffinity": "None",
                 "type": "ClusterIP",

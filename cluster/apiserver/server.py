@@ -11,7 +11,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from oarlock.cluster.apiserver import clock, documents, metrics
 from oarlock.cluster.apiserver.admission.chain import Admission
-from oarlock.cluster.apiserver.allocation import Pool
+from oarlock.cluster.apiserver.allocation.addresses import Addresses
+from oarlock.cluster.apiserver.allocation.ports import Ports
+from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
 from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.bootstrap import Bootstrap
@@ -63,9 +65,11 @@ class ApiServer:
         self._connecting = Connecting(backends, upgrades)
         self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
         storage = Storage(store, self._cache)
-        self._pool = Pool(settings.service_cidr, settings.node_port_range, self._cache)
+        self._addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
         reader = Reader(store, self._cache)
-        admission = Admission(storage, self._pool, settings.pod_security, settings.disabled_plugins)
+        ports = Ports(settings.node_port_range, self._cache)
+        allocation = ServiceAllocation(storage, self._addresses, ports)
+        admission = Admission(storage, allocation, settings.pod_security, settings.disabled_plugins)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
         self._reader = reader
@@ -119,7 +123,7 @@ class ApiServer:
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
-            await Bootstrap(self._writer, self._pool, address, port).run()
+            await Bootstrap(self._writer, self._addresses, address, port, self._now).run()
             self._bootstrapped = True
         except BaseException:
             await self.stop()

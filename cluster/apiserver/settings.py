@@ -23,7 +23,8 @@ class ApiServerSettings:
     `port` 0 takes a free one. Without `tls` it speaks plain HTTP and trusts every caller as an administrator: tests
     only. `advertise_address` and `advertise_port` are what the `kubernetes` Service's endpoints name; port 0 means the
     port that is listened on. `service_account_key_file` (PEM, ECDSA on P-256) signs service accounts' tokens and must
-    be the same for all API servers; without one, tokens hold for this process. `loopback_network` permits endpoints on
+    be the same for all API servers; without one, tokens hold for this process. `service_cidr` is one range, or one of
+    each IP family with a comma between, the default family's first. `loopback_network` permits endpoints on
     127.0.0.0/8, which upstream forbids. `disabled_plugins` names admission plugins that are left out, as upstream's
     --disable-admission-plugins does.
     """

@@ -20,7 +20,6 @@ from oarlock.cluster.apiserver.admission import (
     priority,
     runtime_class,
     service_account,
-    services,
     stamps,
     storage_protection,
     tolerations,
@@ -29,10 +28,12 @@ from oarlock.cluster.apiserver.admission import (
 from oarlock.cluster.apiserver.admission.attributes import CREATE, UPDATE, Attributes, shown_name
 from oarlock.cluster.apiserver.admission.pod_security import plugin as pod_security
 from oarlock.cluster.apiserver.admission.pod_security.plugin import PodSecurity
+from oarlock.cluster.apiserver.admission.quota.ledger import Ledgers
 from oarlock.cluster.apiserver.admission.view import View
-from oarlock.cluster.apiserver.allocation import Pool
+from oarlock.cluster.apiserver.allocation.services import Given, ServiceAllocation
 from oarlock.cluster.apiserver.call import Call
-from oarlock.cluster.apiserver.storage import NO_CLAIMS, Claims, Storage
+from oarlock.cluster.apiserver.claims import Claims
+from oarlock.cluster.apiserver.storage import Storage
 from oarlock.cluster.objects.resources import Resource
 
 Obj = dict[str, Any]
@@ -82,25 +83,18 @@ def plugins(security: PodSecurity) -> tuple[Plugin, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The object to store, what its transaction takes and gives back, and which of it the client `asked` for."""
-
-    obj: Obj
-    claims: Claims = NO_CLAIMS
-    asked: frozenset[bytes] = frozenset()
-
-
 class Admission:
     """Mutates and refuses writes. Raises ApiError, StoreError."""
 
-    def __init__(self, storage: Storage, pool: Pool, security: PodSecurity, disabled: Iterable[str] = ()) -> None:
+    def __init__(
+        self, storage: Storage, allocation: ServiceAllocation, security: PodSecurity, disabled: Iterable[str] = ()
+    ) -> None:
         """`disabled` are names of plugins that are left out."""
         self._plugins = tuple(one for one in plugins(security) if one.name not in frozenset(disabled))
         self._steps: dict[tuple[str, str], tuple[list[Step], list[Step]]] = {}
         self._view = View(storage)
-        self._pool = pool
-        self._storage = storage
+        self._allocation = allocation
+        self.quotas = Ledgers(self._view)
 
     def attributes(
         self, call: Call, obj: Obj, old: Obj | None, subresource: str, *, dry_run: bool, generated: bool = False
@@ -151,31 +145,18 @@ class Admission:
             found = self._steps[kind] = (mutating, validating)
         return found
 
-    async def decide_create(self, call: Call, obj: Obj) -> Decision:
-        """Allocate what a valid new object needs."""
-        if _is_service(call.resource):
-            key = call.resource.key(call.namespace, obj["metadata"]["name"])
-            return Decision(*services.allocate(self._pool, key, obj), asked=frozenset(services.held(obj)))
-        return Decision(obj)
+    async def give(self, call: Call, new: Obj, old: Obj | None, part: str, *, dry_run: bool) -> Given:
+        """Return the object with what the cluster allocates for it: before its validation, again when claims fail."""
+        if part or not _is_service(call.resource):
+            return Given(new)
+        return await self._allocation.give(new, old, dry_run=dry_run)
 
-    async def decide_update(self, call: Call, new: Obj, old: Obj, subresource: str) -> Decision:
-        """Allocate and release what a valid update changes."""
-        if _is_service(call.resource) and not subresource:
-            return Decision(*services.reallocate(self._pool, call.key, new, old), asked=frozenset(services.held(new)))
-        return Decision(new)
+    async def claims(self, resource: Resource, new: Obj | None, old: Obj | None) -> Claims:
+        """Return what the transaction of a valid write of `new` over `old` takes and gives back.
 
-    def released(self, resource: Resource, obj: Obj) -> Claims:
-        """Return what goes back when `obj` is deleted."""
-        return Claims(release=tuple(services.held(obj))) if _is_service(resource) else NO_CLAIMS
-
-    async def refuse_taken(self, decision: Decision) -> None:
-        """Raise ApiError 422 if something that the client asked for is somebody else's in the store."""
-        services.refuse_taken(decision.obj, decision.asked, await self._storage.present(tuple(decision.asked)))
-
-    def taken(self, decision: Decision, keys: tuple[bytes, ...]) -> None:
-        """Hear that claimed keys are taken: avoid them, and refuse (ApiError 422) if the client asked for one."""
-        self._pool.avoid(keys)
-        services.refuse_taken(decision.obj, decision.asked, keys)
+        None stands for no object: before a creation, after a deletion.
+        """
+        return self._allocation.claims(new, old) if _is_service(resource) else ()
 
 
 def _is_service(resource: Resource) -> bool:
