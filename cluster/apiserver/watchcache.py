@@ -219,6 +219,10 @@ class WatchCache:
             found = self._collections[prefix] = Collection(prefix, self._floor)
         return found
 
+    def entry(self, key: bytes) -> Entry | None:
+        """Return what the cache shows under a key of the registry."""
+        return self.collection(_prefix(key)).entries.get(key)
+
     def collections(self) -> list[Collection]:
         """Return every collection that was ever asked for or filled."""
         return list(self._collections.values())

@@ -11,7 +11,6 @@ import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -126,7 +125,25 @@ class Addresses:
 
     def claim(self, address: str, namespace: str, name: str) -> Claim:
         """Take `address` for a Service: its transaction makes the address's object."""
-        return take(self.key(address), codec.encode(_object(canonical(address), namespace, name, self._now())))
+        return take(self.key(address), codec.encode(self.object(canonical(address), namespace, name)))
+
+    def object(self, address: str, namespace: str, name: str) -> Obj:
+        """Return the object of an address (in canonical form) that a Service has."""
+        stamp = clock.text(self._now())
+        labels = {FAMILY_LABEL: family_of(address), MANAGER_LABEL: MANAGER}
+        owned = {"manager": "kube-apiserver", "operation": "Update", "apiVersion": "networking.k8s.io/v1"}
+        return {
+            "kind": "IPAddress",
+            "apiVersion": "networking.k8s.io/v1",
+            "metadata": {
+                "name": address,
+                "uid": str(uuid4()),
+                "creationTimestamp": stamp,
+                "labels": labels,
+                "managedFields": [{**owned, "time": stamp, "fieldsType": "FieldsV1", "fieldsV1": _OWNED}],
+            },
+            "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
+        }
 
     def give_back(self, address: str, namespace: str, name: str) -> Claim:
         """Return what becomes of a Service's address that it no longer has: its object goes, if it is this Service's.
@@ -157,21 +174,3 @@ def _usable(cidr: Obj) -> Iterator[AddressRange]:
     for text in cidr.get("spec", {}).get("cidrs") or ():
         with contextlib.suppress(ValueError):
             yield AddressRange.of(text)
-
-
-def _object(address: str, namespace: str, name: str, now: datetime) -> Obj:
-    stamp = clock.text(now)
-    labels = {FAMILY_LABEL: family_of(address), MANAGER_LABEL: MANAGER}
-    owned = {"manager": "kube-apiserver", "operation": "Update", "apiVersion": "networking.k8s.io/v1", "time": stamp}
-    return {
-        "kind": "IPAddress",
-        "apiVersion": "networking.k8s.io/v1",
-        "metadata": {
-            "name": address,
-            "uid": str(uuid4()),
-            "creationTimestamp": stamp,
-            "labels": labels,
-            "managedFields": [{**owned, "fieldsType": "FieldsV1", "fieldsV1": _OWNED}],
-        },
-        "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
-    }

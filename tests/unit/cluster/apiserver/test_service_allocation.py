@@ -8,7 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from oarlock.consensus.model import Range
+from oarlock.cluster.apiserver.server import ApiServer
+from oarlock.cluster.apiserver.settings import ApiServerSettings
+from oarlock.consensus.model import Delete, Range, Transaction
 
 SERVICES = "/api/v1/namespaces/default/services"
 ADDRESSES = "/apis/networking.k8s.io/v1/ipaddresses"
@@ -333,3 +335,42 @@ def test_more_ports_than_a_transaction_holds_are_refused(with_api: Any) -> None:
         assert await ports(api) == {}
 
     with_api(scenario)
+
+
+def test_an_address_object_deleted_by_hand_is_there_again_at_once(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        made = await api.made(SERVICES, service("web"))
+        path = f"{ADDRESSES}/{made['spec']['clusterIP']}"
+        _, before = await api("GET", path)
+        assert (await api("DELETE", path))[0] == 200
+        _, after = await api("GET", path)
+        assert (after["spec"], after["metadata"]["uid"] == before["metadata"]["uid"]) == (before["spec"], False)
+        code, _ = await api("POST", SERVICES, service("other", clusterIP=made["spec"]["clusterIP"]))
+        assert code == 422
+        assert (await api("DELETE", f"{SERVICES}/web"))[0] == 200
+        assert (await api("GET", path))[0] == 404
+
+    with_api(scenario)
+
+
+def test_a_starting_server_lets_services_hold_what_they_have(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        made = await api.made(SERVICES, service("web", type="NodePort"))
+        address, port = made["spec"]["clusterIP"], made["spec"]["ports"][0]["nodePort"]
+        keys = (b"/registry/networking.k8s.io/ipaddresses/" + address.encode(), PORTS + str(port).encode())
+        await api.store.transact(Transaction((), tuple(Delete(key) for key in keys)))
+        late = ApiServer(ApiServerSettings("late", service_cidr="10.0.0.0/24"), api.store)
+        await late.start()
+        await late.stop()
+        assert ((await held(api))[address], await ports(api)) == ("web", {port: "web"})
+
+    with_api(scenario)
+
+
+def test_a_cluster_of_one_machine_gives_loopback_addresses(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        made = await api.made(SERVICES, service("web"))
+        assert made["spec"]["clusterIP"].startswith("127.130.")
+        assert await held(api) == {"127.130.0.1": "kubernetes", made["spec"]["clusterIP"]: "web"}
+
+    with_api(scenario, service_cidr="127.130.0.0/16", loopback_network=True)
