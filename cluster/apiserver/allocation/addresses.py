@@ -65,6 +65,8 @@ class Addresses:
         self._kind = _networking("ipaddresses")
         self._cidr_kind = _networking("servicecidrs")
         self._read: dict[bytes, tuple[int, tuple[AddressRange, ...]]] = {}
+        self._full: dict[str, int] = {}
+        """Ranges without a free address, each since the last removal of an address that was counted then."""
 
     def ready(self, family: str) -> list[Ready]:
         """Return the ranges of a family to allocate from, those of the oldest ServiceCIDR first."""
@@ -99,15 +101,16 @@ class Addresses:
     def free(self, family: str) -> tuple[str, Ready]:
         """Return an address that seems free, and where it comes from. Raises Full."""
         prefix = self._kind.key_prefix
-        used = self._cache.collection(prefix).entries
-        ready = self.ready(family)
+        collection = self._cache.collection(prefix)
+        ready = [one for one in self.ready(family) if self._full.get(one.range.cidr) != collection.removals]
         # Guesses at every range come first: while one is full the next is not reached by way of all its addresses.
         for candidates in (self._guesses, self._all):
             for one in ready:
                 for number in candidates(one.range.span):
                     address = one.range.text(number)
-                    if prefix + address.encode() not in used:
+                    if prefix + address.encode() not in collection.entries:
                         return address, one
+        self._full = {one.range.cidr: collection.removals for one in self.ready(family)}
         raise Full
 
     def network(self, family: str) -> str:
