@@ -251,13 +251,13 @@ class Writer:
         defaulting.default(resource, new)
         self.admission.mutate_update(call, new)
         owned = new["metadata"].pop("managedFields", None)
-        given = await self.admission.give(call, new, old, part, dry_run=wanted.dry_run)
-        new = given.obj
         strategy.prepare_update(resource, new, old, part)
         if not proposal.tracked:
             owned = applying.updated(call, old, new, owned, part, self._now)
         if owned:
             new["metadata"]["managedFields"] = owned
+        given = await self.admission.give(call, new, old, part, dry_run=wanted.dry_run)
+        new = given.obj
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
             raise status.invalid(resource.kind, resource.group, call.info.name, causes)

@@ -374,3 +374,15 @@ def test_a_cluster_of_one_machine_gives_loopback_addresses(with_api: Any) -> Non
         assert await held(api) == {"127.130.0.1": "kubernetes", made["spec"]["clusterIP"]: "web"}
 
     with_api(scenario, service_cidr="127.130.0.0/16", loopback_network=True)
+
+
+def test_nobody_owns_what_was_given(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api.made(SERVICES, service("web"))
+        code, changed = await patched(api, "web", {"type": "NodePort", "ipFamilyPolicy": "PreferDualStack"})
+        assert (code, "nodePort" in changed["spec"]["ports"][0]) == (200, True)
+        owned = orjson.dumps(changed["metadata"]["managedFields"])
+        assert b"f:type" in owned
+        assert not any(name in owned for name in (b"f:nodePort", b"f:clusterIP", b"f:ipFamilies"))
+
+    with_api(scenario, service_cidr=DUAL)
