@@ -29,7 +29,7 @@ MANAGER = "ipallocator.k8s.io"
 GUESSES = 32
 """Guesses at one range before it is gone through address by address: nine tenths full, one in thirty needs that."""
 
-_OWNED = {
+_OWNED: Obj = {
     "f:metadata": {"f:labels": {".": {}, f"f:{FAMILY_LABEL}": {}, f"f:{MANAGER_LABEL}": {}}},
     "f:spec": {".": {}, "f:parentRef": {".": {}, "f:name": {}, "f:namespace": {}, "f:resource": {}}},
 }
