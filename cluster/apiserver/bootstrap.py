@@ -6,20 +6,26 @@ brought in line with the advertised addresses each time. Source: upstream's pkg/
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import logging
 from typing import Any
 
 from oarlock.cluster.apiserver import clock
-from oarlock.cluster.apiserver.allocation.addresses import Addresses
+from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import MASTERS, User
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.claims import Unmet
 from oarlock.cluster.apiserver.exchange import Query, Request
 from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.apiserver.requests import RequestInfo
+from oarlock.cluster.apiserver.storage import Stale
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects import resources
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
+
+log = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 _USER = User("system:apiserver", (MASTERS,))
@@ -42,10 +48,13 @@ _CRITICAL = (
 class Bootstrap:
     """Makes what is missing. Raises StoreError."""
 
-    def __init__(self, writer: Writer, addresses: Addresses, address: str | None, port: int, now: clock.Clock) -> None:
+    def __init__(
+        self, writer: Writer, allocation: ServiceAllocation, address: str | None, port: int, now: clock.Clock
+    ) -> None:
         """`address` is the endpoint of the `kubernetes` Service; None leaves it without one."""
         self._writer = writer
-        self._addresses = addresses
+        self._allocation = allocation
+        self._addresses = allocation.addresses
         self._address = address
         self._port = port
         self._now = now
@@ -58,6 +67,7 @@ class Bootstrap:
         for name, value, description in _CRITICAL:
             await self._ensure(classes, {"metadata": {"name": name}, "value": value, "description": description})
         await self._default_cidr()
+        await self._hold_again()
         await self._ensure(_resource("", "v1", "services"), self._service())
         if self._address is not None:
             await self._match(_resource("", "v1", "endpoints"), self._endpoints(self._address))
@@ -115,6 +125,17 @@ class Bootstrap:
         await self._writer.rewrite(call, widen, WriteOptions())
         written = await self._writer.rewrite(call, judge, WriteOptions(), subresource="status")
         await self._writer.storage.catch_up(written.entry.revision)
+
+    async def _hold_again(self) -> None:
+        """Let Services hold what they have but, made by an older release or bereft by hand, don't hold."""
+        storage, allocation = self._writer.storage, self._allocation
+        for entry in list(storage.cache.collection(_resource("", "v1", "services").key_prefix).entries.values()):
+            service = entry.object()
+            missing = allocation.missing(service)
+            if missing:
+                log.warning("service %s does not hold %d of what it has", entry.key.decode(), len(missing))
+                with contextlib.suppress(Stale, Unmet):
+                    await storage.put(entry.key, service, entry, claims=missing)
 
     def _service(self) -> Obj:
         port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": self._port}

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from oarlock.cluster.apiserver import clock, views
+from oarlock.cluster.apiserver import clock, removing, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
-from oarlock.cluster.apiserver.claims import Unmet
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.options import DeleteOptions, delete_options
 from oarlock.cluster.apiserver.rendering import Page
@@ -107,7 +106,7 @@ class Deleter:
         marked = mark(resource, obj, wanted, self._now())
         if marked is None:
             if not wanted.dry_run:
-                await self._remove(call, key, obj, current)
+                await removing.remove(self._storage, self._admission, call, key, obj, current)
             return Deleted(current, gone=True)
         if marked == views.parsed(resource, current):
             return Deleted(current, gone=False)
@@ -115,14 +114,6 @@ class Deleter:
             return Deleted(views.unsaved(marked), gone=False)
         entry = await self._storage.put(key, views.stored(resource, marked), current, call.fences)
         return Deleted(entry, gone=False)
-
-    async def _remove(self, call: Call, key: bytes, obj: Obj, current: Entry) -> None:
-        claims = await self._admission.claims(call.resource, None, obj)
-        try:
-            await self._storage.remove(key, current, call.fences, claims)
-        except Unmet as unmet:
-            await self._storage.catch_up(unmet.revision)
-            raise Stale(current) from None
 
 
 def returns_object(resource: Resource) -> bool:

@@ -65,11 +65,11 @@ class ApiServer:
         self._connecting = Connecting(backends, upgrades)
         self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
         storage = Storage(store, self._cache)
-        self._addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
+        addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
         reader = Reader(store, self._cache)
         ports = Ports(settings.node_port_range, self._cache)
-        allocation = ServiceAllocation(storage, self._addresses, ports)
-        admission = Admission(storage, allocation, settings.pod_security, settings.disabled_plugins)
+        self._allocation = ServiceAllocation(storage, addresses, ports)
+        admission = Admission(storage, self._allocation, settings.pod_security, settings.disabled_plugins)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
         self._reader = reader
@@ -123,7 +123,7 @@ class ApiServer:
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
-            await Bootstrap(self._writer, self._addresses, address, port, self._now).run()
+            await Bootstrap(self._writer, self._allocation, address, port, self._now).run()
             self._bootstrapped = True
         except BaseException:
             await self.stop()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from oarlock.cluster.apiserver import applying, bodies, clock, patching, views
+from oarlock.cluster.apiserver import applying, bodies, clock, patching, removing, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Claims, Unmet
@@ -258,13 +258,13 @@ class Writer:
         attributes = self.admission.attributes(call, new, old, part, dry_run=wanted.dry_run)
         await self.admission.mutate(attributes)
         owned = new["metadata"].pop("managedFields", None)
-        given = await self.admission.give(call, new, old, part, dry_run=wanted.dry_run)
-        new = given.obj
         strategy.prepare_update(resource, new, old, part)
         if not proposal.tracked:
             owned = applying.updated(call, old, new, owned, part, self._now)
         if owned:
             new["metadata"]["managedFields"] = owned
+        given = await self.admission.give(call, new, old, part, dry_run=wanted.dry_run)
+        new = given.obj
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
             raise status.invalid(resource.kind, resource.group, call.info.name, causes)
@@ -276,13 +276,12 @@ class Writer:
         stored = views.stored(resource, new)
         if codec.with_revision(codec.encode(stored), current.revision) == current.wire:
             return Written(current)
-        finished = is_finished(resource, new, old)
-        claims = await self.admission.claims(resource, None if finished else new, old)
-        claims = (*proposal.claims, *given.guards, *claims)
+        if is_finished(resource, new, old):
+            guards = (*proposal.claims, *given.guards)
+            await removing.remove(self.storage, self.admission, call, call.key, old, current, guards)
+            return Written(views.unsaved(new), removed=True)
+        claims = (*proposal.claims, *given.guards, *await self.admission.claims(resource, new, old))
         try:
-            if finished:
-                await self.storage.remove(call.key, current, call.fences, claims)
-                return Written(views.unsaved(new), removed=True)
             lease = await self._expiry.lease(resource)
             return Written(
                 await self.admission.quotas.put(

@@ -158,6 +158,12 @@ class Admission:
         """
         return self._allocation.claims(new, old) if _is_service(resource) else ()
 
+    async def remains(self, resource: Resource, obj: Obj) -> Given | None:
+        """Return what takes the place of an object that is deleted, where something has to."""
+        if (resource.group, resource.kind) != ("networking.k8s.io", "IPAddress"):
+            return None
+        return await self._allocation.renewed(obj)
+
 
 def _is_service(resource: Resource) -> bool:
     return resource.group == "" and resource.kind == "Service"

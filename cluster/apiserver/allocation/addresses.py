@@ -11,7 +11,6 @@ import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
@@ -30,7 +29,7 @@ MANAGER = "ipallocator.k8s.io"
 GUESSES = 32
 """Guesses at one range before it is gone through address by address: nine tenths full, one in thirty needs that."""
 
-_OWNED = {
+_OWNED: Obj = {
     "f:metadata": {"f:labels": {".": {}, f"f:{FAMILY_LABEL}": {}, f"f:{MANAGER_LABEL}": {}}},
     "f:spec": {".": {}, "f:parentRef": {".": {}, "f:name": {}, "f:namespace": {}, "f:resource": {}}},
 }
@@ -66,6 +65,8 @@ class Addresses:
         self._kind = _networking("ipaddresses")
         self._cidr_kind = _networking("servicecidrs")
         self._read: dict[bytes, tuple[int, tuple[AddressRange, ...]]] = {}
+        self._full: dict[str, int] = {}
+        """Ranges without a free address, each since the last removal of an address that was counted then."""
 
     def ready(self, family: str) -> list[Ready]:
         """Return the ranges of a family to allocate from, those of the oldest ServiceCIDR first."""
@@ -100,15 +101,16 @@ class Addresses:
     def free(self, family: str) -> tuple[str, Ready]:
         """Return an address that seems free, and where it comes from. Raises Full."""
         prefix = self._kind.key_prefix
-        used = self._cache.collection(prefix).entries
-        ready = self.ready(family)
+        collection = self._cache.collection(prefix)
+        ready = [one for one in self.ready(family) if self._full.get(one.range.cidr) != collection.removals]
         # Guesses at every range come first: while one is full the next is not reached by way of all its addresses.
         for candidates in (self._guesses, self._all):
             for one in ready:
                 for number in candidates(one.range.span):
                     address = one.range.text(number)
-                    if prefix + address.encode() not in used:
+                    if prefix + address.encode() not in collection.entries:
                         return address, one
+        self._full = {one.range.cidr: collection.removals for one in self.ready(family)}
         raise Full
 
     def network(self, family: str) -> str:
@@ -126,7 +128,25 @@ class Addresses:
 
     def claim(self, address: str, namespace: str, name: str) -> Claim:
         """Take `address` for a Service: its transaction makes the address's object."""
-        return take(self.key(address), codec.encode(_object(canonical(address), namespace, name, self._now())))
+        return take(self.key(address), codec.encode(self.object(canonical(address), namespace, name)))
+
+    def object(self, address: str, namespace: str, name: str) -> Obj:
+        """Return the object of an address (in canonical form) that a Service has."""
+        stamp = clock.text(self._now())
+        labels = {FAMILY_LABEL: family_of(address), MANAGER_LABEL: MANAGER}
+        owned = {"manager": "kube-apiserver", "operation": "Update", "apiVersion": "networking.k8s.io/v1"}
+        return {
+            "kind": "IPAddress",
+            "apiVersion": "networking.k8s.io/v1",
+            "metadata": {
+                "name": address,
+                "uid": str(uuid4()),
+                "creationTimestamp": stamp,
+                "labels": labels,
+                "managedFields": [{**owned, "time": stamp, "fieldsType": "FieldsV1", "fieldsV1": _OWNED}],
+            },
+            "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
+        }
 
     def give_back(self, address: str, namespace: str, name: str) -> Claim:
         """Return what becomes of a Service's address that it no longer has: its object goes, if it is this Service's.
@@ -157,21 +177,3 @@ def _usable(cidr: Obj) -> Iterator[AddressRange]:
     for text in cidr.get("spec", {}).get("cidrs") or ():
         with contextlib.suppress(ValueError):
             yield AddressRange.of(text)
-
-
-def _object(address: str, namespace: str, name: str, now: datetime) -> Obj:
-    stamp = clock.text(now)
-    labels = {FAMILY_LABEL: family_of(address), MANAGER_LABEL: MANAGER}
-    owned = {"manager": "kube-apiserver", "operation": "Update", "apiVersion": "networking.k8s.io/v1", "time": stamp}
-    return {
-        "kind": "IPAddress",
-        "apiVersion": "networking.k8s.io/v1",
-        "metadata": {
-            "name": address,
-            "uid": str(uuid4()),
-            "creationTimestamp": stamp,
-            "labels": labels,
-            "managedFields": [{**owned, "fieldsType": "FieldsV1", "fieldsV1": _OWNED}],
-        },
-        "spec": {"parentRef": {"resource": "services", "namespace": namespace, "name": name}},
-    }

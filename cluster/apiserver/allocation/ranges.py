@@ -95,7 +95,9 @@ class AddressRange:
 
     def text(self, number: int) -> str:
         """Return the address that `number` stands for."""
-        return str(ipaddress.IPv4Address(number) if self.family == "IPv4" else ipaddress.IPv6Address(number))
+        if self.family == "IPv6":
+            return str(ipaddress.IPv6Address(number))
+        return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
     def holds(self, address: str) -> bool:
         """Tell whether a Service could have `address` from here. Raises ValueError for what is no address."""

@@ -14,9 +14,9 @@ from typing import Any
 from oarlock.cluster.apiserver.allocation.addresses import Addresses
 from oarlock.cluster.apiserver.allocation.ports import TAKEN, Ports, Refused, Taking
 from oarlock.cluster.apiserver.allocation.ranges import Full
-from oarlock.cluster.apiserver.claims import CLAIMS_MAX, Claim, Claims
+from oarlock.cluster.apiserver.claims import CLAIMS_MAX, Claim, Claims, require
 from oarlock.cluster.apiserver.storage import Storage
-from oarlock.cluster.objects import service_families, service_strategy, status
+from oarlock.cluster.objects import resources, service_families, service_strategy, status
 from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.status import ApiError, Cause
 
@@ -59,6 +59,9 @@ class ServiceAllocation:
         self._storage = storage
         self.addresses = addresses
         self._ports = ports
+        services = resources.lookup("", "v1", "services")
+        assert services is not None
+        self._services = services
 
     async def give(self, service: Obj, old: Obj | None, *, dry_run: bool) -> Given:
         """Return a new Service (or, of `old`, an updated one) with what it lacks; the given one is left alone."""
@@ -202,6 +205,29 @@ class ServiceAllocation:
     async def _is_present(self, key: bytes) -> bool:
         """Ask the store itself: the cache may show what is already given back."""
         return bool(await self._storage.present((key,)))
+
+    async def renewed(self, address: Obj) -> Given | None:
+        """Return a fresh object for an address that a Service has, None if no Service has it.
+
+        Whoever deletes the object doesn't take the address from its Service: were the object gone even for a moment,
+        another Service could get it. Upstream makes it again a little later (ipallocator/controller/repairip.go).
+        """
+        owner = address.get("spec", {}).get("parentRef") or {}
+        if owner.get("resource") != "services" or owner.get("group"):
+            return None
+        key = self._services.key(owner.get("namespace", ""), owner.get("name", ""))
+        service = await self._storage.live(key)
+        name = address["metadata"]["name"]
+        if service is None or name not in _addresses(service.object()):
+            return None
+        return Given(self.addresses.object(name, owner["namespace"], owner["name"]), (require(key, service.revision),))
+
+    def missing(self, service: Obj) -> Claims:
+        """Return claims on what a Service has and, as the cache shows, doesn't hold."""
+        return tuple(claim for claim in self.claims(service, None) if not self._is_shown(claim.key))
+
+    def _is_shown(self, key: bytes) -> bool:
+        return self._storage.cache.entry(key) is not None
 
     def claims(self, new: Obj | None, old: Obj | None) -> Claims:
         """Return what a write of `new` over `old` takes and gives back; None: there is no Service before or after it.
