@@ -6,12 +6,13 @@ brought in line with the advertised addresses each time. Source: upstream's pkg/
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import logging
 from typing import Any
 
-from oarlock.cluster.apiserver import clock
+from oarlock.cluster.apiserver import clock, defaults
 from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import MASTERS, User
 from oarlock.cluster.apiserver.call import Call
@@ -49,9 +50,19 @@ class Bootstrap:
     """Makes what is missing. Raises StoreError."""
 
     def __init__(
-        self, writer: Writer, allocation: ServiceAllocation, address: str | None, port: int, now: clock.Clock
+        self,
+        writer: Writer,
+        allocation: ServiceAllocation,
+        address: str | None,
+        port: int,
+        now: clock.Clock,
+        client_ca_pem: str = "",
     ) -> None:
-        """`address` is the endpoint of the `kubernetes` Service; None leaves it without one."""
+        """`address` is the endpoint of the `kubernetes` Service; None leaves it without one.
+
+        `client_ca_pem` is who signs clients' certificates, "" where none are asked for.
+        """
+        self._client_ca_pem = client_ca_pem
         self._writer = writer
         self._allocation = allocation
         self._addresses = allocation.addresses
@@ -66,12 +77,30 @@ class Bootstrap:
         classes = _resource("scheduling.k8s.io", "v1", "priorityclasses")
         for name, value, description in _CRITICAL:
             await self._ensure(classes, {"metadata": {"name": name}, "value": value, "description": description})
+        await self._introduce()
         await self._default_cidr()
         await self._hold_again()
         await self._ensure(_resource("", "v1", "services"), self._service())
         if self._address is not None:
             await self._match(_resource("", "v1", "endpoints"), self._endpoints(self._address))
             await self._match(_resource("discovery.k8s.io", "v1", "endpointslices"), self._slice(self._address))
+
+    async def _introduce(self) -> None:
+        """Make what tells others of this server."""
+        await asyncio.gather(*(self._complete(*one) for one in defaults.api_services(self._now())))
+        await self._complete(*defaults.token_tracking(self._now()))
+        if self._client_ca_pem:
+            where, config = defaults.authentication(self._client_ca_pem)
+            await self._match(_resource(*where), config)
+
+    async def _complete(self, where: tuple[str, str, str], obj: Obj) -> None:
+        """Make an object and give it its status, if it is new."""
+        resource, status = _resource(*where), obj.get("status")
+        if await self._ensure(resource, obj) and status is not None:
+            call = _call(resource, obj, "update")
+            await self._writer.rewrite(
+                call, lambda current, _: {**current, "status": status}, WriteOptions(), subresource="status"
+            )
 
     async def _ensure(self, resource: Resource, obj: Obj) -> bool:
         call = _call(resource, obj, "create")

@@ -123,7 +123,8 @@ class ApiServer:
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
-            await Bootstrap(self._writer, self._allocation, address, port, self._now).run()
+            client_ca = _text(self._settings.tls.ca_file) if self._settings.tls is not None else ""
+            await Bootstrap(self._writer, self._allocation, address, port, self._now, client_ca).run()
             self._bootstrapped = True
         except BaseException:
             await self.stop()
@@ -200,6 +201,10 @@ class ApiServer:
 
     async def _check_shutdown(self) -> str:
         return "the server is shutting down" if self._stopping else ""
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _token_key(path: str | None) -> TokenKey:
