@@ -1,7 +1,7 @@
 """What an API server says of itself to others: the groups it serves, whom it trusts, since when it tracks tokens.
 
-Source: upstream's pkg/controlplane/apiserver (API services), pkg/controlplane/controller (clusterauthenticationtrust and
-legacytokentracking).
+Source: upstream's pkg/controlplane/apiserver (API services) and pkg/controlplane/controller
+(clusterauthenticationtrust, legacytokentracking).
 """
 
 from __future__ import annotations
