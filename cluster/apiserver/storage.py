@@ -45,6 +45,9 @@ class Storage:
     def __init__(self, store: Store, cache: WatchCache) -> None:
         self._store = store
         self.cache = cache
+        self.decisive: tuple[bytes, ...] = ()
+        """Key prefixes of objects that later writes are decided by."""
+        self._decided_at = 0
 
     async def live(self, key: bytes) -> Entry | None:
         """Return the object as the store holds it now (a linearizable read)."""
@@ -64,6 +67,11 @@ class Storage:
             await self.cache.reach(revision, CATCH_UP_S)
         except TimeoutError:
             raise status.timeout("the server's cache is behind the store") from None
+
+    async def see_own(self) -> None:
+        """Wait until the cache holds every decisive write made through here: whoever made it counts on it now."""
+        if self.cache.revision < self._decided_at:
+            await self.catch_up(self._decided_at)
 
     async def put(
         self,
@@ -95,6 +103,8 @@ class Storage:
         reads = [Range(key), *(Range(fence.key) for fence in fences), *(Range(claim.key) for claim in claims)]
         result = await self._store.transact(Transaction(tuple(compares), (operation, *changes), tuple(reads)))
         if result.succeeded:
+            if key.startswith(self.decisive):
+                self._decided_at = result.revision
             return result.revision
         found = [response.kvs for response in result.responses if isinstance(response, RangeResult)]
         _check_fences(fences, found[1 : 1 + len(fences)])

@@ -29,7 +29,7 @@ from oarlock.cluster.apiserver.admission.attributes import CREATE, UPDATE, Attri
 from oarlock.cluster.apiserver.admission.pod_security import plugin as pod_security
 from oarlock.cluster.apiserver.admission.pod_security.plugin import PodSecurity
 from oarlock.cluster.apiserver.admission.quota.ledger import Ledgers
-from oarlock.cluster.apiserver.admission.view import View
+from oarlock.cluster.apiserver.admission.view import View, resource
 from oarlock.cluster.apiserver.allocation.services import Given, ServiceAllocation
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Claims
@@ -40,6 +40,17 @@ Obj = dict[str, Any]
 Step = Callable[[Attributes, View], Awaitable[None] | None]
 Kinds = tuple[tuple[str, str], ...]
 _PODS: Final = ("", "pods")
+_DECISIVE: Final = (
+    ("", "namespaces"),
+    ("", "limitranges"),
+    ("", "resourcequotas"),
+    ("", "serviceaccounts"),
+    ("networking.k8s.io", "ingressclasses"),
+    ("node.k8s.io", "runtimeclasses"),
+    ("scheduling.k8s.io", "priorityclasses"),
+    ("storage.k8s.io", "storageclasses"),
+)
+"""Kinds that plugins decide by; nodes aren't among them, since they are written all the time."""
 _REQUESTS: Final = ("certificates.k8s.io", "certificatesigningrequests")
 
 
@@ -93,6 +104,7 @@ class Admission:
         self._plugins = tuple(one for one in plugins(security) if one.name not in frozenset(disabled))
         self._steps: dict[tuple[str, str], tuple[list[Step], list[Step]]] = {}
         self._view = View(storage)
+        storage.decisive = tuple(resource(*kind).key_prefix for kind in _DECISIVE)
         self._allocation = allocation
         self.quotas = Ledgers(self._view)
 
@@ -116,6 +128,7 @@ class Admission:
 
     async def mutate(self, attributes: Attributes) -> None:
         """Complete an object before its validation, in place."""
+        await self._view.storage.see_own()
         for step in self._of(attributes)[0]:
             waiting = step(attributes, self._view)
             if waiting is not None:

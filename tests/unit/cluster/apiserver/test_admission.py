@@ -135,3 +135,15 @@ def test_storage_is_protected_and_classes_of_the_system_stay(with_api: Any) -> N
         )
 
     with_api(scenario)
+
+
+def test_what_was_just_made_already_counts(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        group = "scheduling.k8s.io/v1"
+        for number in range(20):
+            name = f"c{number}"
+            await api.made(f"/apis/{group}/priorityclasses", made("PriorityClass", name, group, value=number))
+            pod = await api.made(PODS, objects.pod(f"p{number}", priorityClassName=name))
+            assert pod["spec"]["priority"] == number
+
+    with_api(scenario)
