@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from oarlock.cluster.apiserver import clock, views
+from oarlock.cluster.apiserver import clock, removing, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.listing import Reader
@@ -25,7 +25,6 @@ Obj = dict[str, Any]
 ATTEMPTS_MAX = 64
 _ORPHAN = "orphan"
 _FOREGROUND = "foregroundDeletion"
-_IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 
 #: Kinds whose deletion answers with the object rather than a Status. Source: ReturnDeletedObject in their stores.
 _RETURNS_OBJECT = frozenset(
@@ -82,8 +81,7 @@ class Deleter:
 
     async def delete_object(self, call: Call, key: bytes, name: str, wanted: DeleteOptions) -> Deleted:
         """Delete or mark one object; decisions taken on a cached object are taken again on the live one."""
-        if call.resource.kind == "Namespace" and name in _IMMORTAL_NAMESPACES:
-            raise status.forbidden("namespaces", name, "this namespace may not be deleted")
+        self._admission.refuse_deletion(call.resource, name)
         current = self._storage.cache.collection(call.resource.key_prefix).entries.get(key)
         is_live = False
         for _ in range(ATTEMPTS_MAX):
@@ -108,7 +106,7 @@ class Deleter:
         marked = mark(resource, obj, wanted, self._now())
         if marked is None:
             if not wanted.dry_run:
-                await self._storage.remove(key, current, call.fences, self._admission.released(resource, obj))
+                await removing.remove(self._storage, self._admission, call, key, obj, current)
             return Deleted(current, gone=True)
         if marked == views.parsed(resource, current):
             return Deleted(current, gone=False)

@@ -11,7 +11,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from oarlock.cluster.apiserver import clock, documents, metrics
 from oarlock.cluster.apiserver.admission.chain import Admission
-from oarlock.cluster.apiserver.allocation import Pool
+from oarlock.cluster.apiserver.allocation.addresses import Addresses
+from oarlock.cluster.apiserver.allocation.ports import Ports
+from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
 from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.bootstrap import Bootstrap
@@ -64,9 +66,11 @@ class ApiServer:
         self._connecting = Connecting(backends, upgrades)
         self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
         storage = Storage(store, self._cache)
-        self._pool = Pool(settings.service_cidr, settings.node_port_range, self._cache)
+        addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
         reader = Reader(store, self._cache)
-        admission = Admission(storage, self._pool)
+        ports = Ports(settings.node_port_range, self._cache)
+        self._allocation = ServiceAllocation(storage, addresses, ports)
+        admission = Admission(storage, self._allocation, settings.pod_security, settings.disabled_plugins)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
         self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
@@ -121,7 +125,8 @@ class ApiServer:
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
-            await Bootstrap(self._writer, self._pool, address, port).run()
+            client_ca = _text(self._settings.tls.ca_file) if self._settings.tls is not None else ""
+            await Bootstrap(self._writer, self._allocation, address, port, self._now, client_ca).run()
             self._bootstrapped = True
             self._flow_schemas.start()
         except BaseException:
@@ -200,6 +205,10 @@ class ApiServer:
 
     async def _check_shutdown(self) -> str:
         return "the server is shutting down" if self._stopping else ""
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _token_key(path: str | None) -> TokenKey:

@@ -373,7 +373,6 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("", "PersistentVolume"): _new_volume,
     ("", "PersistentVolumeClaim"): _new_claim,
     ("", "Pod"): pod_strategy.new_pod,
-    ("", "Service"): service_strategy.new_service,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _new_definition,
     ("apiregistration.k8s.io", "APIService"): _new_api_service,
     ("apps", "DaemonSet"): _new_daemon_set,
