@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
+from oarlock.cluster.objects import gostructs
+from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.status import Cause
 
@@ -34,9 +34,9 @@ def duplicate(field: str, value: Any) -> Cause:
     return Cause("FieldValueDuplicate", f"Duplicate value: {shown(value)}", field)
 
 
-def not_found(field: str, value: Any) -> Cause:
+def not_found(field: str, value: Any, detail: str = "") -> Cause:
     """A value names something that is not there."""
-    return Cause("FieldValueNotFound", f"Not found: {shown(value)}", field)
+    return Cause("FieldValueNotFound", _with(f"Not found: {shown(value)}", detail), field)
 
 
 def not_supported(field: str, value: Any, supported: Iterable[str]) -> Cause:
@@ -58,10 +58,12 @@ def too_many(field: str, count: int, count_max: int) -> Cause:
 
 
 def shown(value: Any) -> str:
-    """A value as a field error shows it: strings quoted, the rest as JSON."""
+    """A value as a field error shows it: strings quoted, structs as their internal type's JSON, the rest as JSON."""
     if isinstance(value, str):
         return quote(value)
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    if isinstance(value, Struct):
+        return gostructs.shown(value)
+    return gostructs.as_json(value)
 
 
 def _with(head: str, detail: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import jsontext, names, quantity
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required, too_long
+from oarlock.cluster.objects.gostructs import difference, same
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.scheduling_validation import TAINT_EFFECTS, node_selector
 from oarlock.cluster.objects.status import Cause
@@ -229,9 +230,11 @@ def persistent_volume_claim_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a claim that replaces `old`: only a bound claim's request may grow."""
     causes = persistent_volume_claim(new)
     wanted, present = new["spec"], old["spec"]
-    bound = old.get("status", {}).get("phase") == "Bound"
-    if _claim_frozen(wanted, present, bound=bound) != _claim_frozen(present, present, bound=bound):
-        causes.append(forbidden("spec", _CLAIM_FROZEN))
+    compared = _claim_frozen(wanted, present, bound=new.get("status", {}).get("phase") == "Bound")
+    kept = dict(present) if present.get("volumeName") else {**present, "volumeName": wanted.get("volumeName", "")}
+    if not same(compared, kept):
+        lines = difference("core.v1.PersistentVolumeClaimSpec", kept, compared)
+        causes.append(forbidden("spec", f"{_CLAIM_FROZEN}\n{lines}"))
     sizes = [spec.get("resources", {}).get("requests", {}).get("storage", "0") for spec in (wanted, present)]
     if quantity.parse(sizes[0]) < quantity.parse(sizes[1]):
         why = "field can not be less than status.capacity"
@@ -242,13 +245,16 @@ def persistent_volume_claim_update(new: Obj, old: Obj) -> list[Cause]:
 
 
 def _claim_frozen(spec: Obj, present: Obj, *, bound: bool) -> dict[str, Any]:
+    """The spec with what may change of it taken from the present one."""
     frozen = dict(spec)
-    if not present.get("volumeName"):
-        frozen.pop("volumeName", None)
-    if not present.get("storageClassName"):
+    frozen.setdefault("volumeName", "")
+    if present.get("storageClassName") is None and spec.get("storageClassName") is not None and bound:
         frozen.pop("storageClassName", None)
-    if bound:
-        resources = {name: value for name, value in spec.get("resources", {}).items() if name != "requests"}
-        frozen["resources"] = resources
+    if bound and spec.get("resources", {}).get("requests"):
+        held = present.get("resources", {}).get("requests", {}).get("storage")
+        frozen["resources"] = {**spec["resources"], "requests": {**spec["resources"]["requests"], "storage": held}}
+    if "volumeAttributesClassName" in present:
+        frozen["volumeAttributesClassName"] = present["volumeAttributesClassName"]
+    else:
         frozen.pop("volumeAttributesClassName", None)
     return frozen

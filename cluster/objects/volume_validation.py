@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import names, quantity
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required
-from oarlock.cluster.objects.container_validation import local_path
 from oarlock.cluster.objects.field_references import VOLUME_FIELDS, field_ref, resource_field_ref
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.status import Cause
+from oarlock.cluster.objects.volume_paths import local_path
 
 Obj = Mapping[str, Any]
 ACCESS_MODES: Final = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names, pod_validation
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
-from oarlock.cluster.objects.container_validation import NOT_NEGATIVE
+from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.selector_match import is_empty, selects
 from oarlock.cluster.objects.status import Cause
