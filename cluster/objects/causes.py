@@ -6,12 +6,14 @@ Source: apimachinery `util/validation/field/errors.go`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from oarlock.cluster.objects import gostructs
 from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.status import Cause
+
+OMITTED: Final = object()
 
 
 def required(field: str, detail: str = "") -> Cause:
@@ -25,8 +27,9 @@ def forbidden(field: str, detail: str) -> Cause:
 
 
 def invalid(field: str, value: Any, detail: str) -> Cause:
-    """A value breaks a rule."""
-    return Cause("FieldValueInvalid", _with(f"Invalid value: {shown(value)}", detail), field)
+    """A value breaks a rule; OMITTED for one that the message doesn't show."""
+    head = "Invalid value" if value is OMITTED else f"Invalid value: {shown(value)}"
+    return Cause("FieldValueInvalid", _with(head, detail), field)
 
 
 def duplicate(field: str, value: Any) -> Cause:

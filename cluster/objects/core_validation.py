@@ -232,7 +232,7 @@ def persistent_volume_claim_update(new: Obj, old: Obj) -> list[Cause]:
     wanted, present = new["spec"], old["spec"]
     compared = _claim_frozen(wanted, present, bound=new.get("status", {}).get("phase") == "Bound")
     kept = dict(present) if present.get("volumeName") else {**present, "volumeName": wanted.get("volumeName", "")}
-    if not same(compared, kept):
+    if not same("core.v1.PersistentVolumeClaimSpec", compared, kept):
         lines = difference("core.v1.PersistentVolumeClaimSpec", kept, compared)
         causes.append(forbidden("spec", f"{_CLAIM_FROZEN}\n{lines}"))
     sizes = [spec.get("resources", {}).get("requests", {}).get("storage", "0") for spec in (wanted, present)]

@@ -70,20 +70,53 @@ def as_json(value: Any) -> str:
     return _go_json(orjson.dumps(value, option=orjson.OPT_SORT_KEYS))
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal as Go's semantic equality sees them: empty and unset lists and maps are equal.
+def same(type_name: str, one: Any, other: Any) -> bool:
+    """Whether two values of a type are equal as Go's semantic equality sees them.
 
+    Empty and unset lists and maps are equal, and so are quantities of one amount, however they are written.
     Source: apimachinery `api/equality`.
     """
-    if isinstance(one, Mapping) and isinstance(other, Mapping):
-        return all(same(one.get(key), other.get(key)) for key in {*one, *other})
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return bool(one == other or (_is_unset(one) and _is_unset(other)))
+    if one == other:
+        return True
+    return all(
+        _same(field.schema, (one or {}).get(field.json_name), (other or {}).get(field.json_name), field.is_pointer)
+        for field in _v1_fields(type_name)
+    )
 
 
-def _is_unset(value: Any) -> bool:
-    return value is None or value == [] or value == {}
+def _same(schema: Schema, one: Any, other: Any, is_pointer: bool = False) -> bool:
+    if one == other:
+        return True
+    if schema.kind in {"list", "map"}:
+        return _same_members(schema, one or (), other or ())
+    if one is None or other is None:
+        if is_pointer:
+            return False
+        one, other = (_zero(schema, {}) if value is None else value for value in (one, other))
+    if schema.kind == "object":
+        return same(_short(schema.type_name), one, other)
+    if schema.kind == "quantity":
+        return quantity.parse(one) == quantity.parse(other)
+    return bool(one == other)
+
+
+def _same_members(schema: Schema, one: Any, other: Any) -> bool:
+    items = schema.items
+    assert items is not None
+    if len(one) != len(other):
+        return False
+    if schema.kind == "map":
+        return all(key in other and _same(items, one[key], other[key]) for key in one)
+    return all(_same(items, *pair) for pair in zip(one, other, strict=True))
+
+
+@cache
+def _v1_fields(type_name: str) -> tuple[_Field, ...]:
+    """The fields of a type as v1 has them: those that the internal type keeps in an inner struct are its own."""
+    own = [field for field in _fields(type_name) if not field.is_outside]
+    if type_name == "core.v1.PodSpec":
+        own += [field for field in _fields("core.v1.PodSecurityContext") if field.is_outside]
+    return tuple(own)
 
 
 def difference(type_name: str, old: Any, new: Any) -> str:

@@ -48,7 +48,7 @@ def pod_update(new: Obj, old: Obj) -> list[Cause]:
     if present.get("schedulingGates"):
         causes += narrowing(wanted, present)
     frozen = _frozen(wanted, present)
-    if not same(frozen, present):
+    if not same("core.v1.PodSpec", frozen, present):
         causes.append(forbidden("spec", f"{_CHANGEABLE}\n{difference('core.v1.PodSpec', present, frozen)}"))
     return causes
 

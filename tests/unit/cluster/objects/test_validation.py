@@ -221,7 +221,7 @@ _POD_FROZEN = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"
-    "@@ -45,7 +45,7 @@\n"
+    "@@ -64,7 +64,7 @@\n"
     '  "SELinuxChangePolicy": null\n'
     "  },\n"
     '  "ImagePullSecrets": null,\n'
