@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names, quantity
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.gostructs import difference, same
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.status import Cause
@@ -19,6 +20,7 @@ Obj = Mapping[str, Any]
 _FROZEN: Final = (
     "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
 )
+_SPEC: Final = "core.v1.PersistentVolumeClaimSpec"
 _CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
 _RESIZE_STATES: Final = (
     *("ControllerResizeInProgress", "ControllerResizeInfeasible", "NodeResizeInProgress", "NodeResizeInfeasible"),
@@ -42,8 +44,9 @@ def claim_update(new: Obj, old: Obj) -> list[Cause]:
     if annotated != had and not (upgraded and annotated is None):
         causes.append(invalid(f"metadata.annotations[{_CLASS_ANNOTATION}]", annotated or "", IMMUTABLE))
     bound = (new.get("status") or {}).get("phase") == "Bound"
-    if _fixed(wanted, present, bound=bound, had=had) != _fixed(present, present, bound=False, had=had):
-        causes.append(forbidden("spec", _FROZEN))
+    kept, compared = _kept(wanted, present), _compared(wanted, present, bound=bound, had=had)
+    if not same(_SPEC, compared, kept):
+        causes.append(forbidden("spec", f"{_FROZEN}\n{difference(_SPEC, kept, compared)}"))
     causes += _size(wanted, present, old)
     if wanted.get("volumeMode") != present.get("volumeMode"):
         causes.append(invalid("volumeMode", wanted.get("volumeMode"), IMMUTABLE))
@@ -60,18 +63,23 @@ def _tolerated(causes: list[Cause], present: Obj) -> list[Cause]:
     return causes
 
 
-def _fixed(spec: Obj, present: Obj, *, bound: bool, had: str | None) -> dict[str, Any]:
-    """The part of a spec that stays: not a volume's or a class's first name, not what a bound claim asks for."""
-    fixed = {name: value for name, value in spec.items() if name != "volumeAttributesClassName"}
-    if not present.get("volumeName"):
-        fixed.pop("volumeName", None)
-    if "storageClassName" not in present and had in {None, spec.get("storageClassName")}:
-        fixed.pop("storageClassName", None)
-    asked = (spec.get("resources") or {}).get("requests")
+def _kept(wanted: Obj, present: Obj) -> dict[str, Any]:
+    """What must stay: all of the present spec, but that it may get its first volume's name."""
+    return dict(present) if present.get("volumeName") else {**present, "volumeName": wanted.get("volumeName", "")}
+
+
+def _compared(wanted: Obj, present: Obj, *, bound: bool, had: str | None) -> dict[str, Any]:
+    """The wanted spec without what may change: a first class, what a bound claim asks for, the attributes' class."""
+    compared = {name: value for name, value in wanted.items() if name != "volumeAttributesClassName"}
+    if "volumeAttributesClassName" in present:
+        compared["volumeAttributesClassName"] = present["volumeAttributesClassName"]
+    if "storageClassName" not in present and had in {None, wanted.get("storageClassName")}:
+        compared.pop("storageClassName", None)
+    asked = (wanted.get("resources") or {}).get("requests")
     if bound and asked is not None:
         storage = ((present.get("resources") or {}).get("requests") or {}).get("storage")
-        fixed["resources"] = {**spec["resources"], "requests": {**asked, "storage": storage}}
-    return fixed
+        compared["resources"] = {**wanted["resources"], "requests": {**asked, "storage": storage}}
+    return compared
 
 
 def _size(wanted: Obj, present: Obj, old: Obj) -> list[Cause]:

@@ -70,6 +70,9 @@ class Conforming:
                 path.pop()
                 if result or field.keeps_zero or kind == "object" or kind in _NEVER_EMPTY:
                     out[key] = result
+        for key, zero in schema.written_zeros:
+            if key not in out:
+                out[key] = zero
         self._structs.pop()
         return out
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names
-from oarlock.cluster.objects.causes import Struct, duplicate, invalid
-from oarlock.cluster.objects.container_validation import resource_amount
+from oarlock.cluster.objects.causes import GoFields, duplicate, invalid
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
+from oarlock.cluster.objects.resource_validation import resource_amount
 from oarlock.cluster.objects.scheduling_validation import tolerations
 from oarlock.cluster.objects.status import Cause
 
@@ -41,7 +41,7 @@ def _tolerations(given: Sequence[Obj], path: str) -> list[Cause]:
     causes = tolerations(given, path)
     for index, one in enumerate(given):
         if one in given[:index]:
-            shown = Struct({told: one.get(name, zero) for told, name, zero in _TOLERATION})
+            shown = GoFields({told: one.get(name, zero) for told, name, zero in _TOLERATION})
             causes.append(duplicate(f"{path}[{index}]", shown))
     return causes
 

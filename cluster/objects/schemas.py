@@ -24,6 +24,13 @@ KINDS: Final = frozenset(
     }
 )
 
+_ZEROS: Final[Mapping[str, Any]] = {"string": "", "bool": False, "int32": 0, "int64": 0, "double": 0}
+#: Required fields that Go holds by pointers: left out they are null, not zero, and validation refuses them.
+_REQUIRED_POINTERS: Final = frozenset(
+    f"io.k8s.api.admissionregistration.{version}.{kind}Webhook.sideEffects"
+    for version in ("v1", "v1beta1")
+    for kind in ("Mutating", "Validating")
+)
 _LIST_KINDS: Final = ("[]", "{}")
 
 
@@ -41,6 +48,7 @@ class Schema:
         "_fields",
         "_item_text",
         "_items",
+        "_written_zeros",
         "keeps_zero",
         "kind",
         "list_map_keys",
@@ -55,6 +63,7 @@ class Schema:
     def __init__(self, text: str, more: Mapping[str, Any]) -> None:
         self._fields: Mapping[str, Schema] | None = None
         self._items: Schema | None = None
+        self._written_zeros: tuple[tuple[str, Any], ...] | None = None
         self._item_text = text[2:] if text.startswith(_LIST_KINDS) else ""
         self.type_name = text[1:] if text.startswith("#") else ""
         self.kind = _kind(text)
@@ -79,6 +88,15 @@ class Schema:
         if self._items is None and self._item_text:
             self._items = _unadorned(self._item_text)
         return self._items
+
+    @property
+    def written_zeros(self) -> tuple[tuple[str, Any], ...]:
+        """The required scalars with their zero values: Go writes them out even where a client left them out."""
+        if self._written_zeros is None:
+            told = (name for name in self.required if f"{self.type_name}.{name}" not in _REQUIRED_POINTERS)
+            zeros = ((name, _ZEROS.get(self.fields[name].kind)) for name in told)
+            self._written_zeros = tuple((name, zero) for name, zero in zeros if zero is not None)
+        return self._written_zeros
 
     @property
     def required(self) -> Sequence[str]:

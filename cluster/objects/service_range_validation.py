@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import names
-from oarlock.cluster.objects.causes import Struct, invalid, required
+from oarlock.cluster.objects.causes import GoFields, invalid, required
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.status import Cause
@@ -76,5 +76,5 @@ def address_update(new: Obj, old: Obj) -> list[Cause]:
     if parent == had:
         return address(new)
     fields = (("Group", "group"), ("Resource", "resource"), ("Namespace", "namespace"), ("Name", "name"))
-    shown = None if parent is None else Struct({told: parent.get(name, "") for told, name in fields})
+    shown = None if parent is None else GoFields({told: parent.get(name, "") for told, name in fields})
     return [*address(new), invalid("spec.parentRef", shown, IMMUTABLE)]

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import names
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid
+from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
 Rule = Callable[[Obj, Obj], list[Cause]]
 
-NOT_NEGATIVE: Final = "must be greater than or equal to 0"
 _BEYOND_REPLICAS: Final = "cannot be greater than status.replicas"
 _NO_ADDRESS: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
