@@ -15,6 +15,7 @@ from oarlock.cluster.apiserver.allocation import Pool
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
 from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.bootstrap import Bootstrap
+from oarlock.cluster.apiserver.definitions import Definitions
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
 from oarlock.cluster.apiserver.documents import Documents
@@ -26,6 +27,7 @@ from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.relaying import Relays
 from oarlock.cluster.apiserver.reviews import Reviews
+from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.cluster.apiserver.storage import Storage
@@ -54,6 +56,7 @@ class ApiServer:
         self._stopped = asyncio.Event()
         self._bootstrapped = False
         self._cache = WatchCache(store)
+        self._served = Served(self._cache)
         self._watching = Watching(self._cache)
         self._leases = Leases(store)
         backends = Backends(self._cache, settings.kubelet_tls)
@@ -68,6 +71,7 @@ class ApiServer:
         admission = Admission(storage, self._pool)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
+        self._definitions = Definitions(self._cache, self._writer, self._deleter, now)
         self._reader = reader
         self._now = now
         self._storage = storage
@@ -109,17 +113,19 @@ class ApiServer:
             self._dispatcher = Dispatcher(
                 authenticator,
                 self._verbs(authenticator, accounts),
-                Documents(f"{self._settings.advertise_address}:{port}"),
+                Documents(f"{self._settings.advertise_address}:{port}", self._served),
                 accounts.published(self.url),
                 self._health(),
                 self._leases,
                 Targets(self._store),
                 InFlight(self._settings.reads_inflight_max, self._settings.writes_inflight_max),
                 self._cache,
+                self._served,
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
             await Bootstrap(self._writer, self._pool, address, port).run()
+            self._definitions.start()
             self._bootstrapped = True
         except BaseException:
             await self.stop()
@@ -133,6 +139,7 @@ class ApiServer:
             return
         self._stopping = True
         self._watching.stop()
+        await self._definitions.stop()
         self._leases.stop()
         await self._front.stop(self._settings.shutdown_grace_s)
         await self._cache.stop()

@@ -24,6 +24,7 @@ from oarlock.cluster.objects import (
     workload_validation,
 )
 from oarlock.cluster.objects.causes import invalid
+from oarlock.cluster.objects.custom import validation as custom_validation
 from oarlock.cluster.objects.extensions import definition_rules
 from oarlock.cluster.objects.policy_validation import RBAC_GROUP
 from oarlock.cluster.objects.resources import Resource
@@ -38,6 +39,8 @@ def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
     if resource.verbs == frozenset({"create"}):  # a review is answered, not stored: it needs no name
         return []
     causes = metadata_validation.validate(resource, obj)
+    if resource.custom is not None:
+        return causes + custom_validation.create(resource, obj)
     rule = CREATE_RULES.get((resource.group, resource.kind))
     return causes + rule(obj) if rule is not None else causes
 
@@ -47,6 +50,8 @@ def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "
     if not new["metadata"].get("resourceVersion") and needs_version(resource):
         return [invalid("metadata.resourceVersion", 0, "must be specified for an update")]
     causes = metadata_validation.validate_update(resource, new, old)
+    if resource.custom is not None:
+        return causes + custom_validation.update(resource, new, old)
     if subresource:
         rule = SUBRESOURCE_RULES.get((resource.group, resource.kind, subresource))
     else:
