@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from oarlock.cluster.objects.cel import rules
+from oarlock.cluster.objects.cel.rules import Node
 from oarlock.cluster.objects.custom import defaulting
 from oarlock.cluster.objects.custom.columns import PrintedColumn
 from oarlock.cluster.objects.custom.jsonpath import Path
@@ -49,6 +51,11 @@ class CustomKind:
     def has_defaults(self) -> bool:
         """Whether the schema fills anything in."""
         return defaulting.has_defaults(self.schema)
+
+    @cached_property
+    def rules(self) -> Node | None:
+        """The schema's CEL rules, compiled. Raises CompileError, which validation of the definition rules out."""
+        return rules.compiled(self.schema)
 
     @cached_property
     def shape(self) -> Schema:

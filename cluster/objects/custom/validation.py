@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from oarlock.cluster.objects.causes import invalid, required
+from oarlock.cluster.objects.cel import rules
 from oarlock.cluster.objects.custom import lists
 from oarlock.cluster.objects.extensions import values
 from oarlock.cluster.objects.extensions.structural import Structural
@@ -20,11 +21,23 @@ from oarlock.cluster.objects.status import Cause
 Obj = Mapping[str, Any]
 _STEP: Final = re.compile(r"\[(\d+)\]|\.?([^.\[\]]+)")
 _MISSING: Final = object()
+_BLOCKING: Final = frozenset(
+    {
+        *("FieldValueNotSupported", "FieldValueRequired", "FieldValueTooLong", "FieldValueTooMany"),
+        "FieldValueTypeInvalid",
+    }
+)
+_NOT_CHECKED: Final = Cause(
+    "FieldValueInvalid",
+    "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
+    "errors to complete validation",
+    "<nil>",
+)
 
 
 def create(resource: Resource, obj: Obj) -> list[Cause]:
     """What is wrong with a new object, its metadata apart."""
-    return [*_type(resource, obj), *_judged(resource, obj)]
+    return _with_rules(resource, obj, None, [*_type(resource, obj), *_judged(resource, obj)])
 
 
 def update(resource: Resource, new: Obj, old: Obj) -> list[Cause]:
@@ -35,7 +48,18 @@ def update(resource: Resource, new: Obj, old: Obj) -> list[Cause]:
         if cause in unchanged and _at(new, _place(cause)) == _at(old, _place(cause)):
             continue
         found.append(cause)
-    return found
+    return _with_rules(resource, new, old, found)
+
+
+def _with_rules(resource: Resource, new: Obj, old: Obj | None, found: list[Cause]) -> list[Cause]:
+    """Add what the rules say, which are only asked about objects of the right shape."""
+    custom = resource.custom
+    assert custom is not None
+    if custom.rules is None:
+        return found
+    if any(cause.reason in _BLOCKING for cause in found):
+        return [*found, _NOT_CHECKED]
+    return [*found, *rules.causes(custom.rules, new, old)]
 
 
 def _type(resource: Resource, obj: Obj) -> Iterator[Cause]:

@@ -154,6 +154,38 @@ def test_status_scale_selectors_tables_and_watches(with_api: Any) -> None:
     with_api(scenario)
 
 
+def test_rules_judge_objects_and_are_judged_themselves(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        body = definition()
+        spec = body["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        spec["x-kubernetes-validations"] = [{"rule": "self.nobody("}]
+        code, answer = await api("POST", DEFINITIONS, body)
+        (cause,) = answer["details"]["causes"]
+        assert (code, cause["reason"]) == (422, "FieldValueInvalid")
+        assert "compilation failed" in cause["message"]
+        assert cause["field"].endswith("x-kubernetes-validations[0].rule")
+        spec["x-kubernetes-validations"] = [
+            {"rule": "self.size <= 5", "messageExpression": "'size ' + string(self.size)", "fieldPath": ".size"},
+            {"rule": "self.size >= oldSelf.size", "message": "size may not shrink"},
+        ]
+        await established(api, body)
+        code, answer = await api("POST", WIDGETS, widget("a", size=6))
+        assert (code, answer["details"]["causes"]) == (
+            422,
+            [{"reason": "FieldValueInvalid", "message": 'Invalid value: "object": size 6', "field": "spec.size"}],
+        )
+        await api.made(WIDGETS, widget("a", size=4))
+        code, answer = await api("PATCH", f"{WIDGETS}/a", {"spec": {"size": 3}}, MERGE)
+        assert (code, answer["details"]["causes"][0]["message"]) == (
+            422,
+            'Invalid value: "object": size may not shrink',
+        )
+        code, answer = await api("POST", WIDGETS, widget("b", size="x"))
+        assert [cause["field"] for cause in answer["details"]["causes"]] == ["spec.size", "<nil>"]
+
+    with_api(scenario)
+
+
 def test_applies_merge_lists_by_their_keys(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
         await established(api, definition())
