@@ -224,7 +224,7 @@ def _typed(resource: Resource, obj: Obj) -> Obj:
     return {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
 
 
-def own_call(resource: Resource, obj: Obj, verb: str, manager: str = "kube-apiserver") -> Call:
+def own_call(resource: Resource, obj: Obj, verb: str, manager: str = "kube-apiserver", subresource: str = "") -> Call:
     """A call that the server makes on its own behalf about `obj`."""
     metadata = obj["metadata"]
     info = RequestInfo(
@@ -236,6 +236,7 @@ def own_call(resource: Resource, obj: Obj, verb: str, manager: str = "kube-apise
         namespace=metadata.get("namespace", ""),
         resource=resource.plural,
         name=metadata["name"],
+        subresource=subresource,
     )
     return Call(Request("POST", "", Query(f"fieldManager={manager}"), {}, _no_body), info, resource, _USER)
 

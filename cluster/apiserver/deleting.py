@@ -23,6 +23,7 @@ from oarlock.cluster.objects.status import ApiError
 
 Obj = dict[str, Any]
 ATTEMPTS_MAX = 64
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _ORPHAN = "orphan"
 _FOREGROUND = "foregroundDeletion"
 
@@ -152,6 +153,8 @@ def mark(resource: Resource, obj: Obj, wanted: DeleteOptions, now: datetime) -> 
     if resource.kind == "Namespace" and not resource.group:
         return _mark_namespace(obj, now)
     metadata = obj["metadata"]
+    if resource.kind == "CustomResourceDefinition" and not metadata.get("deletionTimestamp"):
+        _hold(metadata)
     grace_s = _grace(resource, obj, wanted)
     finalizers = _finalizers(metadata.get("finalizers") or [], wanted)
     if finalizers:
@@ -167,6 +170,13 @@ def mark(resource: Resource, obj: Obj, wanted: DeleteOptions, now: datetime) -> 
         _set_deadline(metadata, now, 0)
     metadata["deletionGracePeriodSeconds"] = 0
     return obj
+
+
+def _hold(metadata: Obj) -> None:
+    """A definition goes once all its objects have gone."""
+    finalizers = metadata.setdefault("finalizers", [])
+    if CLEANUP_FINALIZER not in finalizers:
+        finalizers.append(CLEANUP_FINALIZER)
 
 
 def _grace(resource: Resource, obj: Obj, wanted: DeleteOptions) -> int | None:

@@ -17,6 +17,7 @@ from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
 from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.bootstrap import Bootstrap
+from oarlock.cluster.apiserver.definitions import Definitions
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
 from oarlock.cluster.apiserver.documents import Documents
@@ -29,6 +30,7 @@ from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.relaying import Relays
 from oarlock.cluster.apiserver.reviews import Reviews
+from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.cluster.apiserver.storage import Storage
@@ -57,6 +59,7 @@ class ApiServer:
         self._stopped = asyncio.Event()
         self._bootstrapped = False
         self._cache = WatchCache(store)
+        self._served = Served(self._cache)
         self._watching = Watching(self._cache)
         self._leases = Leases(store)
         backends = Backends(self._cache, settings.kubelet_tls)
@@ -74,6 +77,7 @@ class ApiServer:
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
         self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
+        self._definitions = Definitions(self._cache, self._writer, self._deleter, now)
         self._reader = reader
         self._now = now
         self._storage = storage
@@ -115,13 +119,14 @@ class ApiServer:
             self._dispatcher = Dispatcher(
                 authenticator,
                 self._verbs(authenticator, accounts),
-                Documents(f"{self._settings.advertise_address}:{port}"),
+                Documents(f"{self._settings.advertise_address}:{port}", self._served),
                 accounts.published(self.url),
                 self._health(),
                 self._leases,
                 Targets(self._store),
                 InFlight(self._settings.reads_inflight_max, self._settings.writes_inflight_max),
                 self._cache,
+                self._served,
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
@@ -129,6 +134,7 @@ class ApiServer:
             await Bootstrap(self._writer, self._allocation, address, port, self._now, client_ca).run()
             self._bootstrapped = True
             self._flow_schemas.start()
+            self._definitions.start()
         except BaseException:
             await self.stop()
             raise
@@ -141,6 +147,7 @@ class ApiServer:
             return
         self._stopping = True
         self._watching.stop()
+        await self._definitions.stop()
         self._leases.stop()
         await self._front.stop(self._settings.shutdown_grace_s)
         await self._flow_schemas.stop()

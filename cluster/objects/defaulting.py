@@ -17,6 +17,7 @@ from oarlock.cluster.objects import (
     policy_defaults,
     workload_defaults,
 )
+from oarlock.cluster.objects.custom import defaulting as custom_defaulting
 from oarlock.cluster.objects.extensions import definition_defaults
 from oarlock.cluster.objects.pod_defaults import Obj, Table, fill
 from oarlock.cluster.objects.resources import Resource
@@ -104,6 +105,9 @@ def always_written(resource: Resource) -> tuple[str, ...]:
 
 def default(resource: Resource, obj: dict[str, Any]) -> None:
     """Fill in the defaults of an object of `resource`, in place."""
+    if resource.custom is not None:
+        custom_defaulting.apply(resource.custom.schema, obj)
+        return
     key = (resource.group, resource.kind)
     for path in _STRUCTS.get(key, ()):
         holder = obj

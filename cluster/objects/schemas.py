@@ -172,7 +172,9 @@ def schema_of_kind(group: str, version: str, kind: str) -> Schema | None:
 
 
 def schema_for(resource: Resource) -> Schema:
-    """The schema of a built-in resource's objects. KeyError for a resource that is not built in."""
+    """The schema of a resource's objects. KeyError for one that is neither built in nor custom."""
+    if resource.custom is not None:
+        return resource.custom.shape
     schema = schema_of_kind(resource.group, resource.version, resource.kind)
     if schema is None:
         raise KeyError(resource.qualified_kind)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import pod_strategy, service_strategy
+from oarlock.cluster.objects.custom import strategy as custom_strategy
 from oarlock.cluster.objects.resources import Resource
 
 Obj = dict[str, Any]
@@ -133,6 +134,9 @@ def prepare_create(resource: Resource, obj: Obj) -> None:
     metadata = obj["metadata"]
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
         metadata.pop(name, None)
+    if resource.custom is not None:
+        custom_strategy.prepare_create(resource.custom, obj)
+        return
     if key in _GENERATION:
         metadata["generation"] = 1
     if "status" in resource.subresources and key not in _STATUS_ON_CREATE:
@@ -158,6 +162,10 @@ def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = ""
     spec moves the generation on.
     """
     key = (resource.group, resource.kind)
+    if resource.custom is not None:
+        _keep_metadata(new["metadata"], old["metadata"])
+        custom_strategy.prepare_update(resource.custom, new, old, subresource)
+        return
     if subresource:
         _keep_but(_SUBRESOURCE_FIELDS.get(subresource, (subresource,)), key, new, old)
     elif "status" in resource.subresources:

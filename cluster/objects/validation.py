@@ -38,6 +38,7 @@ from oarlock.cluster.objects import (
     webhook_validation,
     workload_validation,
 )
+from oarlock.cluster.objects.custom import validation as custom_validation
 from oarlock.cluster.objects.extensions import definition_rules
 from oarlock.cluster.objects.policy_validation import RBAC_GROUP
 from oarlock.cluster.objects.resources import Resource
@@ -52,6 +53,8 @@ def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
     if resource.verbs == frozenset({"create"}):  # a review is answered, not stored: it needs no name
         return []
     causes = metadata_validation.validate(resource, obj)
+    if resource.custom is not None:
+        return causes + custom_validation.create(resource, obj)
     rule = CREATE_RULES.get((resource.group, resource.kind))
     return causes + rule(obj) if rule is not None else causes
 
@@ -59,6 +62,8 @@ def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
 def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "") -> list[Cause]:
     """What is wrong with `new` as a replacement of `old`."""
     causes = metadata_validation.validate_update(resource, new, old)
+    if resource.custom is not None:
+        return causes + custom_validation.update(resource, new, old)
     if subresource:
         rule = SUBRESOURCE_RULES.get((resource.group, resource.kind, subresource))
     else:

@@ -80,6 +80,12 @@ def search(pattern: str, text: str) -> bool:
     return compiled is not None and compiled.search(text) is not None
 
 
+def found(pattern: str, text: str) -> list[str]:
+    """The parts of a text that a pattern matches, none for a faulty one."""
+    compiled = _compiled(pattern)
+    return [] if compiled is None else [one[0] for one in compiled.finditer(text)]
+
+
 @lru_cache(maxsize=1024)
 def _compiled(pattern: str) -> re.Pattern[str] | None:
     return None if fault(pattern) else re.compile(_translated(pattern))
