@@ -11,8 +11,9 @@ from dataclasses import replace
 from oarlock.actors.scheduler.cluster_view import ClusterView
 from oarlock.actors.scheduler.decision import Placement, Search, Unschedulable, decide
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.metrics import ATTEMPTS, DURATION
+from oarlock.actors.scheduler.metrics import ATTEMPTS, DURATION, PREEMPTIONS, VICTIMS
 from oarlock.actors.scheduler.plugins import FILTERS
+from oarlock.actors.scheduler.preemption import Nomination, lower_nominated
 from oarlock.actors.scheduler.queue import SchedulingQueue
 from oarlock.actors.scheduler.reporting import Reporter
 from oarlock.actors.shell.component import ComponentContext, fence_revision
@@ -60,6 +61,7 @@ class Scheduler:
             nodes=self._informers.cache("", "v1", "nodes"),
             pods=self._informers.cache("", "v1", "pods", params=_LIVE_PODS),
             namespaces=self._informers.cache("", "v1", "namespaces"),
+            budgets=self._informers.cache("policy", "v1", "poddisruptionbudgets"),
         )
 
     async def warm(self) -> None:
@@ -94,8 +96,7 @@ class Scheduler:
                 self.view.assume(pod, decision.node)
                 self._write(self._bind(pod, decision, attempt, started))
             else:
-                self._queue.refuse(pod, decision.filters, attempt)
-                self._write(self._refuse(pod, decision, started))
+                self._refuse(pod, decision, attempt, started)
             if len(self._writes) >= _WRITES_MAX:
                 await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
 
@@ -115,12 +116,36 @@ class Scheduler:
             raise
         self._count(result, started)
 
-    async def _refuse(self, pod: PodFacts, refusal: Unschedulable, started: float) -> None:
+    def _refuse(self, pod: PodFacts, refusal: Unschedulable, attempt: int, started: float) -> None:
+        node = pod.nominated_node
+        if refusal.nomination is not None:
+            node = refusal.nomination.node
+        elif refusal.hopeless:
+            node = ""
+        changed = pod if node == pod.nominated_node else self.view.nominate(pod, node)
+        self._queue.refuse(changed, refusal.filters, attempt)
         self._count("unschedulable", started)
+        self._write(self._tell(pod, node, refusal))
+
+    async def _tell(self, pod: PodFacts, node: str, refusal: Unschedulable) -> None:
         try:
-            await self._reporter.refuse(pod, "Unschedulable", refusal.message)
+            await self._reporter.refuse(pod, "Unschedulable", refusal.message, nominated=node)
+            if refusal.nomination is not None:
+                await self._make_room(pod, refusal.nomination)
         except (ApiError, Unreachable) as error:
-            _log.warning("condition not written pod=%s error=%r", pod.key, str(error))
+            _log.warning("refusal not written pod=%s error=%r", pod.key, str(error))
+            if refusal.nomination is not None:
+                # The victims' going would have been the sign to try again.
+                self._queue.activate(pod.key)
+
+    async def _make_room(self, pod: PodFacts, nomination: Nomination) -> None:
+        PREEMPTIONS.inc()
+        VICTIMS.observe(len(nomination.victims))
+        for other in list(lower_nominated(pod, nomination.node, self.view.snapshot)):
+            await self._reporter.nominate(self.view.nominate(other, ""))
+        for victim in nomination.victims:
+            if not victim.terminating:
+                await self._reporter.evict(victim, pod, nomination.node)
 
     def _write(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)

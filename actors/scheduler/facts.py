@@ -31,6 +31,7 @@ CPU, MEMORY, PODS = "cpu", "memory", "pods"
 DEFAULT_CPU, DEFAULT_MEMORY = 100, 200 * 1024 * 1024
 """What scores assume of a container that requests nothing. Source: upstream's scheduler util `non_zero.go`."""
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104
+PREEMPTION_REASON = "PreemptionByScheduler"
 _RESTART_ALWAYS = "Always"
 
 
@@ -49,7 +50,10 @@ class SpreadConstraint:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One pod. `requests` are the pod's effective ones; `scored` has the assumed amounts in place of missing ones."""
+    """One pod. `requests` are the pod's effective ones; `scored` has the assumed amounts in place of missing ones.
+
+    `created` and `started` are time stamps, empty if not set; `preempted` says that it ends to make room.
+    """
 
     key: str
     namespace: str
@@ -61,6 +65,9 @@ class PodFacts:
     priority: int
     preempts: bool
     created: str
+    started: str
+    nominated_node: str
+    preempted: bool
     gates: tuple[str, ...]
     requests: Amounts
     scored: tuple[int, int]
@@ -113,7 +120,7 @@ def node_facts(node: Object) -> NodeFacts:
 
 def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodFacts:
     """Read a Pod object. `priority_of` resolves a class name where admission has not filled in `spec.priority`."""
-    spec, metadata = pod["spec"], pod["metadata"]
+    spec, metadata, status = pod["spec"], pod["metadata"], pod.get("status") or {}
     namespace, labels = metadata.get("namespace") or "default", metadata.get("labels") or {}
     affinity = spec.get("affinity") or {}
     node = affinity.get("nodeAffinity") or {}
@@ -134,6 +141,9 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         priority=priority,
         preempts=spec.get("preemptionPolicy") != "Never",
         created=metadata.get("creationTimestamp") or "",
+        started=status.get("startTime") or "",
+        nominated_node=status.get("nominatedNodeName") or "",
+        preempted=bool(metadata.get("deletionTimestamp")) and any(map(_is_preemption, status.get("conditions") or ())),
         gates=tuple(gate["name"] for gate in spec.get("schedulingGates") or ()),
         requests=_pod_requests(spec),
         scored=_scored(spec),
@@ -210,6 +220,14 @@ def _host_ports(spec: Object) -> Iterable[HostPort]:
         for port in container.get("ports") or ():
             if number := port.get("hostPort") or 0:
                 yield port.get("protocol") or "TCP", port.get("hostIP") or _ANY_ADDRESS, number
+
+
+def _is_preemption(condition: Object) -> bool:
+    return (condition.get("type"), condition.get("status"), condition.get("reason")) == (
+        "DisruptionTarget",
+        "True",
+        PREEMPTION_REASON,
+    )
 
 
 def _sidecars(spec: Object) -> Iterable[Object]:

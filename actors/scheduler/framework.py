@@ -24,8 +24,19 @@ Grades = Mapping[str, int]
 """Grades by node name, 0 to SCORE_MAX, higher is better."""
 
 
+class Impossible(Exception):
+    """The pod can run on no node, whatever the nodes are like; `reason` says why, `filter` who says so."""
+
+    def __init__(self, reason: str, filter_name: str = "") -> None:
+        super().__init__(reason)
+        self.reason, self.filter = reason, filter_name
+
+
 class Filter(Protocol):
-    """Rules nodes out. `events` names the changes that may let a refused pod pass: see queue.py."""
+    """Rules nodes out. `events` names the changes that may let a refused pod pass: see queue.py.
+
+    `local` promises that a node is judged by itself and its pods alone, whatever the other nodes hold.
+    """
 
     @property
     def name(self) -> str: ...
@@ -33,9 +44,28 @@ class Filter(Protocol):
     @property
     def events(self) -> frozenset[str]: ...
 
-    def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:
-        """Do once per pod what need not be done per node; None if the pod asks nothing of this filter."""
+    @property
+    def local(self) -> bool: ...
+
+    def only(self, pod: PodFacts) -> frozenset[str] | None:
+        """Return the names of the only nodes that the pod may run on, if it names them; None otherwise."""
         ...
+
+    def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:
+        """Do once per pod what need not be done per node; None if the pod asks nothing of this filter.
+
+        Raises Impossible.
+        """
+        ...
+
+
+class FilterDefaults:
+    """What most filters are like."""
+
+    local = True
+
+    def only(self, pod: PodFacts) -> frozenset[str] | None:  # noqa: ARG002 - most pods name no nodes
+        return None
 
 
 class Score(Protocol):
@@ -43,9 +73,6 @@ class Score(Protocol):
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def weight(self) -> int: ...
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
         """Return a grade for each node; None if the pod gives no reason to prefer any."""

@@ -70,6 +70,11 @@ class SchedulingQueue:
         elif known.place == _REFUSED:
             self._retry(waiting, "PodChanged")
 
+    def update(self, pod: PodFacts) -> None:
+        """Take news of a waiting pod that gives no reason to try it again."""
+        if (known := self._waiting.get(pod.key)) is not None:
+            known.pod = pod
+
     def remove(self, key: str) -> None:
         """Forget a pod that is bound or gone."""
         self._waiting.pop(key, None)
@@ -84,6 +89,11 @@ class SchedulingQueue:
     def fail(self, pod: PodFacts, attempts: int) -> None:
         """Take back a pod whose attempt went wrong for no reason of its own: it is tried again after its back-off."""
         self._retry(self._returned(pod, attempts), "ScheduleAttemptFailure")
+
+    def activate(self, key: str) -> None:
+        """Try a refused pod again, whatever it was refused for."""
+        if (waiting := self._refused.get(key)) is not None:
+            self._retry(waiting, "ForceActivate")
 
     def note(self, *events: str) -> None:
         """Tell what changed in the cluster: refused pods that this may help are tried again."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 
+from oarlock.actors.scheduler.disruption import Budget
 from oarlock.actors.scheduler.facts import Amounts, HostPort, NodeFacts, PodFacts
 
 _REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
@@ -58,6 +59,13 @@ class NodeState:
                 copy.put(pod)
         return copy
 
+    def with_pods(self, pods: Iterable[PodFacts]) -> NodeState:
+        """Return a copy that has more pods."""
+        copy = self.without(())
+        for pod in pods:
+            copy.put(pod)
+        return copy
+
     def _count(self, pod: PodFacts, sign: int) -> None:
         for name, amount in pod.requests.items():
             self.requested[name] += sign * amount
@@ -81,6 +89,9 @@ class Snapshot:
         self.image_nodes: Counter[str] = Counter()
         self.affinity_pods: Counter[str] = Counter()
         """How many pods with any (anti-)affinity to other pods each node has; nodes without are left out."""
+        self.nominated: dict[str, dict[str, PodFacts]] = {}
+        """Pods by key for which room is made, by the node on which it is."""
+        self.budgets: dict[str, Budget] = {}
         self._ordered: list[NodeState] | None = None
 
     def __iter__(self) -> Iterator[NodeState]:
@@ -139,6 +150,15 @@ class Snapshot:
             if not self.affinity_pods[node_name]:
                 del self.affinity_pods[node_name]
 
+    def nominate(self, pod: PodFacts, node_name: str) -> None:
+        """Keep room in mind for a pod on a node; "" ends that."""
+        for name in [name for name, pods in self.nominated.items() if pod.key in pods]:
+            del self.nominated[name][pod.key]
+            if not self.nominated[name]:
+                del self.nominated[name]
+        if node_name:
+            self.nominated.setdefault(node_name, {})[pod.key] = pod
+
     def affinity_nodes(self) -> list[NodeState]:
         """Return the nodes with pods that have something to say about other pods."""
         return [self.nodes[name] for name in self.affinity_pods]
@@ -148,6 +168,7 @@ class Snapshot:
         view = Snapshot()
         view.nodes = {**self.nodes, state.name: state}
         view.namespace_labels, view.image_nodes = self.namespace_labels, self.image_nodes
+        view.nominated, view.budgets = self.nominated, self.budgets
         view.affinity_pods = Counter(self.affinity_pods)
         view.affinity_pods[state.name] = sum(has_pod_terms(pod) for pod in state.pods.values())
         if not view.affinity_pods[state.name]:

@@ -15,6 +15,7 @@ from oarlock.actors.scheduler.plugins.node_unschedulable import NodeUnschedulabl
 from oarlock.actors.scheduler.plugins.pod_topology_preference import PodTopologyPreference
 from oarlock.actors.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from oarlock.actors.scheduler.plugins.taint_toleration import TaintToleration
+from oarlock.actors.scheduler.profile import DEFAULT_NAME, Profile
 
 FILTERS: tuple[Filter, ...] = (
     NodeUnschedulable(),
@@ -28,12 +29,15 @@ FILTERS: tuple[Filter, ...] = (
 )
 """In the order in which a node is asked: only the first that refuses it is named to the user."""
 
-SCORES: tuple[Score, ...] = (
-    TaintToleration(),
-    NodeAffinity(),
-    NodeResourcesFit(),
-    PodTopologyPreference(),
-    InterPodPreference(),
-    BalancedAllocation(),
-    ImageLocality(),
+SCORES: tuple[tuple[Score, int], ...] = (
+    (TaintToleration(), 3),
+    (NodeAffinity(), 2),
+    (NodeResourcesFit(), 1),
+    (PodTopologyPreference(), 2),
+    (InterPodPreference(), 2),
+    (BalancedAllocation(), 1),
+    (ImageLocality(), 1),
 )
+"""With what each weighs."""
+
+DEFAULT = Profile(DEFAULT_NAME, FILTERS, SCORES)

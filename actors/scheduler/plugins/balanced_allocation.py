@@ -11,7 +11,6 @@ from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 class BalancedAllocation:
     name = "NodeResourcesBalancedAllocation"
-    weight = 1
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:  # noqa: ARG002
         if pod.requests_nothing:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.selection import PodTerm
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
@@ -17,10 +17,11 @@ Domains = Counter[tuple[str, str]]
 """Pods met in each (node label, value)."""
 
 
-class InterPodAffinity:
+class InterPodAffinity(FilterDefaults):
     """Handles required terms; `inter_pod_preference` handles preferred ones."""
 
     name = "InterPodAffinity"
+    local = False
     events = frozenset(
         ("NodeAdded", "NodeLabelChanged", "AssignedPodAdded", "AssignedPodChanged", "AssignedPodDeleted")
     )

@@ -16,7 +16,6 @@ _REQUIRED_WEIGHT = 1
 
 class InterPodPreference:
     name = "InterPodAffinity"
-    weight = 2
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
         choosy = bool(pod.preferred_affinity or pod.preferred_anti_affinity)

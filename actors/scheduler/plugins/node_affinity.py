@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure, Grades, scaled
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults, Grades, Impossible, scaled
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 _UNWANTED = Failure(("node(s) didn't match Pod's node affinity/selector",), final=True)
 
 
-class NodeAffinity:
+class NodeAffinity(FilterDefaults):
     name = "NodeAffinity"
     events = frozenset(("NodeAdded", "NodeLabelChanged"))
-    weight = 2
+
+    def only(self, pod: PodFacts) -> frozenset[str] | None:
+        """Return the nodes that every term names, as pods of a DaemonSet do. Raises Impossible."""
+        if not pod.node_required:
+            return None
+        named = [term.names() for term in pod.node_required]
+        found = [names for names in named if names is not None]
+        if len(found) < len(named):
+            return None
+        if not any(found):
+            raise Impossible("pod affinity terms conflict", self.name)
+        return frozenset[str]().union(*found)
 
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:  # noqa: ARG002 - a filter's shape
         if not pod.node_selector and pod.node_required is None:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from oarlock.actors.scheduler.facts import CPU, MEMORY, PODS, PodFacts
-from oarlock.actors.scheduler.framework import SCORE_MAX, Check, Failure, Grades
+from oarlock.actors.scheduler.framework import SCORE_MAX, Check, Failure, FilterDefaults, Grades
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 
-class NodeResourcesFit:
+class NodeResourcesFit(FilterDefaults):
     """The score is LeastAllocated over cpu and memory, containers without requests counted at assumed amounts."""
 
     name = "NodeResourcesFit"
     events = frozenset(("NodeAdded", "NodeAllocatableChanged", "AssignedPodDeleted", "AssignedPodShrunk"))
-    weight = 1
 
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:  # noqa: ARG002 - a filter's shape
         wanted = [(name, amount) for name, amount in pod.requests.items() if amount]

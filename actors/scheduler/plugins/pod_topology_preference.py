@@ -16,7 +16,6 @@ _HOSTNAME = "kubernetes.io/hostname"
 
 class PodTopologyPreference:
     name = "PodTopologySpread"
-    weight = 2
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
         constraints = [constraint for constraint in pod.spread if not constraint.required]

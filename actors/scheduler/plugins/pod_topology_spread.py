@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from oarlock.actors.scheduler.facts import PodFacts, SpreadConstraint
-from oarlock.actors.scheduler.framework import Check, Failure
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.plugins.node_affinity import wants
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
@@ -16,10 +16,11 @@ _TOO_MANY = Failure((_REASON,), final=False)
 _REPELLING = frozenset(("NoSchedule", "NoExecute"))
 
 
-class PodTopologySpread:
+class PodTopologySpread(FilterDefaults):
     """Handles constraints that say DoNotSchedule; `pod_topology_preference` handles the others."""
 
     name = "PodTopologySpread"
+    local = False
     events = frozenset(("NodeAdded", "NodeLabelChanged", "NodeTaintChanged", "AssignedPodAdded", "AssignedPodDeleted"))
 
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:
