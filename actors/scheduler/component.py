@@ -8,14 +8,17 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
+from oarlock.actors.scheduler.binding import Reservation, bind, reserve, unreserve
 from oarlock.actors.scheduler.cluster_view import ClusterView
 from oarlock.actors.scheduler.decision import Placement, Search, Unschedulable, decide
 from oarlock.actors.scheduler.facts import PodFacts
+from oarlock.actors.scheduler.framework import Handle, StepFailed
 from oarlock.actors.scheduler.metrics import ATTEMPTS, DURATION, PREEMPTIONS, VICTIMS
-from oarlock.actors.scheduler.plugins import FILTERS
+from oarlock.actors.scheduler.plugins import DEFAULT, FILTERS
 from oarlock.actors.scheduler.preemption import Nomination, lower_nominated
 from oarlock.actors.scheduler.queue import SchedulingQueue
 from oarlock.actors.scheduler.reporting import Reporter
+from oarlock.actors.scheduler.storage_view import StorageView
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.events import Recorder
@@ -56,7 +59,13 @@ class Scheduler:
         self.view = ClusterView(self.name, self._queue)
         self._search = Search()
         self._writes: set[asyncio.Task[None]] = set()
+        self._waits: set[asyncio.Task[None]] = set()
+        """Bindings that wait for volumes or a permission: as many as there are such pods."""
         self._informers = Informers(self._client)
+        storage = StorageView(self.view.snapshot.storage, self._queue.note)
+        storage.follow(self._informers)
+        self._handle = Handle(self._client, self.view.snapshot, storage.changed)
+        self._profile = DEFAULT
         self.view.follow(
             nodes=self._informers.cache("", "v1", "nodes"),
             pods=self._informers.cache("", "v1", "pods", params=_LIVE_PODS),
@@ -94,27 +103,41 @@ class Scheduler:
             decision = decide(pod, self.view.snapshot, search=self._search)
             if isinstance(decision, Placement):
                 self.view.assume(pod, decision.node)
-                self._write(self._bind(pod, decision, attempt, started))
+                reservation = reserve(pod, decision.node, self._profile, self._handle)
+                self._write(self._bind(reservation, attempt, started), counts=not reservation.may_wait)
             else:
                 self._refuse(pod, decision, attempt, started)
             if len(self._writes) >= _WRITES_MAX:
                 await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _bind(self, pod: PodFacts, placement: Placement, attempt: int, started: float) -> None:
+    async def _bind(self, reservation: Reservation, attempt: int, started: float) -> None:
         result = "scheduled"
         try:
-            await self._reporter.bind(pod, placement.node)
+            await bind(reservation, self._handle, self._reporter)
+        except StepFailed as failure:
+            result = "unschedulable"
+            self._take_back(reservation, attempt)
+            await self._explain(reservation.pod, str(failure))
         except (ApiError, Unreachable) as error:
             # Whether or not the binding arrived: if it did, the pod's next event says so and ends its waiting.
             result = "error"
-            _log.warning("binding failed pod=%s node=%s error=%r", pod.key, placement.node, str(error))
-            if self.view.forget(pod):
-                self._queue.fail(pod, attempt)
+            _log.warning("binding failed pod=%s node=%s error=%r", reservation.pod.key, reservation.node, str(error))
+            self._take_back(reservation, attempt)
         except asyncio.CancelledError:
-            if self.view.forget(pod):
-                self._queue.fail(pod, attempt)
+            self._take_back(reservation, attempt)
             raise
         self._count(result, started)
+
+    def _take_back(self, reservation: Reservation, attempt: int) -> None:
+        unreserve(reservation, self._handle)
+        if self.view.forget(reservation.pod):
+            self._queue.fail(reservation.pod, attempt)
+
+    async def _explain(self, pod: PodFacts, message: str) -> None:
+        try:
+            await self._reporter.refuse(pod, "SchedulerError", message, nominated=pod.nominated_node)
+        except (ApiError, Unreachable) as error:
+            _log.warning("refusal not written pod=%s error=%r", pod.key, str(error))
 
     def _refuse(self, pod: PodFacts, refusal: Unschedulable, attempt: int, started: float) -> None:
         node = pod.nominated_node
@@ -147,14 +170,15 @@ class Scheduler:
             if not victim.terminating:
                 await self._reporter.evict(victim, pod, nomination.node)
 
-    def _write(self, work: Coroutine[None, None, None]) -> None:
+    def _write(self, work: Coroutine[None, None, None], *, counts: bool = True) -> None:
         task = asyncio.create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        among = self._writes if counts else self._waits
+        among.add(task)
+        task.add_done_callback(among.discard)
 
     async def _abandon_writes(self) -> None:
         """Stop writing at once: from here on another copy may be the active one."""
-        writes = list(self._writes)
+        writes = [*self._writes, *self._waits]
         for task in writes:
             task.cancel()
         await asyncio.gather(*writes, return_exceptions=True)

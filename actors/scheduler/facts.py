@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from oarlock.actors.scheduler.pod_volumes import Disk, claims, disk_of
 from oarlock.actors.scheduler.selection import (
     NodeTerm,
     PodTerm,
@@ -83,6 +84,9 @@ class PodFacts:
     preferred_affinity: tuple[PodTerm, ...]
     preferred_anti_affinity: tuple[PodTerm, ...]
     terminating: bool
+    claims: tuple[tuple[str, bool], ...]
+    """(Name, whether it is made along with the pod) of each PersistentVolumeClaim it uses."""
+    disks: tuple[Disk, ...]
 
     @property
     def requests_nothing(self) -> bool:
@@ -159,6 +163,8 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         preferred_affinity=_preferred_terms(near, namespace, labels),
         preferred_anti_affinity=_preferred_terms(apart, namespace, labels),
         terminating=bool(metadata.get("deletionTimestamp")),
+        claims=tuple(claims(metadata["name"], spec.get("volumes") or ())),
+        disks=tuple(disk for volume in spec.get("volumes") or () if (disk := disk_of(volume)) is not None),
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
+from oarlock.cluster.client.http import ApiClient
 
 SCORE_MAX = 100
 
@@ -77,6 +79,75 @@ class Score(Protocol):
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
         """Return a grade for each node; None if the pod gives no reason to prefer any."""
         ...
+
+
+@dataclass(frozen=True)
+class Handle:
+    """What a step may use: the API server, under the scheduler's lease, and the cluster as it is seen now.
+
+    `changed()` returns when anything about storage has changed.
+    """
+
+    client: ApiClient
+    snapshot: Snapshot
+    changed: Callable[[], Awaitable[None]]
+
+
+class StepFailed(Exception):
+    """The pod can't be bound to the node after all; it is scheduled anew. The message tells its owner why."""
+
+
+class Step(Protocol):
+    """Takes part between the decision and the binding. `reserved` is what this step's `reserve` returned."""
+
+    @property
+    def name(self) -> str: ...
+
+    def reserve(self, pod: PodFacts, node: str, snapshot: Snapshot) -> object | None:
+        """Keep what the pod needs on the node before anything else is decided; None if that is nothing."""
+        ...
+
+    def unreserve(self, pod: PodFacts, node: str, reserved: object, snapshot: Snapshot) -> None:
+        """Give back what was reserved, since the pod won't be bound. Idempotent."""
+        ...
+
+    async def permit(self, pod: PodFacts, node: str) -> None:
+        """Return once the pod may be bound; may wait as long as `permit_s` of the profile. Raises StepFailed."""
+        ...
+
+    async def pre_bind(self, pod: PodFacts, node: str, reserved: object, handle: Handle) -> None:
+        """Do what must be done before the binding. Raises StepFailed, or what ApiClient raises."""
+        ...
+
+    async def bind(self, pod: PodFacts, node: str, handle: Handle) -> bool:
+        """Bind the pod and return True, or leave it to the next step, at last to the scheduler."""
+        ...
+
+    def post_bind(self, pod: PodFacts, node: str) -> None:
+        """Learn that the pod was bound."""
+        ...
+
+
+class StepDefaults:
+    """What most steps leave alone."""
+
+    def reserve(self, pod: PodFacts, node: str, snapshot: Snapshot) -> object | None:  # noqa: ARG002
+        return None
+
+    def unreserve(self, pod: PodFacts, node: str, reserved: object, snapshot: Snapshot) -> None:
+        pass
+
+    async def permit(self, pod: PodFacts, node: str) -> None:
+        pass
+
+    async def pre_bind(self, pod: PodFacts, node: str, reserved: object, handle: Handle) -> None:
+        pass
+
+    async def bind(self, pod: PodFacts, node: str, handle: Handle) -> bool:  # noqa: ARG002
+        return False
+
+    def post_bind(self, pod: PodFacts, node: str) -> None:
+        pass
 
 
 def scaled(raw: Mapping[str, int], *, reverse: bool = False) -> Grades:

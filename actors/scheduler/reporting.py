@@ -32,6 +32,9 @@ class Reporter:
                 "target": {"kind": "Node", "name": node},
             },
         )
+        self.say_bound(pod, node)
+
+    def say_bound(self, pod: PodFacts, node: str) -> None:
         self._say(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
     async def refuse(self, pod: PodFacts, reason: str, message: str, *, nominated: str = "") -> None:

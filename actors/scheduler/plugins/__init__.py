@@ -12,9 +12,14 @@ from oarlock.actors.scheduler.plugins.node_name import NodeName
 from oarlock.actors.scheduler.plugins.node_ports import NodePorts
 from oarlock.actors.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from oarlock.actors.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from oarlock.actors.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from oarlock.actors.scheduler.plugins.pod_topology_preference import PodTopologyPreference
 from oarlock.actors.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from oarlock.actors.scheduler.plugins.taint_toleration import TaintToleration
+from oarlock.actors.scheduler.plugins.volume_binding import VolumeBinding
+from oarlock.actors.scheduler.plugins.volume_restrictions import VolumeRestrictions
+from oarlock.actors.scheduler.plugins.volume_steps import VolumeSteps
+from oarlock.actors.scheduler.plugins.volume_zone import VolumeZone
 from oarlock.actors.scheduler.profile import DEFAULT_NAME, Profile
 
 FILTERS: tuple[Filter, ...] = (
@@ -24,6 +29,10 @@ FILTERS: tuple[Filter, ...] = (
     NodeAffinity(),
     NodePorts(),
     NodeResourcesFit(),
+    VolumeRestrictions(),
+    NodeVolumeLimits(),
+    VolumeBinding(),
+    VolumeZone(),
     PodTopologySpread(),
     InterPodAffinity(),
 )
@@ -40,4 +49,4 @@ SCORES: tuple[tuple[Score, int], ...] = (
 )
 """With what each weighs."""
 
-DEFAULT = Profile(DEFAULT_NAME, FILTERS, SCORES)
+DEFAULT = Profile(DEFAULT_NAME, FILTERS, SCORES, (VolumeSteps(),))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.apiserver import start_api_server
-from harness.scheduling import node_object, pod_object
+from harness.scheduling import claim_object, claiming, node_object, pod_object, volume_object
 
 from oarlock.actors.shell.component import ComponentContext
 from oarlock.actors.shell.hosting import host_of
@@ -140,5 +140,46 @@ def test_room_is_kept_while_a_victim_takes_its_time(tmp_path: Path) -> None:
             await cluster.client.delete(f"{PODS}/slow", {"gracePeriodSeconds": 0})
             await until(lambda: cluster.is_on("greater", "n0"))
             assert not await cluster.is_on("lesser", "n0")
+
+    asyncio.run(story())
+
+
+def test_a_pod_gets_its_volume_before_its_node(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with scheduled(tmp_path) as cluster:
+            for zone in ("a", "b"):
+                await cluster.node(f"n-{zone}", labels={"zone": zone})
+            await cluster.client.create(
+                "/apis/storage.k8s.io/v1/storageclasses",
+                {
+                    "metadata": {"name": "late"},
+                    "provisioner": "kubernetes.io/no-provisioner",
+                    "volumeBindingMode": "WaitForFirstConsumer",
+                },
+            )
+            volume = volume_object("v", class_name="late", zone="b")
+            await cluster.client.create("/api/v1/persistentvolumes", volume)
+            await cluster.client.patch("/api/v1/persistentvolumes/v/status", {"status": {"phase": "Available"}})
+            claim = claim_object("c", class_name="late")
+            for name in ("uid", "annotations"):
+                del claim["metadata"][name]
+            claims = "/api/v1/namespaces/default/persistentvolumeclaims"
+            await cluster.client.create(claims, claim)
+            await cluster.pod("p", volumes=claiming("c"))
+
+            async def kept() -> bool:
+                found = await cluster.client.get("/api/v1/persistentvolumes/v")
+                return found["spec"].get("claimRef", {}).get("name") == "c"
+
+            await until(kept)
+            assert not await cluster.is_on("p", "n-b"), "the volume controller has not spoken yet"
+            await cluster.client.patch(
+                f"{claims}/c",
+                {
+                    "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
+                    "spec": {"volumeName": "v"},
+                },
+            )
+            await until(lambda: cluster.is_on("p", "n-b"))
 
     asyncio.run(story())
