@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from oarlock.actors.scheduler.extender import Extender
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.framework import Handle, Step, StepDefaults, StepFailed
 from oarlock.actors.scheduler.profile import Profile
@@ -46,8 +48,10 @@ def unreserve(reservation: Reservation, handle: Handle) -> None:
         step.unreserve(reservation.pod, reservation.node, kept, handle.snapshot)
 
 
-async def bind(reservation: Reservation, handle: Handle, reporter: Reporter) -> None:
-    """Bind the pod once every step agrees. Raises StepFailed, or what ApiClient raises."""
+async def bind(
+    reservation: Reservation, handle: Handle, reporter: Reporter, extenders: Iterable[Extender] = ()
+) -> None:
+    """Bind the pod once every step agrees. Raises StepFailed, ExtenderFailed, or what ApiClient raises."""
     pod, node, profile = reservation.pod, reservation.node, reservation.profile
     try:
         async with asyncio.timeout(profile.permit_s):
@@ -60,14 +64,23 @@ async def bind(reservation: Reservation, handle: Handle, reporter: Reporter) -> 
     for step in profile.steps:
         if step.name in kept or (_overrides(step, "pre_bind") and not _overrides(step, "reserve")):
             await step.pre_bind(pod, node, kept.get(step.name), handle)
-    for step in profile.steps:
-        if _overrides(step, "bind") and await step.bind(pod, node, handle):
-            reporter.say_bound(pod, node)
-            break
+    if await _bound_elsewhere(reservation, handle, extenders):
+        reporter.say_bound(pod, node)
     else:
         await reporter.bind(pod, node)
     for step in profile.steps:
         step.post_bind(pod, node)
+
+
+async def _bound_elsewhere(reservation: Reservation, handle: Handle, extenders: Iterable[Extender]) -> bool:
+    pod, node = reservation.pod, reservation.node
+    for extender in extenders:
+        if await extender.bind(pod, node):
+            return True
+    for step in reservation.profile.steps:
+        if _overrides(step, "bind") and await step.bind(pod, node, handle):
+            return True
+    return False
 
 
 def _overrides(step: Step, method: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from oarlock.actors.scheduler.examination import Examination
 from oarlock.actors.scheduler.facts import PodFacts
@@ -72,12 +72,21 @@ def decide(
     nominated = snapshot.nodes.get(pod.nominated_node)
     if nominated is not None and examination.judge(nominated) is None:
         return Placement(nominated.name, 1, 1)
-    feasible, failures, refusing = _feasible(examination, asked, search, profile)
-    if not feasible:
+    fitting, failures, refusing = _feasible(examination, asked, search, profile)
+    if not fitting:
         return _unschedulable(examination, failures, frozenset(refusing), search, profile)
-    examined = len(feasible) + len(failures)
-    node = feasible[0] if len(feasible) == 1 else _best(pod, snapshot, feasible, profile)
-    return Placement(node.name, examined, len(feasible))
+    examined = len(fitting) + len(failures)
+    node = fitting[0] if len(fitting) == 1 else _best(pod, snapshot, fitting, profile)
+    return Placement(node.name, examined, len(fitting))
+
+
+def feasible(pod: PodFacts, snapshot: Snapshot, search: Search, profile: Profile) -> list[NodeState]:
+    """Return the nodes that a decision would choose from; none if the pod can run nowhere."""
+    try:
+        examination = Examination(pod, snapshot, profile.filters)
+        return _feasible(examination, _asked(examination, profile), replace(search), profile)[0]
+    except Impossible:
+        return []
 
 
 def _impossible(snapshot: Snapshot, impossible: Impossible, profile: Profile) -> Unschedulable:
@@ -109,9 +118,9 @@ _Outcome = tuple[list[NodeState], dict[str, Failure], set[str]]
 
 def _feasible(examination: Examination, asked: _Outcome, search: Search, profile: Profile) -> _Outcome:
     nodes, failures, refusing = asked
-    feasible: list[NodeState] = []
+    fitting: list[NodeState] = []
     if not nodes:
-        return feasible, failures, refusing
+        return fitting, failures, refusing
     enough = _enough(len(nodes), profile.nodes_percent)
     start = search.start % len(nodes)
     examined = 0
@@ -119,14 +128,14 @@ def _feasible(examination: Examination, asked: _Outcome, search: Search, profile
         examined += 1
         refused = examination.judge(node)
         if refused is None:
-            feasible.append(node)
-            if len(feasible) >= enough:
+            fitting.append(node)
+            if len(fitting) >= enough:
                 break
         else:
             refusing.add(refused.filter)
             failures[node.name] = refused.failure
     search.start = (start + examined) % len(nodes)
-    return feasible, failures, refusing
+    return fitting, failures, refusing
 
 
 def _asked(examination: Examination, profile: Profile) -> _Outcome:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from oarlock.actors.scheduler.pod_volumes import Disk, claims, disk_of
+from oarlock.actors.scheduler.resizing import resized
 from oarlock.actors.scheduler.selection import (
     NodeTerm,
     PodTerm,
@@ -84,6 +85,8 @@ class PodFacts:
     preferred_affinity: tuple[PodTerm, ...]
     preferred_anti_affinity: tuple[PodTerm, ...]
     terminating: bool
+    owner: tuple[str, str]
+    """(Kind, name) of the controller it belongs to."""
     claims: tuple[tuple[str, bool], ...]
     """(Name, whether it is made along with the pod) of each PersistentVolumeClaim it uses."""
     disks: tuple[Disk, ...]
@@ -131,6 +134,7 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
     near, apart = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
     containers = spec.get("containers") or ()
     node_required = node.get(_REQUIRED)
+    sized = resized(spec, status)
     priority = spec.get("priority")
     if priority is None:
         priority = (priority_of or {}).get(spec.get("priorityClassName") or "", 0)
@@ -149,8 +153,8 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         nominated_node=status.get("nominatedNodeName") or "",
         preempted=bool(metadata.get("deletionTimestamp")) and any(map(_is_preemption, status.get("conditions") or ())),
         gates=tuple(gate["name"] for gate in spec.get("schedulingGates") or ()),
-        requests=_pod_requests(spec),
-        scored=_scored(spec),
+        requests=_effective(sized, _requests),
+        scored=_scored(sized),
         host_ports=tuple(_host_ports(spec)),
         images=tuple(c.get("image") or "" for c in (*(spec.get("initContainers") or ()), *containers)),
         node_selector=spec.get("nodeSelector") or {},
@@ -163,6 +167,7 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         preferred_affinity=_preferred_terms(near, namespace, labels),
         preferred_anti_affinity=_preferred_terms(apart, namespace, labels),
         terminating=bool(metadata.get("deletionTimestamp")),
+        owner=_owner(metadata),
         claims=tuple(claims(metadata["name"], spec.get("volumes") or ())),
         disks=tuple(disk for volume in spec.get("volumes") or () if (disk := disk_of(volume)) is not None),
     )
@@ -179,10 +184,6 @@ def amounts(quantities: Mapping[str, Any]) -> Amounts:
 
 def _requests(container: Object) -> Amounts:
     return amounts((container.get("resources") or {}).get("requests") or {})
-
-
-def _pod_requests(spec: Object) -> Amounts:
-    return _effective(spec, _requests)
 
 
 def _scored(spec: Object) -> tuple[int, int]:
@@ -226,6 +227,13 @@ def _host_ports(spec: Object) -> Iterable[HostPort]:
         for port in container.get("ports") or ():
             if number := port.get("hostPort") or 0:
                 yield port.get("protocol") or "TCP", port.get("hostIP") or _ANY_ADDRESS, number
+
+
+def _owner(metadata: Object) -> tuple[str, str]:
+    for one in metadata.get("ownerReferences") or ():
+        if one.get("controller"):
+            return one["kind"], one["name"]
+    return "", ""
 
 
 def _is_preemption(condition: Object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations, islice
 
 from oarlock.actors.scheduler.disruption import breaking
 from oarlock.actors.scheduler.examination import Examination, Refusal
@@ -19,6 +20,7 @@ NOT_HELPFUL = Failure(("Preemption is not helpful for scheduling",), final=True)
 _NO_VICTIMS = Failure(("No preemption victims found for incoming pod",), final=True)
 _NEVER = "not eligible due to preemptionPolicy=Never."
 _WAITS = "not eligible due to a terminating pod on the nominated node."
+_SETS_MAX = 500
 _PRIORITY_SHIFT = 2**31
 """Makes every priority positive, so that among negative ones fewer victims still count as less."""
 
@@ -65,7 +67,10 @@ def preempt(
     hopeful = [node for node in snapshot.ordered() if node.name in failures and not failures[node.name].final]
     found, refused = _candidates(examination, hopeful, limits, chance)
     if found:
-        return min(found, key=_loss)
+        budgets = snapshot.budgets.values()
+        # Upstream counts a budget as broken even if the pods that would break it stay after all.
+        sparing = [one for one in found if not one.broken_budgets or not breaking(one.victims, budgets)[0]]
+        return min(sparing or found, key=_loss)
     return NoPreemption({name: refused.get(name, NOT_HELPFUL) for name in snapshot.nodes})
 
 
@@ -127,7 +132,26 @@ def victims_on(examination: Examination, node: NodeState) -> Nomination | Failur
     if not victims:
         # Their being gone has changed nothing, so a filter contradicts itself.
         return NOT_HELPFUL
+    budgets = examination.snapshot.budgets.values()
+    if broken and breaking(victims, budgets)[0] and (others := _unbroken(examination, node, lower)):
+        return Nomination(node.name, others)
     return Nomination(node.name, tuple(by_importance(victims) if breaks and keeps else victims), broken)
+
+
+def _unbroken(examination: Examination, node: NodeState, lower: Sequence[PodFacts]) -> tuple[PodFacts, ...]:
+    """Return the fewest and least important pods that may go without breaking any budget; none if there are no such.
+
+    Giving pods back one by one, as upstream does, can miss them. Looks at the first `_SETS_MAX` sets.
+    """
+    budgets = examination.snapshot.budgets.values()
+    least_first = by_importance(lower)[::-1]
+    sets = chain.from_iterable(combinations(least_first, count) for count in range(1, len(lower) + 1))
+    for some in islice(sets, _SETS_MAX):
+        if breaking(by_importance(some), budgets)[0]:
+            continue
+        if examination.judge_changed(node.without(one.key for one in some)) is None:
+            return tuple(by_importance(some))
+    return ()
 
 
 def _stays(examination: Examination, state: NodeState, other: PodFacts) -> bool:

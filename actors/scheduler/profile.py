@@ -25,3 +25,5 @@ class Profile:
     preemption: PreemptionLimits | None = PreemptionLimits()
     permit_s: float = 900.0
     nodes_percent: int = 0
+    guarded: bool = False
+    """Whether foreign code takes part, so that an attempt must be limited in time."""

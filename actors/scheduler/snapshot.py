@@ -9,6 +9,7 @@ from itertools import zip_longest
 from oarlock.actors.scheduler.disruption import Budget
 from oarlock.actors.scheduler.facts import Amounts, HostPort, NodeFacts, PodFacts
 from oarlock.actors.scheduler.storage import Storage
+from oarlock.actors.scheduler.workloads import Workloads
 
 _REGION, _ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 
@@ -94,6 +95,7 @@ class Snapshot:
         """Pods by key for which room is made, by the node on which it is."""
         self.budgets: dict[str, Budget] = {}
         self.storage = Storage()
+        self.workloads = Workloads()
         self._ordered: list[NodeState] | None = None
 
     def __iter__(self) -> Iterator[NodeState]:
@@ -171,6 +173,7 @@ class Snapshot:
         view.nodes = {**self.nodes, state.name: state}
         view.namespace_labels, view.image_nodes = self.namespace_labels, self.image_nodes
         view.nominated, view.budgets, view.storage = self.nominated, self.budgets, self.storage
+        view.workloads = self.workloads
         view.affinity_pods = Counter(self.affinity_pods)
         view.affinity_pods[state.name] = sum(has_pod_terms(pod) for pod in state.pods.values())
         if not view.affinity_pods[state.name]:

@@ -165,7 +165,7 @@ def claim_facts(obj: Object) -> ClaimFacts:
     metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
     annotations = metadata.get("annotations") or {}
     size = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-    owner = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), {})
+    owner: Object = next((one for one in metadata.get("ownerReferences") or () if one.get("controller")), {})
     return ClaimFacts(
         f"{metadata.get('namespace') or 'default'}/{metadata['name']}",
         metadata["name"],

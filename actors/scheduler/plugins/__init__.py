@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from oarlock.actors.scheduler.framework import Filter, Score
+from oarlock.actors.scheduler.framework import Filter, Score, Step
+from oarlock.actors.scheduler.plugins.allocation_score import AllocationScore, least_allocated
 from oarlock.actors.scheduler.plugins.balanced_allocation import BalancedAllocation
 from oarlock.actors.scheduler.plugins.image_locality import ImageLocality
 from oarlock.actors.scheduler.plugins.inter_pod_affinity import InterPodAffinity
@@ -41,7 +42,7 @@ FILTERS: tuple[Filter, ...] = (
 SCORES: tuple[tuple[Score, int], ...] = (
     (TaintToleration(), 3),
     (NodeAffinity(), 2),
-    (NodeResourcesFit(), 1),
+    (AllocationScore(least_allocated), 1),
     (PodTopologyPreference(), 2),
     (InterPodPreference(), 2),
     (BalancedAllocation(), 1),
@@ -49,4 +50,6 @@ SCORES: tuple[tuple[Score, int], ...] = (
 )
 """With what each weighs."""
 
-DEFAULT = Profile(DEFAULT_NAME, FILTERS, SCORES, (VolumeSteps(),))
+STEPS: tuple[Step, ...] = (VolumeSteps(),)
+
+DEFAULT = Profile(DEFAULT_NAME, FILTERS, SCORES, STEPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from oarlock.actors.scheduler.facts import PodFacts, SpreadConstraint
 from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
@@ -16,6 +17,15 @@ _TOO_MANY = Failure((_REASON,), final=False)
 _REPELLING = frozenset(("NoSchedule", "NoExecute"))
 
 
+@dataclass(frozen=True, slots=True)
+class Default:
+    """A constraint for pods that have none of their own; it chooses the pods that belong with them."""
+
+    max_skew: int
+    topology_key: str
+    required: bool
+
+
 class PodTopologySpread(FilterDefaults):
     """Handles constraints that say DoNotSchedule; `pod_topology_preference` handles the others."""
 
@@ -23,8 +33,11 @@ class PodTopologySpread(FilterDefaults):
     local = False
     events = frozenset(("NodeAdded", "NodeLabelChanged", "NodeTaintChanged", "AssignedPodAdded", "AssignedPodDeleted"))
 
+    def __init__(self, defaults: Sequence[Default] = ()) -> None:
+        self._defaults = defaults
+
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:
-        constraints = [constraint for constraint in pod.spread if constraint.required]
+        constraints = [one for one in constraints_of(pod, snapshot, self._defaults) if one.required]
         if not constraints:
             return None
         domains = [domain_counts(pod, constraint, constraints, snapshot) for constraint in constraints]
@@ -41,6 +54,27 @@ class PodTopologySpread(FilterDefaults):
             return None
 
         return check
+
+
+def constraints_of(pod: PodFacts, snapshot: Snapshot, defaults: Sequence[Default]) -> tuple[SpreadConstraint, ...]:
+    """Return the pod's own constraints, or the defaults for the workload that it belongs to."""
+    if pod.spread or not defaults:
+        return pod.spread
+    selector = snapshot.workloads.selector_of(pod)
+    if selector is None:
+        return ()
+    return tuple(
+        SpreadConstraint(
+            one.max_skew,
+            one.topology_key,
+            one.required,
+            selector,
+            min_domains=1,
+            honor_affinity=True,
+            honor_taints=False,
+        )
+        for one in defaults
+    )
 
 
 def domain_counts(

@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from harness.apiserver import start_api_server
 from harness.scheduling import claim_object, claiming, node_object, pod_object, volume_object
 
@@ -181,5 +183,91 @@ def test_a_pod_gets_its_volume_before_its_node(tmp_path: Path) -> None:
                 },
             )
             await until(lambda: cluster.is_on("p", "n-b"))
+
+    asyncio.run(story())
+
+
+HANGS = """
+from oarlock.actors.scheduler.plugin import Plugin
+
+
+class Hangs(Plugin):
+    name = "Hangs"
+    local = True
+
+    def prepare(self, pod, snapshot):
+        while pod.name == "stuck":
+            pass
+        if pod.name == "odd":
+            raise RuntimeError("no idea")
+"""
+CONFIGURATION = """
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- plugins: {multiPoint: {enabled: [{name: Hangs}]}}
+- schedulerName: second
+"""
+
+
+def test_a_plugin_that_raises_or_hangs_fails_that_pod_only(tmp_path: Path) -> None:
+    async def story() -> None:
+        (tmp_path / "own.py").write_text(HANGS)
+        (tmp_path / "config.yaml").write_text(CONFIGURATION)
+        files = {"config": str(tmp_path / "config.yaml"), "plugin_files": [str(tmp_path / "own.py")]}
+        async with scheduled(tmp_path, **files) as cluster:
+            await cluster.node("n0")
+            for name in ("stuck", "odd", "fine"):
+                await cluster.pod(name)
+            await cluster.pod("other", schedulerName="second")
+            await until(lambda: cluster.is_on("fine", "n0"))
+            await until(lambda: cluster.is_on("other", "n0"))
+            await until(lambda: cluster.says("stuck", 'running "Hangs" plugin: cut off after 300 ms'))
+            await until(lambda: cluster.says("odd", 'running "Hangs" filter plugin: RuntimeError: no idea'))
+
+            async def told() -> bool:
+                return any("no idea" in one for one in await cluster.events("FailedScheduling"))
+
+            await until(told)
+            (tmp_path / "own.py").write_text("broken(")
+            (tmp_path / "own.py").write_text(HANGS.replace("while", "if").replace('"odd"', '"nobody"'))
+            await until(lambda: cluster.is_on("stuck", "n0"))
+            await until(lambda: cluster.is_on("odd", "n0"))
+
+    asyncio.run(story())
+
+
+def test_an_extender_rules_nodes_out_and_ranks_the_rest(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        body = await request.json()
+        asked.append(request.path)
+        names = body["nodenames"]
+        if request.path == "/filter":
+            failed = {"n0": "node(s) had no licence"}
+            return web.json_response({"nodenames": [name for name in names if name != "n0"], "failedNodes": failed})
+        return web.json_response([{"host": name, "score": 10 if name == "n2" else 0} for name in names])
+
+    async def story() -> None:
+        server = TestServer(web.Application())
+        server.app.router.add_post("/{verb}", answer)
+        await server.start_server()
+        (tmp_path / "config.yaml").write_text(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nextenders:\n"
+            f"- urlPrefix: http://127.0.0.1:{server.port}\n  filterVerb: filter\n  prioritizeVerb: rank\n"
+            "  weight: 5\n  nodeCacheCapable: true\n"
+        )
+        try:
+            async with scheduled(tmp_path, config=str(tmp_path / "config.yaml")) as cluster:
+                for name in ("n0", "n1", "n2"):
+                    await cluster.node(name, cpu="64" if name == "n0" else "4")
+                await cluster.pod("p")
+                await until(lambda: cluster.is_on("p", "n2"))
+                assert {"/filter", "/rank"} <= set(asked)
+                await cluster.pod("q", nodeSelector={"kubernetes.io/hostname": "n0"})
+                await until(lambda: cluster.says("q", "1 node(s) had no licence"))
+        finally:
+            await server.close()
 
     asyncio.run(story())
