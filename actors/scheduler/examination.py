@@ -36,10 +36,15 @@ class Examination:
 
     def judge(self, node: NodeState) -> Refusal | None:
         """Return the first refusal of the node as it is, or None."""
-        crowded = self._crowded(node)
-        if crowded is not None and (refusal := self._first(crowded)) is not None:
-            return refusal
-        return first_refusal(node, self._checks)
+        if node.name in self.snapshot.nominated:
+            crowded = self._crowded(node)
+            if crowded is not None and (refusal := self._first(crowded)) is not None:
+                return refusal
+        for name, check in self._checks:
+            failure = check(node)
+            if failure is not None:
+                return Refusal(name, failure)
+        return None
 
     def judge_changed(self, node: NodeState) -> Refusal | None:
         """Return the first refusal of a node as it would be, with some of its pods gone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from oarlock.actors.scheduler.pod_volumes import Disk, claims, disk_of
 from oarlock.actors.scheduler.resizing import resized
@@ -50,6 +50,14 @@ class SpreadConstraint:
     honor_taints: bool
 
 
+class Group(NamedTuple):
+    """What pods have in common that no selector tells apart: most pods of a workload are one group."""
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+    terminating: bool
+
+
 @dataclass(frozen=True, slots=True)
 class PodFacts:
     """One pod. `requests` are the pod's effective ones; `scored` has the assumed amounts in place of missing ones.
@@ -85,6 +93,7 @@ class PodFacts:
     preferred_affinity: tuple[PodTerm, ...]
     preferred_anti_affinity: tuple[PodTerm, ...]
     terminating: bool
+    group: Group
     owner: tuple[str, str]
     """(Kind, name) of the controller it belongs to."""
     claims: tuple[tuple[str, bool], ...]
@@ -167,6 +176,7 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         preferred_affinity=_preferred_terms(near, namespace, labels),
         preferred_anti_affinity=_preferred_terms(apart, namespace, labels),
         terminating=bool(metadata.get("deletionTimestamp")),
+        group=Group(namespace, tuple(sorted(labels.items())), bool(metadata.get("deletionTimestamp"))),
         owner=_owner(metadata),
         claims=tuple(claims(metadata["name"], spec.get("volumes") or ())),
         disks=tuple(disk for volume in spec.get("volumes") or () if (disk := disk_of(volume)) is not None),

@@ -28,7 +28,17 @@ class AllocationScore:
         self._grade, self._weights, self._skips_zero = grade, dict(weights), skips_zero
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:  # noqa: ARG002
+        if self._weights == EVEN and not self._skips_zero:
+            return {node.name: self._mean_of_two(pod, node) for node in nodes}
         return {node.name: self._mean(pod, node) for node in nodes}
+
+    def _mean_of_two(self, pod: PodFacts, node: NodeState) -> int:
+        """The same as `_mean`, for the usual two resources."""
+        cpu, memory = node.allocatable.get(CPU, 0), node.allocatable.get(MEMORY, 0)
+        if not cpu or not memory:
+            return self._mean(pod, node)
+        grade, wanted = self._grade, pod.scored
+        return (grade(node.scored_cpu + wanted[0], cpu) + grade(node.scored_memory + wanted[1], memory)) // 2
 
     def _mean(self, pod: PodFacts, node: NodeState) -> int:
         """A resource that the node lacks, or an extended one that the pod doesn't ask for, is left out."""

@@ -23,10 +23,24 @@ class BalancedAllocation:
         counted = [(name, wanted.get(name, 0)) for name in self._resources if name in _ALWAYS or wanted.get(name)]
         if not any(amount for _, amount in counted):
             return None
+        if len(counted) == 2:
+            return {node.name: _grade_two(node, *counted) for node in nodes}
         return {node.name: _grade(node, counted) for node in nodes}
 
 
 _ALWAYS = frozenset((CPU, MEMORY))
+
+
+def _grade_two(node: NodeState, one: tuple[str, int], other: tuple[str, int]) -> int:
+    """The same as `_grade`, for the usual two resources."""
+    room, other_room = node.allocatable.get(one[0], 0), node.allocatable.get(other[0], 0)
+    half = SCORE_MAX // 2
+    if not room or not other_room:
+        return half + int(half / 2)
+    taken, other_taken = node.requested[one[0]], node.requested[other[0]]
+    apart = abs(min(1.0, taken / room) - min(1.0, other_taken / other_room)) / 2
+    after = abs(min(1.0, (taken + one[1]) / room) - min(1.0, (other_taken + other[1]) / other_room)) / 2
+    return half + int((half + int((1 - after) * SCORE_MAX) - int((1 - apart) * SCORE_MAX)) / 2)
 
 
 def _grade(node: NodeState, counted: Sequence[tuple[str, int]]) -> int:

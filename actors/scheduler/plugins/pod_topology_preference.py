@@ -49,10 +49,11 @@ def _add(
     snapshot: Snapshot,
 ) -> None:
     key = constraint.topology_key
+    chosen = chosen_pods(pod, constraint, snapshot)
     counted = [node for node in nodes if key in node.labels]
     if key == _HOSTNAME:
         # Every node is a domain of its own: it counts its own pods whatever the policies say.
-        per_node = {node.name: chosen_pods(pod, constraint, node) for node in counted}
+        per_node = {node.name: chosen[node.name] for node in counted}
         weight = math.log(len(nodes) + 2)
     else:
         domains = {node.labels.get(key, "") for node in nodes}
@@ -64,7 +65,7 @@ def _add(
                 and _has_domains(node, constraints)
                 and eligible(pod, constraint, node)
             ):
-                counts[node.labels[key]] += chosen_pods(pod, constraint, node)
+                counts[node.labels[key]] += chosen[node.name]
         per_node = {node.name: counts[node.labels[key]] for node in counted}
         # Domains that are few differ more from each other in numbers, so they would outweigh those that are many.
         weight = math.log(len(domains) + 2)

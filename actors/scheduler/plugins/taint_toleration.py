@@ -18,6 +18,8 @@ class TaintToleration(FilterDefaults):
 
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:  # noqa: ARG002 - a filter's shape
         def check(node: NodeState) -> Failure | None:
+            if not node.facts.taints:
+                return None
             repelled = any(taint.effect in _REPELLING and not pod.tolerates(taint) for taint in node.facts.taints)
             return _UNTOLERATED if repelled else None
 
