@@ -11,8 +11,11 @@ import sys
 
 from bench.report import ToolMissing, put_section
 
-BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "api", "failover")
-HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation")
+BENCHMARKS = (
+    *("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "api"),
+    "failover",
+)
+HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling")
 
 
 def main() -> int:
