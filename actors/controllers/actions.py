@@ -104,7 +104,30 @@ class Burst:
     refused: Callable[[str], Sequence[UpdateStatus]] | None = None
 
 
-Action = Write | Burst | RecordEvent | Requeue
+@dataclass(frozen=True)
+class Question:
+    """A read that no cache answers: of another group's scale, of a metric."""
+
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+Answer = Object | ApiError
+"""What a question was answered: the object, or the refusal."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Ask the API server, all at once, and go on with what `then(answers)` decides, in the questions' order.
+
+    So that a decision which needs more than the caches stays a function of values.
+    """
+
+    questions: Sequence[Question]
+    then: Callable[[Sequence[Answer]], Iterable[Action]]
+
+
+Action = Write | Burst | RecordEvent | Requeue | Ask
 
 
 @dataclass
@@ -130,6 +153,9 @@ class Performer:
                     self.record(action)
                 case Requeue(after_s):
                     outcome.requeue_s = after_s if outcome.requeue_s is None else min(after_s, outcome.requeue_s)
+                case Ask(questions, then):
+                    answers = await asyncio.gather(*map(self._answer, questions))
+                    await self.perform(then(answers), outcome)
                 case Burst(writes, refused):
                     try:
                         await self._burst(writes, outcome)
@@ -144,6 +170,12 @@ class Performer:
         """Record an Event with `words` put into its message."""
         message = event.message.format(**words) if words else event.message
         self._recorder.record(event.on, event.kind, event.reason, message, component=self._source)
+
+    async def _answer(self, question: Question) -> Answer:
+        try:
+            return await self._client.get(question.path, dict(question.params))
+        except ApiError as error:
+            return error
 
     async def _burst(self, writes: Sequence[Write], outcome: Outcome) -> None:
         start, size = 0, _SLOW_START

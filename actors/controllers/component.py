@@ -12,6 +12,8 @@ from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
 from oarlock.actors.controllers.actions import Performer
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.deployment import DEPLOYMENT
+from oarlock.actors.controllers.disruption import DISRUPTION
+from oarlock.actors.controllers.disruption_target import DISRUPTION_TARGET
 from oarlock.actors.controllers.endpoints import ENDPOINT_SLICES, ENDPOINTS
 from oarlock.actors.controllers.job import JOB
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
@@ -134,6 +136,8 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         statefulset.STATEFULSET,
         daemonset.DAEMONSET,
         JOB,
+        DISRUPTION,
+        DISRUPTION_TARGET,
         ENDPOINTS,
         ENDPOINT_SLICES,
         POD_GC,

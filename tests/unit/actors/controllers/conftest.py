@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from oarlock.actors.controllers.actions import (
+    Ask,
     Burst,
     Create,
     Delete,
@@ -22,6 +23,7 @@ from oarlock.actors.controllers.actions import (
 from oarlock.actors.controllers.view import KINDS, View, resource_of
 from oarlock.cluster.client.cache import Cache, key_of
 from oarlock.cluster.objects.patches import merge_patch
+from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
 
@@ -33,6 +35,7 @@ class World:
         self.events: list[tuple[str, str]] = []
         self.writes: list[str] = []
         self.requeues: list[float] = []
+        self.answers: dict[str, Object] = {}
         self.view = View({plural: Cache(plural) for plural in KINDS}, lambda: self.now, random.Random(1))
 
     def cache(self, obj: Object) -> Cache:
@@ -78,6 +81,9 @@ class World:
                 case RecordEvent(_, reason, message):
                     self.events.append((reason, message))
                     continue
+                case Ask(questions, then):
+                    self.act(then([self.answers.get(one.path) or _unknown(one.path) for one in questions]))
+                    continue
                 case Requeue(after_s):
                     self.requeues.append(after_s)
                     continue
@@ -120,6 +126,10 @@ class World:
             "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": self.stamp}],
         }
         self.put({**pod, "spec": {**pod["spec"], "nodeName": "n1"}, "status": status})
+
+
+def _unknown(path: str) -> ApiError:
+    return ApiError(404, "NotFound", f"the server could not find the requested resource {path}")
 
 
 @pytest.fixture
