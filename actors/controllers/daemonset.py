@@ -12,6 +12,7 @@ from oarlock.actors.controllers import history, pods, rollout
 from oarlock.actors.controllers.actions import Action, Burst, Create, Delete, RecordEvent, Requeue, UpdateStatus
 from oarlock.actors.controllers.loop import Controller, Due
 from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
+from oarlock.actors.controllers.revisions import template_hash
 from oarlock.actors.controllers.taints import tolerates
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
@@ -44,7 +45,7 @@ def reconcile(key: str, view: View) -> list[Action]:
     generation = (owner["metadata"].get("annotations") or {}).get(
         _GENERATION, str(owner["metadata"].get("generation", 1))
     )
-    past = history.recall(view, owner, REVISION_LABEL, {_GENERATION: generation})
+    past = history.recall(view, owner, REVISION_LABEL, template_hash, {_GENERATION: generation})
     if past.actions:
         return list(past.actions)
     update = past.update["metadata"]["labels"][REVISION_LABEL]

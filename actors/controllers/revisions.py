@@ -13,13 +13,13 @@ import orjson
 
 from oarlock.actors.controllers.ownership import controller_reference
 from oarlock.actors.controllers.rollout import DESIRED, MAX, Bounds
+from oarlock.actors.controllers.view import NAME_ALPHABET
 
 Object = dict[str, Any]
 
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
 TEMPLATE_HASH = "pod-template-hash"
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _HISTORY_CHARS_MAX = 2000
 _OWN_ANNOTATIONS = {
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -37,8 +37,8 @@ def template_hash(template: Mapping[str, Any], collisions: int = 0) -> str:
     number = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
     characters = []
     for _ in range(10):
-        number, digit = divmod(number, len(_ALPHABET))
-        characters.append(_ALPHABET[digit])
+        number, digit = divmod(number, len(NAME_ALPHABET))
+        characters.append(NAME_ALPHABET[digit])
     return "".join(characters)
 
 
