@@ -34,11 +34,15 @@ class RecordEvent:
 
 @dataclass(frozen=True)
 class Create:
-    """Create `obj`; `done` is recorded when it was made, `failed` when it was refused."""
+    """Create `obj`; `done` is recorded when it was made, `failed` when it was refused.
+
+    `then(made)` says what is to be written once the object has its uid.
+    """
 
     obj: Object
     done: RecordEvent | None = None
     failed: RecordEvent | None = None
+    then: Callable[[Object], Sequence[UpdateStatus]] | None = None
 
 
 @dataclass(frozen=True)
@@ -205,6 +209,8 @@ class Performer:
             outcome.revisions[plural] = max(outcome.revisions.get(plural, 0), int(revision))
         if action.done is not None:
             self.record(action.done, name=name)
+        if isinstance(action, Create) and action.then is not None:
+            await self.perform(action.then(answer), outcome)
 
     def _send(self, action: Write) -> Awaitable[Object]:
         metadata = action.obj["metadata"]

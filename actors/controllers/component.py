@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
 from oarlock.actors.controllers.actions import Performer
 from oarlock.actors.controllers.collector import Collector
+from oarlock.actors.controllers.cronjob import CRONJOB
 from oarlock.actors.controllers.deployment import DEPLOYMENT
 from oarlock.actors.controllers.disruption import DISRUPTION
 from oarlock.actors.controllers.disruption_target import DISRUPTION_TARGET
@@ -136,6 +137,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         statefulset.STATEFULSET,
         daemonset.DAEMONSET,
         JOB,
+        CRONJOB,
         DISRUPTION,
         DISRUPTION_TARGET,
         ENDPOINTS,

@@ -107,6 +107,8 @@ class World:
             if action.done is not None:
                 name = action.obj["metadata"]["name"]
                 self.events.append((action.done.reason, action.done.message.format(name=name)))
+            if isinstance(action, Create) and action.then is not None:
+                self.act(action.then(self.cache(action.obj).get(key_of(action.obj))))
         return len(self.writes) - before
 
     def pods(self, *, active: bool = True) -> list[Object]:
