@@ -21,6 +21,7 @@ from oarlock.actors.controllers.loop import Controller, ControllerLoop
 from oarlock.actors.controllers.namespaces import NamespaceLoop
 from oarlock.actors.controllers.podgc import POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
+from oarlock.actors.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
@@ -138,6 +139,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         daemonset.DAEMONSET,
         JOB,
         CRONJOB,
+        TTL_AFTER_FINISHED,
         DISRUPTION,
         DISRUPTION_TARGET,
         ENDPOINTS,
