@@ -87,13 +87,23 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class ScaleTo:
+    """Replace the scale at `path`, which may be of a kind that no cache has."""
+
+    path: str
+    obj: Object
+    done: RecordEvent | None = None
+    failed: RecordEvent | None = None
+
+
+@dataclass(frozen=True)
 class Requeue:
     """Look at the key again after `after_s`."""
 
     after_s: float
 
 
-Write = Create | Update | UpdateStatus | Patch | Delete
+Write = Create | Update | UpdateStatus | Patch | Delete | ScaleTo
 
 
 @dataclass(frozen=True)
@@ -204,7 +214,7 @@ class Performer:
             raise
         outcome.writes += 1
         revision = (answer.get("metadata") or {}).get("resourceVersion")
-        if revision:
+        if revision and not isinstance(action, ScaleTo):
             plural = resource_of(action.obj).plural
             outcome.revisions[plural] = max(outcome.revisions.get(plural, 0), int(revision))
         if action.done is not None:
@@ -213,6 +223,8 @@ class Performer:
             await self.perform(action.then(answer), outcome)
 
     def _send(self, action: Write) -> Awaitable[Object]:
+        if isinstance(action, ScaleTo):
+            return self._client.update(action.path, action.obj)
         metadata = action.obj["metadata"]
         resource = resource_of(action.obj)
         path: Callable[..., str] = resource.path

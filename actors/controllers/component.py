@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
 from oarlock.actors.controllers.actions import Performer
+from oarlock.actors.controllers.autoscaler import horizontal_pod_autoscaler
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.cronjob import CRONJOB
 from oarlock.actors.controllers.deployment import DEPLOYMENT
@@ -140,6 +141,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         JOB,
         CRONJOB,
         TTL_AFTER_FINISHED,
+        horizontal_pod_autoscaler(),
         DISRUPTION,
         DISRUPTION_TARGET,
         ENDPOINTS,

@@ -17,6 +17,7 @@ from oarlock.actors.controllers.actions import (
     Patch,
     RecordEvent,
     Requeue,
+    ScaleTo,
     Update,
     UpdateStatus,
 )
@@ -87,6 +88,8 @@ class World:
                 case Requeue(after_s):
                     self.requeues.append(after_s)
                     continue
+                case ScaleTo(path, obj):
+                    self.answers[path] = obj
                 case Create(obj) | Update(obj):
                     self.put(obj)
                 case UpdateStatus(obj):
