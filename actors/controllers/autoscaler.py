@@ -226,9 +226,7 @@ _DEFAULT_METRICS: Sequence[Object] = (
 
 
 def _put_metrics(status: Object, statuses: list[Object]) -> None:
-    status.pop("currentMetrics", None)
-    if statuses:
-        status["currentMetrics"] = statuses
+    status["currentMetrics"] = statuses or None
 
 
 def _tolerance(behavior: Mapping[str, Any]) -> Tolerance:

@@ -8,11 +8,12 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
+from oarlock.actors.controllers import accounts, nodes, statefulset
 from oarlock.actors.controllers.actions import Performer
 from oarlock.actors.controllers.autoscaler import horizontal_pod_autoscaler
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.cronjob import CRONJOB
+from oarlock.actors.controllers.daemonset import daemon_sets
 from oarlock.actors.controllers.deployment import DEPLOYMENT
 from oarlock.actors.controllers.disruption import DISRUPTION
 from oarlock.actors.controllers.disruption_target import DISRUPTION_TARGET
@@ -137,7 +138,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         REPLICASET,
         REPLICATION_CONTROLLER,
         statefulset.STATEFULSET,
-        daemonset.DAEMONSET,
+        daemon_sets(),
         JOB,
         CRONJOB,
         TTL_AFTER_FINISHED,
