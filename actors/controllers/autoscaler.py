@@ -17,7 +17,7 @@ from oarlock.actors.controllers.loop import Controller, Due
 from oarlock.actors.controllers.replica_calculator import Tolerance
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
-from oarlock.cluster.objects import selectors
+from oarlock.cluster.objects import quantity, selectors
 
 Object = dict[str, Any]
 
@@ -232,7 +232,7 @@ def _put_metrics(status: Object, statuses: list[Object]) -> None:
 def _tolerance(behavior: Mapping[str, Any]) -> Tolerance:
     def of(direction: str) -> float:
         text = (behavior.get(direction) or {}).get("tolerance")
-        return 0.1 if text is None else autoscaler_metrics.quantity.milli(text) / 1000
+        return 0.1 if text is None else quantity.milli(text) / 1000
 
     return Tolerance(of("scaleUp"), of("scaleDown"))
 

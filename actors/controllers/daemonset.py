@@ -193,7 +193,9 @@ def _roll(state: State) -> None:
     """Replace old pods: those that are unavailable at once, others as far as the limits allow."""
     if state.rolling is None:
         return
-    busy, ill, well = 0, [], []
+    ill: list[Object] = []
+    well: list[Object] = []
+    busy = 0
     for node in sorted(state.wanted):
         living = [pod for pod in state.held.get(node, ()) if not pod["metadata"].get("deletionTimestamp")]
         new, old = _split(state, living)

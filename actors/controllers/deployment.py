@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oarlock.actors.controllers import deployment_status as status
-from oarlock.actors.controllers import pods, revisions, rollout
+from oarlock.actors.controllers import pods, revisions, rollback, rollout
 from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Update
 from oarlock.actors.controllers.loop import Controller
 from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
@@ -70,6 +70,8 @@ def reconcile(key: str, view: View) -> list[Action]:
 
 def _advance(view: View, going: Rollout) -> list[Action]:
     paused = bool(going.deployment["spec"].get("paused"))
+    if not paused and (back := rollback.roll_back(going.deployment, going.new, going.old)):
+        return back
     if paused or _resized(going):
         _scale(going)
         step = _writes(going)

@@ -33,7 +33,7 @@ def index_wait_s(failed: Object, now: datetime) -> float:
 
 
 def _left_s(failures: int, last: str, now: datetime) -> float:
-    delay_s = min(BACKOFF_S * 2 ** min(failures - 1, 10), BACKOFF_MAX_S)
+    delay_s: float = min(BACKOFF_S * 2.0 ** min(failures - 1, 10), BACKOFF_MAX_S)
     return max(0.0, delay_s - (now - parse_time(last)).total_seconds())
 
 

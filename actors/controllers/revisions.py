@@ -44,10 +44,11 @@ def template_hash(template: Mapping[str, Any], collisions: int = 0) -> str:
 
 def same_template(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two pod templates differ in nothing but the hash label."""
-    return _unhashed(one) == _unhashed(other)
+    return unhashed(one) == unhashed(other)
 
 
-def _unhashed(template: Mapping[str, Any]) -> Object:
+def unhashed(template: Mapping[str, Any]) -> Object:
+    """Return a pod template without what a Deployment's ReplicaSet adds to it."""
     metadata = dict(template.get("metadata") or {})
     metadata.pop("creationTimestamp", None)
     labels = {name: value for name, value in (metadata.pop("labels", None) or {}).items() if name != TEMPLATE_HASH}

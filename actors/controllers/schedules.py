@@ -108,7 +108,8 @@ def parse(text: str, zone: ZoneInfo) -> Schedule:
         parts = re.findall(r"([0-9.]+)(ns|us|µs|ms|s|m|h)", text)
         return Every(max(1, int(sum(float(number) * _UNITS_S[unit] for number, unit in parts))))
     fields = _DESCRIPTORS.get(text, text).split()
-    return Cron(*(_field(one, *bounds) for one, bounds in zip(fields, _FIELDS, strict=True)), zone)
+    minutes, hours, days, months, weekdays = (_field(one, *bounds) for one, bounds in zip(fields, _FIELDS, strict=True))
+    return Cron(minutes, hours, days, months, weekdays, zone)
 
 
 def _field(text: str, low: int, high: int, named: dict[str, int]) -> Field:
