@@ -23,6 +23,7 @@ from oarlock.actors.controllers.loop import Controller, ControllerLoop
 from oarlock.actors.controllers.namespaces import NamespaceLoop
 from oarlock.actors.controllers.podgc import POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
+from oarlock.actors.controllers.sharding import EVERYTHING, NAMESPACE, WHOLE, Shard, hosted
 from oarlock.actors.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.actors.shell.component import ComponentContext, fence_revision
@@ -37,6 +38,9 @@ from oarlock.cluster.objects.status import ApiError
 _log = logging.getLogger(__name__)
 
 _SETTLE_RETRY_S = 0.2
+COLLECTOR, NAMESPACES = "garbagecollector", "namespace"
+_WHOLE_CLUSTER = (COLLECTOR, NAMESPACES)
+"""Loops that follow all kinds, or all that is in a namespace."""
 
 
 class Loop(Protocol):
@@ -53,33 +57,55 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class ControllerSettings:
-    """`ca_pem` is published in every namespace, "" publishes none; `node_grace_s` is a node's longest silence."""
+    """`ca_pem` is published in every namespace, "" publishes none; `node_grace_s` is a node's longest silence.
+
+    `controllers` are those that act here (see `sharding.hosted`), on the keys of `shard` only.
+    """
 
     ca_pem: str = ""
     node_grace_s: float = 40.0
+    controllers: tuple[str, ...] = (EVERYTHING,)
+    shard: Shard = WHOLE
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> ControllerSettings:
         """Read the component's settings; a value of a wrong type raises ValueError."""
-        return cls(str(settings.get("ca_pem") or ""), float(str(settings.get("node_grace_s", cls.node_grace_s))))
+        wanted = settings.get("controllers") or [EVERYTHING]
+        if not isinstance(wanted, list | tuple):
+            raise ValueError(f"controllers are no list: {wanted!r}")
+        number, count = (int(str(settings.get(name, 1))) for name in ("shard", "shards"))
+        return cls(
+            str(settings.get("ca_pem") or ""),
+            float(str(settings.get("node_grace_s", cls.node_grace_s))),
+            tuple(map(str, wanted)),
+            Shard(number, count, str(settings.get("shard_by", NAMESPACE))),
+        )
 
 
 class Controllers:
-    """Hosts every controller of this slice. See `oarlock.actors.shell.component.Component`."""
+    """Hosts the controllers of one group, on one shard. See `oarlock.actors.shell.component.Component`."""
 
     def __init__(self, context: ComponentContext) -> None:
         settings = ControllerSettings.of(context.settings)
         self._fence: str | None = None
         self._client = ApiClient(replace(context.client, fence=lambda: self._fence, user_agent="oarlock-controllers"))
         self._informers = Informers(self._client)
-        self._controllers = controllers(settings)
-        decided_on = {plural for one in self._controllers for plural in one.reads}
-        self._caches = {plural: self._cache(plural, plural in decided_on) for plural in KINDS}
+        self._shard = settings.shard
+        every = controllers(settings)
+        self._names = hosted(settings.controllers, names())
+        self._controllers = [one for one in every if one.name in self._names]
+        decided_on = {plural for one in self._controllers for plural in (*one.reads, *one.looks_at)}
+        watched = KINDS if self._hosts(COLLECTOR) else {*decided_on, *(("namespaces",) * self._hosts(NAMESPACES))}
+        self._caches = {plural: self._cache(plural, plural in decided_on) for plural in KINDS if plural in watched}
         self._view = View(self._caches)
         self._recorder = Recorder(self._client, "oarlock-controllers")
         self._loops = self._hosted()
         for one in self._loops:
             one.attach()
+
+    def _hosts(self, name: str) -> bool:
+        """Whether a loop that sees the whole cluster runs here: in one shard alone."""
+        return name in self._names and self._shard.number == 1
 
     def _cache(self, plural: str, whole: bool) -> Cache:
         group, version = KINDS[plural]
@@ -108,11 +134,15 @@ class Controllers:
         def performer(source: str) -> Performer:
             return Performer(self._client, self._recorder, source)
 
-        return [
-            *(ControllerLoop(one, self._view, performer(one.source), self._settle) for one in self._controllers),
-            Collector(self._client, self._caches, performer("garbage-collector-controller")),
-            NamespaceLoop(self._client, self._caches["namespaces"]),
+        loops: list[Loop] = [
+            ControllerLoop(one, self._view, performer(one.source), self._settle, self._shard)
+            for one in self._controllers
         ]
+        if self._hosts(COLLECTOR):
+            loops.append(Collector(self._client, self._caches, performer("garbage-collector-controller")))
+        if self._hosts(NAMESPACES):
+            loops.append(NamespaceLoop(self._client, self._caches["namespaces"]))
+        return loops
 
     async def _settle(self) -> None:
         """After a write of unknown outcome: return once the caches are past the moment it failed."""
@@ -163,6 +193,11 @@ async def _together(loops: list[Coroutine[Any, Any, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def names() -> list[str]:
+    """Return the names of all controllers, as settings use them."""
+    return [*(one.name for one in controllers(ControllerSettings(ca_pem="any"))), *_WHOLE_CLUSTER]
 
 
 def create(context: ComponentContext) -> Controllers:

@@ -268,4 +268,5 @@ DEPLOYMENT = Controller(
     reads=("deployments", "replicasets"),
     keys=keys_for("Deployment", "deployments"),
     reconcile=reconcile,
+    looks_at=("pods",),
 )

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from prometheus_client import Counter
 
 from oarlock.actors.controllers.actions import Action, Outcome, Performer, is_terminating
+from oarlock.actors.controllers.sharding import WHOLE, Shard
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.workqueue import ShutDown, WorkQueue
@@ -44,7 +45,8 @@ class Keys(Protocol):
 class Controller:
     """One kind's decisions. `reads` are the plural names whose changes go through `keys`.
 
-    `source` is the component that its Events come from. `resync_s` reconciles the keys of `all_keys` again and again.
+    The first of them is the kind that keys name. `looks_at` are further kinds that decisions read. `source` is the
+    component that its Events come from. `resync_s` reconciles the keys of `all_keys` again and again.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Controller:
     reads: tuple[str, ...]
     keys: Keys
     reconcile: Callable[[str, View], Iterable[Action]]
+    looks_at: tuple[str, ...] = ()
     workers: int = 8
     resync_s: float | None = None
     all_keys: Callable[[View], Iterable[str]] | None = None
@@ -64,8 +67,16 @@ class ControllerLoop:
     before the decision before it, and no write is repeated. This takes the place of upstream's expectations.
     """
 
-    def __init__(self, controller: Controller, view: View, performer: Performer, settle: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        view: View,
+        performer: Performer,
+        settle: Callable[[], Any],
+        shard: Shard = WHOLE,
+    ) -> None:
         self.controller, self._view, self._performer, self._settle = controller, view, performer, settle
+        self._shard = shard
         self.queue = WorkQueue(controller.name)
         self._acting = False
 
@@ -100,9 +111,13 @@ class ControllerLoop:
         def handle(_change: str, old: Object | None, new: Object | None) -> None:
             if self._acting:
                 for due in self.controller.keys(plural, old, new, self._view):
-                    self.queue.add_after(due.key, due.after_s)
+                    if self._owns(due.key):
+                        self.queue.add_after(due.key, due.after_s)
 
         return handle
+
+    def _owns(self, key: str) -> bool:
+        return self._shard.owns(key, self._view.get(self.controller.reads[0], key))
 
     async def _work(self) -> None:
         while True:
@@ -111,7 +126,9 @@ class ControllerLoop:
             except ShutDown:
                 return
             try:
-                await self._one(key)
+                # Its object may have come or gone since the key was added, and another shard have it now.
+                if self._owns(key):
+                    await self._one(key)
             finally:
                 self.queue.done(key)
 
@@ -164,4 +181,5 @@ class ControllerLoop:
             await asyncio.sleep(interval_s)
             if self.controller.all_keys is not None:
                 for key in self.controller.all_keys(self._view):
-                    self.queue.add(key)
+                    if self._owns(key):
+                        self.queue.add(key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from prometheus_client import REGISTRY
@@ -79,8 +79,8 @@ class Cluster:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def available(self) -> int:
-        found = self.deployments.get("default/web")
+    def available(self, name: str = "web") -> int:
+        found = self.deployments.get(f"default/{name}")
         return int(((found or {}).get("status") or {}).get("availableReplicas", 0))
 
 
@@ -101,8 +101,10 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def acting(cluster: Cluster, name: str = "controllers", identity: str = "a") -> AsyncIterator[None]:
-    component = create(ComponentContext(cluster.settings, identity, name, settings={"ca_pem": "PEM"}))
+async def acting(
+    cluster: Cluster, name: str = "controllers", identity: str = "a", **settings: object
+) -> AsyncIterator[None]:
+    component = create(ComponentContext(cluster.settings, identity, name, settings={"ca_pem": "PEM", **settings}))
     holder = LeaseHolder(cluster.client, name, identity)
     await component.warm()
     running = asyncio.ensure_future(holder.lead(lambda holding: component.run(holding.fence)))
@@ -197,5 +199,27 @@ def test_a_deposed_copy_changes_nothing() -> None:
             await deposed.stop()
             await second.release()
             assert (await here.client.list("/apis/apps/v1/replicasets"))["items"] == []
+
+    asyncio.run(scenario())
+
+
+def test_groups_and_shards_share_the_work() -> None:
+    """Deployments of several namespaces with the replica sets split in two, and everything else apart."""
+
+    async def scenario() -> None:
+        async with cluster() as here, AsyncExitStack() as stack:
+            for number in (1, 2):
+                shard: Any = {"controllers": ["replicaset"], "shard": number, "shards": 2, "shard_by": "uid"}
+                await stack.enter_async_context(acting(here, f"sets-{number}", f"s{number}", **shard))
+            await stack.enter_async_context(acting(here, "rest", "r", controllers=["*", "-replicaset"]))
+            sets = here.watch("apps", "v1", "replicasets")
+            here.informers.start()
+            await here.informers.synced()
+            for number in range(6):
+                metadata = {"name": f"web-{number}"}
+                await here.client.create(DEPLOYMENTS, {**DEPLOYMENT, "metadata": metadata})
+            await here.until(lambda: all(here.available(f"web-{number}") == 3 for number in range(6)))
+            assert len(here.pods) == 18
+            assert len(sets) == 6
 
     asyncio.run(scenario())
