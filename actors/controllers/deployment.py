@@ -85,7 +85,7 @@ def _advance(view: View, going: Rollout) -> list[Action]:
         # Another template has this hash, or somebody else this name: the next reconcile takes the next hash.
         return [status.collided(going.deployment)]
     step = _writes(going)
-    if going.created and not (going.deployment.get("status") or {}).get("conditions"):
+    if not (going.deployment.get("status") or {}).get("conditions") and not _is_counted(going.new):
         # Nothing was said of this Deployment yet: it is told once the ReplicaSet has its pods, in one write.
         return step
     complete = status.is_complete(going.deployment, going.deployment.get("status") or {})
@@ -205,6 +205,11 @@ def _writes(going: Rollout) -> list[Action]:
     for one in going.old:
         actions += _update(going, one)
     return actions
+
+
+def _is_counted(new: Object | None) -> bool:
+    """Whether the ReplicaSet's own controller has seen it: a status that it is sure to write is on its way."""
+    return new is None or "observedGeneration" in (new.get("status") or {})
 
 
 def _is_taken(view: View, new: Object | None) -> bool:
