@@ -203,6 +203,62 @@ def test_a_deposed_copy_changes_nothing() -> None:
     asyncio.run(scenario())
 
 
+def test_a_change_of_copies_in_the_middle_makes_nothing_twice() -> None:
+    """Two copies at once, of which the acting one stops while pods are being made."""
+
+    async def scenario() -> None:
+        async with cluster() as here:
+            made: list[str] = []
+            here.pods.add_handler(lambda change, _, new: made.append(str(new)) if change == "ADDED" else None)
+            here.informers.start()
+            await here.informers.synced()
+            names = [f"web-{number}" for number in range(6)]
+            async with AsyncExitStack() as standby:
+                async with acting(here, identity="a"):
+                    await standby.enter_async_context(acting(here, identity="b"))
+                    for name in names:
+                        await here.client.create(DEPLOYMENTS, {**DEPLOYMENT, "metadata": {"name": name}})
+                    await here.until(lambda: len(made) > 3)
+                await here.until(lambda: all(here.available(name) == 3 for name in names))
+            assert len(made) == 18
+
+    asyncio.run(scenario())
+
+
+def test_a_new_holder_waits_until_its_caches_have_caught_up() -> None:
+    async def scenario() -> None:
+        async with cluster() as here:
+            sets = here.watch("apps", "v1", "replicasets")
+            here.informers.start()
+            await here.informers.synced()
+            component = create(ComponentContext(here.settings, "a", "controllers"))
+            await component.warm()
+            holder = LeaseHolder(here.client, "controllers", "a")
+            term = await holder.acquire()
+            created = await here.client.create(DEPLOYMENTS, DEPLOYMENT)
+            revision = int(created["metadata"]["resourceVersion"])
+            informers = component._informers
+            reached = asyncio.Event()
+
+            async def late(_: int) -> None:
+                await reached.wait()
+
+            informers.wait_revision = late  # type: ignore[method-assign]
+            running = asyncio.ensure_future(component.run(term.fence))
+            await component._view.caches["deployments"].wait_revision(revision)
+            for number in range(20):  # more round trips than a copy that doesn't wait would need
+                await here.client.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": f"c{number}"}})
+            assert not len(sets)
+            reached.set()
+            await here.until(lambda: len(sets) == 1)
+            running.cancel()
+            await asyncio.wait((running,))
+            await component.stop()
+            await holder.release()
+
+    asyncio.run(scenario())
+
+
 def test_groups_and_shards_share_the_work() -> None:
     """Deployments of several namespaces with the replica sets split in two, and everything else apart."""
 

@@ -258,6 +258,7 @@ def test_a_name_taken_by_another_template_gets_another_hash(world: Any) -> None:
             st.tuples(st.just("kill"), st.integers(0, 5)),
             st.tuples(st.just("deployment"), st.just(0)),
             st.tuples(st.just("sets"), st.just(0)),
+            st.tuples(st.just("part"), st.integers(0, 3)),
             st.tuples(st.just("ready"), st.just(0)),
         ),
         max_size=40,
@@ -280,6 +281,8 @@ def test_whatever_happens_it_never_makes_more_pods_than_surge_allows(
             world.remove(world.pods()[number % len(world.pods())])
         elif what == "deployment":
             world.act(deployment.reconcile("default/web", world.view))
+        elif what == "part":  # the copy was stopped after some of its writes
+            world.act(deployment.reconcile("default/web", world.view)[:number])
         elif what == "sets":
             for one in world.view.list("replicasets"):
                 world.act(replicaset.reconcile(f"default/{one['metadata']['name']}", world.view))
