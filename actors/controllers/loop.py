@@ -21,6 +21,8 @@ Object = dict[str, Any]
 
 _CAUGHT_UP_TIMEOUT_S = 10.0
 _CONFLICT = 409
+_STRIDE = 500
+"""Objects looked at in one turn of the event loop."""
 
 _RECONCILES = Counter("oarlock_controller_reconciles", "Keys reconciled, by outcome", ["controller", "outcome"])
 _WRITES = Counter("oarlock_controller_writes", "API writes by controllers, Events apart", ["controller"])
@@ -91,11 +93,13 @@ class ControllerLoop:
         self._acting = True
         tasks: list[asyncio.Task[None]] = []
         try:
+            loop = asyncio.get_running_loop()
             for plural in self.controller.reads:
                 handle = self._handler(plural)
-                for obj in self._view.list(plural):
+                for number, obj in enumerate(self._view.list(plural), start=1):
                     handle("ADDED", None, obj)
-            loop = asyncio.get_running_loop()
+                    if number % _STRIDE == 0:
+                        await asyncio.sleep(0)  # renewals and watches go on meanwhile
             tasks = [loop.create_task(self._work()) for _ in range(self.controller.workers)]
             if self.controller.resync_s is not None:
                 tasks.append(loop.create_task(self._resync(self.controller.resync_s)))
@@ -131,6 +135,8 @@ class ControllerLoop:
                     await self._one(key)
             finally:
                 self.queue.done(key)
+            # A key that costs no write never waits for anything: without this a full queue would hold up all else.
+            await asyncio.sleep(0)
 
     async def _one(self, key: str) -> None:
         name = self.controller.name
@@ -180,6 +186,8 @@ class ControllerLoop:
         while True:
             await asyncio.sleep(interval_s)
             if self.controller.all_keys is not None:
-                for key in self.controller.all_keys(self._view):
+                for number, key in enumerate(self.controller.all_keys(self._view), start=1):
                     if self._owns(key):
                         self.queue.add(key)
+                    if number % _STRIDE == 0:
+                        await asyncio.sleep(0)
