@@ -17,6 +17,7 @@ from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.kubeconfig import load
 
 SINGLES, MANY, REPLICAS = 40, 300, 3
+IN_FLIGHT = 32
 SETTLE_S, LIMIT_S = 1.0, 300.0
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 PODS = "/api/v1/namespaces/default/pods"
@@ -92,7 +93,13 @@ async def _many(running: BenchCluster, client: ApiClient) -> tuple[float, float]
     before = await _written(running, client)
     names = [f"many-{number}" for number in range(MANY)]
     began = time.monotonic()
-    await asyncio.gather(*(client.create(DEPLOYMENTS, _deployment(name, REPLICAS)) for name in names))
+    gate = asyncio.Semaphore(IN_FLIGHT)
+
+    async def create(name: str) -> None:
+        async with gate:
+            await client.create(DEPLOYMENTS, _deployment(name, REPLICAS))
+
+    await asyncio.gather(*map(create, names))
     await _available(client, names)
     elapsed_s = time.monotonic() - began
     return elapsed_s, (await _settled(running, client) - before) / MANY
