@@ -50,6 +50,12 @@ async def end(here: Cluster, phase: str) -> None:
             await here.client.patch(f"{PODS}/{pod['metadata']['name']}/status", {"status": {"phase": phase}})
 
 
+async def ready_node(here: Cluster, name: str) -> None:
+    """What a new node's agent does: it says that it is ready, and its taint of not being so goes."""
+    conditions = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "ready"}]
+    await here.client.patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": conditions}})
+
+
 def has(found: Object, kind: str) -> bool:
     return any(one["type"] == kind and one["status"] == "True" for one in found.get("conditions") or ())
 
@@ -70,10 +76,11 @@ def test_a_stateful_set_comes_in_order_with_its_claims() -> None:
 
 def test_a_daemon_set_runs_on_every_node() -> None:
     async def scenario(here: Cluster) -> None:
+        await ready_node(here, "n1")
         path = await create(here, "apps/v1", "daemonsets", WORKLOAD)
         await status(here, path, lambda found: found.get("numberAvailable") == 1)
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n2"}}
-        await here.client.create("/api/v1/nodes", node)
+        await here.client.create("/api/v1/nodes", {"metadata": {"name": "n2"}})
+        await ready_node(here, "n2")
         await status(here, path, lambda found: found.get("numberAvailable") == 2)
 
     play(scenario)
