@@ -212,12 +212,12 @@ class Autoscaler:
         self.past.setdefault(turn.key, Past()).scaled(turn.view.now, turn.asked, desired, longest_period_s(turn.spec))
         return [*actions, *self._settle(after, desired, statuses)]
 
-    def keys(self, plural: str, old: Object | None, new: Object | None, _view: View) -> Iterable[Due]:
+    def keys(self, _plural: str, old: Object | None, new: Object | None, _view: View) -> Iterable[Due]:
         """An autoscaler is looked at when it is made or changed, and then every `SYNC_S`."""
         present = new if new is not None else old
         assert present is not None
         unchanged = old is not None and new is not None and old["spec"] == new["spec"]
-        return [] if plural != "horizontalpodautoscalers" or unchanged else [Due(key_of(present))]
+        return [] if unchanged else [Due(key_of(present))]
 
 
 _DEFAULT_METRICS: Sequence[Object] = (
@@ -243,9 +243,10 @@ def horizontal_pod_autoscaler() -> Controller:
     return Controller(
         name="horizontalpodautoscaling",
         source="horizontal-pod-autoscaler",
-        reads=("horizontalpodautoscalers", "pods"),
+        reads=("horizontalpodautoscalers",),
         keys=held.keys,
         reconcile=held.reconcile,
+        looks_at=("pods",),
         workers=5,
         resync_s=SYNC_S,
         all_keys=lambda view: [key_of(one) for one in view.list("horizontalpodautoscalers")],

@@ -244,8 +244,6 @@ def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> It
     assert present is not None
     if plural == "poddisruptionbudgets":
         return [Due(key_of(present))] if new is not None else []
-    if plural != "pods":
-        return []
     labels = [one["metadata"].get("labels") or {} for one in (old, new) if one is not None]
     found = []
     for budget in view.list("poddisruptionbudgets", present["metadata"]["namespace"]):
@@ -258,8 +256,9 @@ def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> It
 DISRUPTION = Controller(
     name="disruption",
     source="controllermanager",
-    reads=("poddisruptionbudgets", "pods", "replicasets", "statefulsets", "replicationcontrollers", "deployments"),
+    reads=("poddisruptionbudgets", "pods"),
     keys=_keys,
     reconcile=reconcile,
+    looks_at=(*_KNOWN.values(), "deployments"),
     workers=2,
 )
