@@ -84,6 +84,19 @@ def test_three_pods_cost_at_most_twelve_writes(world: Any) -> None:
     assert len(world.writes) <= 12, world.writes
 
 
+@pytest.mark.parametrize(("adopted", "reason"), [(False, "NewReplicaSetCreated"), (True, "FoundNewReplicaSet")])
+def test_what_it_says_of_a_set_that_makes_no_progress(world: Any, adopted: bool, reason: str) -> None:
+    make(world)
+    world.act(deployment.reconcile("default/web", world.view))
+    (owned,) = world.view.list("replicasets")
+    born = {"creationTimestamp": "2025-01-01T00:00:00Z"} if adopted else {}
+    world.put({**owned, "metadata": {**owned["metadata"], **born}, "status": {"replicas": 0, "observedGeneration": 1}})
+    world.act(deployment.reconcile("default/web", world.view))
+    progressing = find(current(world)["status"]["conditions"], "Progressing")
+    assert progressing is not None
+    assert progressing["reason"] == reason
+
+
 def test_a_settled_deployment_costs_nothing(world: Any) -> None:
     make(world)
     settle(world)
