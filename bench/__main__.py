@@ -13,7 +13,7 @@ from bench.report import ToolMissing, put_section
 
 BENCHMARKS = (
     *("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "api"),
-    "failover",
+    *("failover", "rollouts"),
 )
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling")
 
