@@ -9,20 +9,11 @@ from typing import Any
 
 import orjson
 
+from oarlock.cluster.objects.event_validation import EVENT_FIELDS
 from oarlock.cluster.objects.resources import Resource, storage_of
 
 Obj = dict[str, Any]
 
-#: An Event's fields: in core, in events.k8s.io.
-_EVENT_FIELDS = (
-    ("involvedObject", "regarding"),
-    ("message", "note"),
-    ("source", "deprecatedSource"),
-    ("firstTimestamp", "deprecatedFirstTimestamp"),
-    ("lastTimestamp", "deprecatedLastTimestamp"),
-    ("count", "deprecatedCount"),
-    ("reportingComponent", "reportingController"),
-)
 #: What core's Event always shows and events.k8s.io's leaves out when it is empty.
 _SHOWN_EMPTY = ("reportingComponent", "reportingInstance")
 _METRICS = "autoscaling.alpha.kubernetes.io/metrics"
@@ -44,11 +35,11 @@ def to_storage(resource: Resource, obj: Obj) -> Obj:
 
 
 def _newer_event(obj: Obj) -> Obj:
-    return _renamed({k: v for k, v in obj.items() if v or k not in _SHOWN_EMPTY}, dict(_EVENT_FIELDS))
+    return _renamed({k: v for k, v in obj.items() if v or k not in _SHOWN_EMPTY}, dict(EVENT_FIELDS))
 
 
 def _older_event(obj: Obj) -> Obj:
-    older = _renamed(obj, {other: core for core, other in _EVENT_FIELDS})
+    older = _renamed(obj, {other: core for core, other in EVENT_FIELDS})
     return {**dict.fromkeys(_SHOWN_EMPTY, ""), **older}
 
 

@@ -106,7 +106,7 @@ class Writer:
         strategy.prepare_create(resource, obj)
         causes = self._standing(validation.validate_create(resource, obj))
         if causes:
-            raise status.invalid(resource.kind, resource.group, metadata.get("name", ""), causes)
+            raise status.invalid(resource.kind, resource.stored_as[0], metadata.get("name", ""), causes)
         # Kinds without a name of their own (Binding) are never stored by a plain create.
         if not metadata.get("name"):
             raise status.method_not_allowed()
@@ -246,7 +246,7 @@ class Writer:
             new["metadata"]["managedFields"] = owned
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
-            raise status.invalid(resource.kind, resource.group, call.info.name, causes)
+            raise status.invalid(resource.kind, resource.stored_as[0], call.info.name, causes)
         decision = await self.admission.decide_update(call, new, old, part)
         new = decision.obj
         if wanted.dry_run:

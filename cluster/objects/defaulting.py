@@ -173,7 +173,7 @@ def _service(obj: Obj) -> None:
 def _endpoints(obj: Obj) -> None:
     for subset in obj.get("subsets", ()):
         for port in subset.get("ports", ()):
-            port.setdefault("protocol", "TCP")
+            port["protocol"] = port.get("protocol") or "TCP"
 
 
 def _endpoint_slice(obj: Obj) -> None:
@@ -182,6 +182,9 @@ def _endpoint_slice(obj: Obj) -> None:
     for endpoint in obj.get("endpoints") or ():
         endpoint.setdefault("conditions", {})
         endpoint.setdefault("addresses", None)
+        hints = endpoint.get("hints") or {}
+        for hint in (*hints.get("forZones", ()), *hints.get("forNodes", ())):
+            hint.setdefault("name", "")
 
 
 def _persistent_volume(obj: Obj) -> None:
@@ -228,9 +231,24 @@ def _binding(obj: Obj) -> None:
 
 
 def _ingress(obj: Obj) -> None:
-    for rule in obj["spec"].get("rules", ()):
-        for path in rule.get("http", {}).get("paths") or ():
-            path.setdefault("backend", {})
+    spec = obj["spec"]
+    backends = [spec.get("defaultBackend", {})]
+    for rule in spec.get("rules", ()):
+        backends += [path.setdefault("backend", {}) for path in rule.get("http", {}).get("paths") or ()]
+    for backend in backends:
+        if "resource" in backend:
+            backend["resource"].setdefault("apiGroup", None)
+
+
+def _ingress_class(obj: Obj) -> None:
+    if "parameters" in obj["spec"]:
+        obj["spec"]["parameters"].setdefault("scope", "Cluster")
+
+
+def _api_service(obj: Obj) -> None:
+    service = obj.setdefault("spec", {}).get("service")
+    if service is not None:
+        service.setdefault("port", 443)
 
 
 _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
@@ -251,6 +269,7 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): policy_defaults.webhooks,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policy_defaults.admission_policy,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): policy_defaults.admission_binding,
+    ("apiregistration.k8s.io", "APIService"): _api_service,
     ("apps", "DaemonSet"): workload_defaults.daemon_set,
     ("apps", "Deployment"): workload_defaults.deployment,
     ("apps", "ReplicaSet"): workload_defaults.replica_set,
@@ -262,6 +281,7 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("flowcontrol.apiserver.k8s.io", "FlowSchema"): policy_defaults.flow_schema,
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): policy_defaults.priority_level,
     ("networking.k8s.io", "Ingress"): _ingress,
+    ("networking.k8s.io", "IngressClass"): _ingress_class,
     ("networking.k8s.io", "NetworkPolicy"): _network_policy,
     ("policy", "PodDisruptionBudget"): policy_defaults.disruption_budget,
     (RBAC_GROUP, "ClusterRoleBinding"): _binding,

@@ -40,6 +40,7 @@ NAME_RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("", "Namespace"): names.dns_label,
     ("", "Service"): names.dns_1035_label,
     ("batch", "CronJob"): _cron_job_name,
+    ("apiregistration.k8s.io", "APIService"): names.path_segment,
     **{("rbac.authorization.k8s.io", kind): names.path_segment for kind in _PATH_SEGMENT_KINDS},
 }
 

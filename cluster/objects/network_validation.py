@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import names
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
-from oarlock.cluster.objects.container_validation import PROTOCOLS
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
-_POLICY_TYPES: Final = ("Egress", "Ingress")
+_POLICY_TYPES: Final = ("Ingress", "Egress")
+_PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
+_SCOPES: Final = ("Cluster", "Namespace")
 _PATH_TYPES: Final = ("Exact", "ImplementationSpecific", "Prefix")
 _BAD_PATH_PARTS: Final = ("//", "/./", "/../", "%2f", "%2F")
 _BAD_PATH_ENDS: Final = ("/..", "/.")
@@ -45,8 +46,8 @@ def network_policy(obj: Obj) -> list[Cause]:
 def _policy_port(item: Obj, path: str) -> list[Cause]:
     causes: list[Cause] = []
     protocol = item.get("protocol")
-    if protocol is not None and protocol not in PROTOCOLS:
-        causes.append(not_supported(f"{path}.protocol", protocol, PROTOCOLS))
+    if protocol is not None and protocol not in _PROTOCOLS:
+        causes.append(not_supported(f"{path}.protocol", protocol, _PROTOCOLS))
     port, end = item.get("port"), item.get("endPort")
     if isinstance(port, str):
         if end is not None:
@@ -56,7 +57,8 @@ def _policy_port(item: Obj, path: str) -> list[Cause]:
         causes += [invalid(f"{path}.port", port, why) for why in names.port_number(port)]
         if end is not None:
             if end < port:
-                causes.append(invalid(f"{path}.endPort", end, "must be greater than or equal to `port`"))
+                # Upstream shows the port here.
+                causes.append(invalid(f"{path}.endPort", port, "must be greater than or equal to `port`"))
             causes += [invalid(f"{path}.endPort", end, why) for why in names.port_number(end)]
     elif end is not None:
         causes.append(invalid(f"{path}.endPort", end, "may not be specified when `port` is not specified"))
@@ -157,8 +159,8 @@ def _http_path(item: Obj, path: str) -> list[Cause]:
     causes: list[Cause] = []
     kind, text = item.get("pathType"), item.get("path", "")
     if kind is None:
-        causes.append(required(f"{path}.pathType", "pathType must be specified"))
-    elif kind in {"Exact", "Prefix"}:
+        return [required(f"{path}.pathType", "pathType must be specified")]
+    if kind in {"Exact", "Prefix"}:
         causes += _strict_path(text, f"{path}.path")
     elif kind == "ImplementationSpecific":
         if text and not text.startswith("/"):
@@ -183,7 +185,7 @@ def _backend(item: Obj, path: str) -> list[Cause]:
     if resource is not None and service is not None:
         return [invalid(path, "", "cannot set both resource and service backends")]
     if resource is not None:
-        return [required(f"{path}.resource.{name}") for name in ("kind", "name") if not resource.get(name)]
+        return _local_reference(resource, f"{path}.resource")
     if service is None:
         return [invalid(path, "", "resource or service backend is required")]
     causes: list[Cause] = []
@@ -191,7 +193,7 @@ def _backend(item: Obj, path: str) -> list[Cause]:
     if not name:
         causes.append(required(f"{path}.service.name"))
     else:
-        causes += [invalid(f"{path}.service.name", name, why) for why in names.dns_1035_label(name)]
+        causes += [invalid(f"{path}.service.name", name, why) for why in names.dns_label(name)]
     if port.get("name") and port.get("number"):
         causes.append(invalid(path, "", "cannot set both port name & port number"))
     elif port.get("name"):
@@ -204,6 +206,18 @@ def _backend(item: Obj, path: str) -> list[Cause]:
     return causes
 
 
+def _local_reference(item: Obj, path: str) -> list[Cause]:
+    """An object of any kind, in a namespace that is known."""
+    group = item.get("apiGroup")
+    causes = [] if group is None else [invalid(f"{path}.apiGroup", group, why) for why in names.dns_subdomain(group)]
+    for name in ("kind", "name"):
+        value = item.get(name, "")
+        if not value:
+            causes.append(required(f"{path}.{name}"))
+        causes += [invalid(f"{path}.{name}", value, why) for why in names.path_segment(value)]
+    return causes
+
+
 def ingress_class(obj: Obj) -> list[Cause]:
     """What is wrong with an IngressClass beyond its metadata."""
     spec = obj["spec"]
@@ -213,7 +227,24 @@ def ingress_class(obj: Obj) -> list[Cause]:
         causes.append(Cause("FieldValueTooLong", "Too long: may not be more than 250 bytes", "spec.controller"))
     if not name:
         return [required("spec.controller")]
-    return causes + [invalid("spec.controller", name, why) for why in names.domain_prefixed(name)]
+    causes += [invalid("spec.controller", name, why) for why in names.domain_prefixed(name)]
+    return causes + (_parameters(spec["parameters"], "spec.parameters") if "parameters" in spec else [])
+
+
+def _parameters(item: Obj, path: str) -> list[Cause]:
+    """A class' parameters: an object of the cluster's or of one namespace."""
+    causes = _local_reference(item, path)
+    scope, namespace = item.get("scope"), item.get("namespace")
+    if scope is None:
+        return [*causes, required(f"{path}.scope")]
+    if scope not in _SCOPES:
+        return [*causes, not_supported(f"{path}.scope", scope, _SCOPES)]
+    if scope == "Cluster":
+        why = "`parameters.scope` is set to 'Cluster'"
+        return causes if namespace is None else [*causes, forbidden(f"{path}.namespace", why)]
+    if namespace is None:
+        return [*causes, required(f"{path}.namespace", "`parameters.scope` is set to 'Namespace'")]
+    return causes + [invalid(f"{path}.namespace", namespace, why) for why in names.dns_label(namespace)]
 
 
 def ingress_class_update(new: Obj, old: Obj) -> list[Cause]:

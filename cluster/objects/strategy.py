@@ -300,7 +300,18 @@ def _new_definition(obj: Obj) -> None:
 
 
 def _new_api_service(obj: Obj) -> None:
+    """What this server serves itself is available from the start."""
     obj["status"] = {}
+    if "service" not in obj.get("spec", {}):
+        told = {"reason": "Local", "message": "Local APIServices are always available"}
+        since = obj["metadata"].get("creationTimestamp")
+        obj["status"]["conditions"] = [{"type": "Available", "status": "True", "lastTransitionTime": since, **told}]
+
+
+def _uncoordinated(lease: Obj, *_: Obj) -> None:
+    """Coordinated leader election is a feature that is off by default."""
+    for name in ("strategy", "preferredHolder"):
+        lease["spec"].pop(name, None)
 
 
 def _updated_signing_request(new: Obj, old: Obj) -> None:
@@ -319,6 +330,7 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("apps", "DaemonSet"): _new_daemon_set,
     ("apps", "StatefulSet"): _new_stateful_set,
     ("batch", "Job"): _new_job,
+    ("coordination.k8s.io", "Lease"): _uncoordinated,
 }
 
 _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
@@ -327,6 +339,7 @@ _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
     ("apps", "DaemonSet"): _updated_daemon_set,
     ("apps", "StatefulSet"): _updated_stateful_set,
     ("certificates.k8s.io", "CertificateSigningRequest"): _updated_signing_request,
+    ("coordination.k8s.io", "Lease"): _uncoordinated,
 }
 
 _PARTIAL: Final[Mapping[str, Callable[[Obj, Obj], None]]] = {

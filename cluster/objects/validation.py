@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import (
     admission_policy_validation,
+    apiservice_validation,
     autoscaling_validation,
     batch_validation,
     core_validation,
+    event_validation,
     flowcontrol,
     flowcontrol_validation,
     metadata_validation,
@@ -23,6 +25,7 @@ from oarlock.cluster.objects import (
     pod_validation,
     policy_validation,
     quota_validation,
+    runtime_class_validation,
     service_validation,
     status_validation,
     webhook_validation,
@@ -40,8 +43,9 @@ def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
     """What is wrong with a new object."""
     if resource.verbs == frozenset({"create"}):  # a review is answered, not stored: it needs no name
         return []
-    causes = metadata_validation.validate(resource, obj)
-    rule = CREATE_RULES.get((resource.group, resource.kind))
+    key = (resource.group, resource.kind)
+    rule = CREATE_RULES.get(key)
+    causes = [] if key in OWN_METADATA else metadata_validation.validate(resource, obj)
     return causes + rule(obj) if rule is not None else causes
 
 
@@ -60,9 +64,12 @@ def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "
 
 CreateRule = Callable[[Obj], list[Cause]]
 UpdateRule = Callable[[Obj, Obj], list[Cause]]
+#: Kinds whose rules look at a new object's metadata in a place of their own.
+OWN_METADATA: Final = frozenset({("", "Event"), ("events.k8s.io", "Event"), ("policy", "PodDisruptionBudget")})
 CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("", "ConfigMap"): core_validation.config_map,
     ("", "Endpoints"): service_validation.endpoints,
+    ("", "Event"): event_validation.core_event,
     ("", "Namespace"): core_validation.namespace,
     ("", "Node"): core_validation.node,
     ("", "PersistentVolume"): core_validation.persistent_volume,
@@ -79,6 +86,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     (ADMISSION, "ValidatingAdmissionPolicy"): admission_policy_validation.validating_policy,
     (ADMISSION, "ValidatingAdmissionPolicyBinding"): admission_policy_validation.validating_binding,
     (ADMISSION, "ValidatingWebhookConfiguration"): webhook_validation.configuration,
+    (apiservice_validation.GROUP, "APIService"): apiservice_validation.api_service,
     ("apps", "ControllerRevision"): workload_validation.controller_revision,
     ("apps", "DaemonSet"): workload_validation.daemon_set,
     ("apps", "Deployment"): workload_validation.deployment,
@@ -89,11 +97,13 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("batch", "Job"): batch_validation.job,
     ("coordination.k8s.io", "Lease"): policy_validation.lease,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice,
+    ("events.k8s.io", "Event"): event_validation.event,
     (flowcontrol.GROUP, "FlowSchema"): flowcontrol_validation.flow_schema,
     (flowcontrol.GROUP, "PriorityLevelConfiguration"): flowcontrol_validation.priority_level,
     ("networking.k8s.io", "Ingress"): network_validation.ingress,
     ("networking.k8s.io", "IngressClass"): network_validation.ingress_class,
     ("networking.k8s.io", "NetworkPolicy"): network_validation.network_policy,
+    ("node.k8s.io", "RuntimeClass"): runtime_class_validation.runtime_class,
     ("policy", "PodDisruptionBudget"): policy_validation.disruption_budget,
     (RBAC_GROUP, "ClusterRole"): policy_validation.cluster_role,
     (RBAC_GROUP, "ClusterRoleBinding"): policy_validation.cluster_role_binding,
@@ -105,6 +115,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
 #: Kinds with rules about what may change; the others' new form is checked as a new object's is.
 UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("", "ConfigMap"): core_validation.config_map_update,
+    ("", "Event"): event_validation.core_event_update,
     ("", "Namespace"): core_validation.namespace_update,
     ("", "Node"): core_validation.node_update,
     ("", "PersistentVolume"): core_validation.persistent_volume_update,
@@ -125,7 +136,10 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("autoscaling", "HorizontalPodAutoscaler"): autoscaling_validation.autoscaler_update,
     ("batch", "Job"): batch_validation.job_update,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice_update,
+    ("events.k8s.io", "Event"): event_validation.event_update,
     ("networking.k8s.io", "IngressClass"): network_validation.ingress_class_update,
+    ("node.k8s.io", "RuntimeClass"): runtime_class_validation.runtime_class_update,
+    ("policy", "PodDisruptionBudget"): policy_validation.disruption_budget_update,
     (RBAC_GROUP, "ClusterRoleBinding"): policy_validation.role_binding_update,
     (RBAC_GROUP, "RoleBinding"): policy_validation.role_binding_update,
     ("scheduling.k8s.io", "PriorityClass"): policy_validation.priority_class_update,
@@ -140,6 +154,7 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("", "Pod", "status"): status_validation.pod,
     ("", "ReplicationController", "status"): status_validation.replica_set,
     (ADMISSION, "ValidatingAdmissionPolicy", "status"): admission_policy_validation.validating_status,
+    (apiservice_validation.GROUP, "APIService", "status"): apiservice_validation.status,
     ("apps", "DaemonSet", "status"): status_validation.daemon_set,
     ("apps", "Deployment", "status"): status_validation.deployment,
     ("apps", "ReplicaSet", "status"): status_validation.replica_set,

@@ -40,6 +40,11 @@ BINDING: Obj = {
     }
 }
 MUTATING_BOUND: Obj = {"spec": {"policyName": "p"}}
+LABEL = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
 NOTHING = "Required value: validations or auditAnnotations must contain at least one item"
 
 
@@ -84,12 +89,7 @@ def test_a_policy_fails_closed_and_matches_equivalents() -> None:
                 ),
                 (
                     "spec.paramKind.kind",
-                    (
-                        'Invalid value: "-": may have mixed case, but should otherwise match: a DNS-1035 label must '
-                        "consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
-                        "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
-                        "'[a-z]([-a-z0-9]*[a-z0-9])?')"
-                    ),
+                    f'Invalid value: "-": may have mixed case, but should otherwise match: {LABEL}',
                 ),
             ],
         ),
