@@ -17,6 +17,7 @@ from oarlock.cluster.objects.status import Cause
 Obj = Mapping[str, Any]
 _POLICY_TYPES: Final = ("Ingress", "Egress")
 _PROTOCOLS: Final = ("TCP", "UDP", "SCTP")
+_CLASS_ANNOTATION: Final = "kubernetes.io/ingress.class"
 _SCOPES: Final = ("Cluster", "Namespace")
 _PATH_TYPES: Final = ("Exact", "ImplementationSpecific", "Prefix")
 _BAD_PATH_PARTS: Final = ("//", "/./", "/../", "%2f", "%2F")
@@ -24,16 +25,25 @@ _BAD_PATH_ENDS: Final = ("/..", "/.")
 
 
 def network_policy(obj: Obj) -> list[Cause]:
-    """What is wrong with a NetworkPolicy beyond its metadata."""
+    """What is wrong with a new NetworkPolicy beyond its metadata."""
+    return _policy(obj, check_values=True)
+
+
+def network_policy_update(new: Obj, old: Obj) -> list[Cause]:
+    """What is wrong with a NetworkPolicy that replaces `old`; odd label values may stay with those that have some."""
+    return _policy(new, check_values=_policy(old, check_values=True) == _policy(old, check_values=False))
+
+
+def _policy(obj: Obj, *, check_values: bool) -> list[Cause]:
     spec = obj["spec"]
-    causes = label_selector(spec.get("podSelector", {}), "spec.podSelector")
+    causes = label_selector(spec.get("podSelector", {}), "spec.podSelector", check_values=check_values)
     for group, peers in (("ingress", "from"), ("egress", "to")):
         for index, rule in enumerate(spec.get(group, ())):
             place = f"spec.{group}[{index}]"
             for at, port in enumerate(rule.get("ports", ())):
                 causes += _policy_port(port, f"{place}.ports[{at}]")
             for at, peer in enumerate(rule.get(peers, ())):
-                causes += _peer(peer, f"{place}.{peers}[{at}]")
+                causes += _peer(peer, f"{place}.{peers}[{at}]", check_values=check_values)
     types = spec.get("policyTypes", ())
     if len(types) > len(_POLICY_TYPES):
         return [*causes, invalid("spec.policyTypes", types, "may not specify more than two policyTypes")]
@@ -65,13 +75,13 @@ def _policy_port(item: Obj, path: str) -> list[Cause]:
     return causes
 
 
-def _peer(item: Obj, path: str) -> list[Cause]:
+def _peer(item: Obj, path: str, *, check_values: bool) -> list[Cause]:
     causes: list[Cause] = []
     count = 0
     for name in ("podSelector", "namespaceSelector"):
         if name in item:
             count += 1
-            causes += label_selector(item[name], f"{path}.{name}")
+            causes += label_selector(item[name], f"{path}.{name}", check_values=check_values)
     if "ipBlock" in item:
         causes += _block(item["ipBlock"], f"{path}.ipBlock")
         if count:
@@ -107,7 +117,20 @@ def _inside(text: str, whole: ipaddress.IPv4Network | ipaddress.IPv6Network) -> 
 
 
 def ingress(obj: Obj) -> list[Cause]:
-    """What is wrong with an Ingress beyond its metadata."""
+    """What is wrong with a new Ingress beyond its metadata: the older way to name a class doesn't contradict."""
+    older = (obj["metadata"].get("annotations") or {}).get(_CLASS_ANNOTATION)
+    if older is None or obj["spec"].get("ingressClassName", older) == older:
+        return _ingress(obj)
+    why = "must match `ingressClassName` when both are specified"
+    return [*_ingress(obj), invalid(f"metadata.annotations[{_CLASS_ANNOTATION}]", older, why)]
+
+
+def ingress_update(new: Obj, _: Obj) -> list[Cause]:
+    """What is wrong with an Ingress that replaces another."""
+    return _ingress(new)
+
+
+def _ingress(obj: Obj) -> list[Cause]:
     spec = obj["spec"]
     causes: list[Cause] = []
     if not spec.get("rules") and "defaultBackend" not in spec:
@@ -125,6 +148,21 @@ def ingress(obj: Obj) -> list[Cause]:
     name = spec.get("ingressClassName")
     if name is not None:
         causes += [invalid("spec.ingressClassName", name, why) for why in names.dns_subdomain(name)]
+    return causes
+
+
+def ingress_status(new: Obj, _: Obj) -> list[Cause]:
+    """What is wrong with an Ingress' new status: where its load balancer is."""
+    causes: list[Cause] = []
+    balancer = (new.get("status") or {}).get("loadBalancer") or {}
+    for index, item in enumerate(balancer.get("ingress") or ()):
+        path, address, host = f"status.loadBalancer.ingress[{index}]", item.get("ip", ""), item.get("hostname", "")
+        if address:
+            causes += [invalid(f"{path}.ip", address, why) for why in names.ip_address(address)]
+        if host:
+            causes += [invalid(f"{path}.hostname", host, why) for why in names.dns_subdomain(host)]
+            if _is_address(host):
+                causes.append(invalid(f"{path}.hostname", host, "must be a DNS name, not an IP address"))
     return causes
 
 

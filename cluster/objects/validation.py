@@ -137,7 +137,9 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("batch", "Job"): batch_validation.job_update,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice_update,
     ("events.k8s.io", "Event"): event_validation.event_update,
+    ("networking.k8s.io", "Ingress"): network_validation.ingress_update,
     ("networking.k8s.io", "IngressClass"): network_validation.ingress_class_update,
+    ("networking.k8s.io", "NetworkPolicy"): network_validation.network_policy_update,
     ("node.k8s.io", "RuntimeClass"): runtime_class_validation.runtime_class_update,
     ("policy", "PodDisruptionBudget"): policy_validation.disruption_budget_update,
     (RBAC_GROUP, "ClusterRoleBinding"): policy_validation.role_binding_update,
@@ -165,5 +167,6 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("certificates.k8s.io", "CertificateSigningRequest", "status"): status_validation.signing_request,
     (flowcontrol.GROUP, "FlowSchema", "status"): flowcontrol_validation.status,
     (flowcontrol.GROUP, "PriorityLevelConfiguration", "status"): flowcontrol_validation.status,
+    ("networking.k8s.io", "Ingress", "status"): network_validation.ingress_status,
     ("policy", "PodDisruptionBudget", "status"): status_validation.disruption_budget,
 }

@@ -108,6 +108,36 @@ def test_ingresses(place: str, value: Any, expected: Told) -> None:
     assert created(INGRESSES, changed(INGRESS, place, value)) == expected
 
 
+def test_a_class_is_named_once_or_twice_alike() -> None:
+    annotation = "kubernetes.io/ingress.class"
+    both = changed(INGRESS, "spec/ingressClassName", "new") | {"metadata": {"annotations": {annotation: "old"}}}
+    said = 'Invalid value: "old": must match `ingressClassName` when both are specified'
+    assert created(INGRESSES, both) == [(f"metadata.annotations[{annotation}]", said)]
+    assert updated(INGRESSES, both, both) == []
+
+
+def test_where_a_load_balancer_is() -> None:
+    places = [{"ip": "10.1.2.3"}, {"ip": "x"}, {"hostname": "10.1.2.3"}]
+    after = {**INGRESS, "status": {"loadBalancer": {"ingress": places}}}
+    assert updated(INGRESSES, INGRESS, after, "status") == [
+        (
+            "status.loadBalancer.ingress[1].ip",
+            'Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)',
+        ),
+        (
+            "status.loadBalancer.ingress[2].hostname",
+            'Invalid value: "10.1.2.3": must be a DNS name, not an IP address',
+        ),
+    ]
+
+
+def test_odd_label_values_may_stay() -> None:
+    odd = changed(POLICY, "spec/podSelector", {"matchExpressions": [{"key": "a", "operator": "In", "values": ["-"]}]})
+    assert len(created(POLICIES, odd)) == 1
+    assert updated(POLICIES, odd, odd) == []
+    assert len(updated(POLICIES, POLICY, odd)) == 1
+
+
 @pytest.mark.parametrize(
     ("place", "value", "expected"),
     [
