@@ -100,7 +100,7 @@ _CONDITION: Final = ("type", "status", "lastTransitionTime", "reason", "message"
 _POLICY: Final = (("Type", "type"), ("Value", "value"), ("PeriodSeconds", "periodSeconds"))
 
 
-def lowered(obj: Obj) -> Obj:
+def lowered(obj: Mapping[str, Any]) -> Obj:
     """An autoscaler of the second version in the first one's form."""
     spec, state = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
     metrics, present = spec.pop("metrics", None) or [], state.pop("currentMetrics", None) or []
@@ -128,7 +128,7 @@ def _json(value: Any) -> str:
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def lifted(obj: Obj) -> Obj:
+def lifted(obj: Mapping[str, Any]) -> Obj:
     """An autoscaler of the first version in the second one's form; annotations that can't be read are dropped."""
     spec, state = dict(obj.get("spec") or {}), dict(obj.get("status") or {})
     annotations = obj["metadata"].get("annotations") or {}
@@ -149,13 +149,13 @@ def lifted(obj: Obj) -> Obj:
     return _assembled(obj, kept(obj), spec, state)
 
 
-def kept(obj: Obj) -> dict[str, str]:
+def kept(obj: Mapping[str, Any]) -> dict[str, str]:
     """The annotations that aren't parts of an autoscaler on their way through the first version."""
     annotations: dict[str, str] = obj["metadata"].get("annotations") or {}
     return {name: text for name, text in annotations.items() if name not in _TRAVELLING}
 
 
-def _assembled(obj: Obj, annotations: dict[str, str], spec: Obj, state: Obj) -> Obj:
+def _assembled(obj: Mapping[str, Any], annotations: dict[str, str], spec: Obj, state: Obj) -> Obj:
     metadata = {key: value for key, value in obj["metadata"].items() if key != "annotations"}
     if annotations:
         metadata["annotations"] = annotations

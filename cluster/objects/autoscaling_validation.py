@@ -44,7 +44,7 @@ def autoscaler_update(new: Obj, old: Obj) -> list[Cause]:
 
 def _newer_spec(obj: Obj) -> Obj:
     """The spec in the second version's form, in which upstream tells what is wrong with either."""
-    spec: Obj = autoscaler_forms.lifted(dict(obj))["spec"] if obj["apiVersion"] == "autoscaling/v1" else obj["spec"]
+    spec: Obj = autoscaler_forms.lifted(obj)["spec"] if obj["apiVersion"] == "autoscaling/v1" else obj["spec"]
     return spec
 
 
