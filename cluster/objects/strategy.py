@@ -42,7 +42,7 @@ _GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("networking.k8s.io", "NetworkPolicy"): ("spec",),
     ("policy", "PodDisruptionBudget"): ("spec",),
     ("resource.k8s.io", "DeviceClass"): ("spec",),
-    ("scheduling.k8s.io", "PriorityClass"): ("value", "globalDefault", "description", "preemptionPolicy"),
+    ("scheduling.k8s.io", "PriorityClass"): (),
     ("storage.k8s.io", "VolumeAttributesClass"): (),
 }
 
@@ -175,11 +175,17 @@ _SUBRESOURCE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "resize": ("spec",),
 }
 
+#: What a client may say of itself in metadata, where a status update may say none of it.
+_OWN_METADATA: Final = ("labels", "annotations", "finalizers", "ownerReferences")
 #: Kinds whose status updates leave labels or owners alone.
 _STATUS_KEEPS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("", "Pod"): ("ownerReferences", "deletionTimestamp"),
     ("apps", "Deployment"): ("labels",),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): ("labels", "annotations", "finalizers", "ownerReferences"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): _OWN_METADATA,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _OWN_METADATA,
+    ("apiregistration.k8s.io", "APIService"): _OWN_METADATA,
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): _OWN_METADATA,
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): _OWN_METADATA,
 }
 
 
@@ -314,6 +320,17 @@ def _uncoordinated(lease: Obj, *_: Obj) -> None:
         lease["spec"].pop(name, None)
 
 
+def _new_slice(obj: Obj) -> None:
+    """Topology by labels is a field of an older version of the API."""
+    for endpoint in obj.get("endpoints") or ():
+        endpoint.pop("deprecatedTopology", None)
+
+
+def _updated_slice(new: Obj, old: Obj) -> None:
+    if new.get("endpoints") != old.get("endpoints"):
+        _new_slice(new)
+
+
 def _updated_signing_request(new: Obj, old: Obj) -> None:
     """What is asked for can't change; approval and certificate come through subresources."""
     _keep(("spec",), new, old)
@@ -331,6 +348,8 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("apps", "StatefulSet"): _new_stateful_set,
     ("batch", "Job"): _new_job,
     ("coordination.k8s.io", "Lease"): _uncoordinated,
+    ("discovery.k8s.io", "EndpointSlice"): _updated_slice,
+    ("discovery.k8s.io", "EndpointSlice"): _new_slice,
 }
 
 _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
