@@ -348,7 +348,6 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("apps", "StatefulSet"): _new_stateful_set,
     ("batch", "Job"): _new_job,
     ("coordination.k8s.io", "Lease"): _uncoordinated,
-    ("discovery.k8s.io", "EndpointSlice"): _updated_slice,
     ("discovery.k8s.io", "EndpointSlice"): _new_slice,
 }
 
@@ -359,6 +358,7 @@ _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
     ("apps", "StatefulSet"): _updated_stateful_set,
     ("certificates.k8s.io", "CertificateSigningRequest"): _updated_signing_request,
     ("coordination.k8s.io", "Lease"): _uncoordinated,
+    ("discovery.k8s.io", "EndpointSlice"): _updated_slice,
 }
 
 _PARTIAL: Final[Mapping[str, Callable[[Obj, Obj], None]]] = {
