@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from oarlock.cluster.objects import autoscaler_forms
+from oarlock.cluster.objects import autoscaler_forms, status
 from oarlock.cluster.objects.event_validation import EVENT_FIELDS
 from oarlock.cluster.objects.resources import Resource, storage_of
 
@@ -27,6 +27,22 @@ def to_storage(resource: Resource, obj: Obj) -> Obj:
     """Return an object given in `resource`'s form as it is stored."""
     kept = _older_event(obj) if resource.kind == "Event" else autoscaler_forms.lifted(obj)
     return {**kept, "kind": resource.kind, "apiVersion": storage_of(resource).api_version}
+
+
+def of_custom(resource: Resource, obj: Obj, api_version: str) -> Obj:
+    """Return a custom object in the form of another version.
+
+    Raises ApiError 500 where that needs a webhook.
+    """
+    custom = resource.custom
+    assert custom is not None
+    if obj["apiVersion"] != api_version:
+        if custom.conversion != "None":
+            raise status.internal(
+                f"conversion webhook for {obj['apiVersion']}, Kind={resource.kind} failed: webhooks can't be called yet"
+            )
+        obj = {**obj, "apiVersion": api_version}
+    return obj
 
 
 def _newer_event(obj: Obj) -> Obj:

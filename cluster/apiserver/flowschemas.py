@@ -93,9 +93,9 @@ class FlowSchemaConditions:
             status = {**(current.get("status") or {}), "conditions": [*others, condition]}
             return {**current, "status": status}
 
-        call = own_call(self._resource, entry.object(), "update", MANAGER)
+        call = own_call(self._resource, entry.object(), "update", MANAGER, "status")
         try:
-            await self._writer.rewrite(call, compute, WriteOptions(), subresource="status")
+            await self._writer.rewrite(call, compute, WriteOptions())
         except ApiError as error:
             if error.code != 404:  # it has been deleted meanwhile
                 raise

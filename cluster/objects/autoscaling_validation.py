@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import autoscaler_forms, names, quantity
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
-from oarlock.cluster.objects.container_validation import NOT_NEGATIVE, resource_name
+from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE, resource_name
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]

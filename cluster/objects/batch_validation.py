@@ -5,36 +5,49 @@ Source: upstream's `pkg/apis/batch/validation/validation.go`.
 
 from __future__ import annotations
 
-import itertools
 import re
 import zoneinfo
 from collections.abc import Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects import pod_validation
-from oarlock.cluster.objects.causes import duplicate, invalid, not_supported, required
+from oarlock.cluster.objects import names, pod_validation
+from oarlock.cluster.objects.causes import invalid, not_supported, required, too_long
+from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.gotext import quote
+from oarlock.cluster.objects.job_policy_validation import failure_policy, success_policy
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.selector_match import selects
 from oarlock.cluster.objects.status import Cause
-from oarlock.cluster.objects.workload_validation import IMMUTABLE, MISMATCH, counts, immutable
+from oarlock.cluster.objects.workload_validation import IMMUTABLE, MISMATCH, counts, immutable, shown_field
 
 Obj = Mapping[str, Any]
 _COMPLETION_MODES: Final = ("NonIndexed", "Indexed")
 _CONCURRENCY: Final = ("Allow", "Forbid", "Replace")
-_ACTIONS: Final = ("Count", "FailIndex", "FailJob", "Ignore")
 _COUNTS: Final = (
     *("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"),
     *("backoffLimitPerIndex", "maxFailedIndexes"),
 )
-_PARALLELISM_MAX: Final = 100_000
+_INDEXES_MAX: Final = 100_000
+_MANY_INDEXES_MAX: Final = 10_000
+_MANAGER_CHARS_MAX: Final = 63
 
 
 def job(obj: Obj) -> list[Cause]:
     """What is wrong with a new Job beyond its metadata."""
     spec = obj["spec"]
     causes = [] if spec.get("manualSelector") else _generated_selector(obj)
-    return causes + _selected(spec)
+    return causes + _selected(spec) + _last_pod(obj)
+
+
+def _last_pod(obj: Obj) -> list[Cause]:
+    """The pods of an indexed Job are named after it and their index, and so are their hosts."""
+    spec, name = obj["spec"], obj["metadata"].get("name", "")
+    if spec.get("completionMode") != "Indexed" or spec.get("completions", 0) <= 0:
+        return []
+    hostname = f"{name}-{spec['completions'] - 1}"
+    if not names.dns_label(hostname):
+        return []
+    return [invalid("metadata.name", name, f"will not able to create pod with invalid DNS label: {hostname}")]
 
 
 def _selected(spec: Obj) -> list[Cause]:
@@ -67,21 +80,35 @@ def _generated_selector(obj: Obj) -> list[Cause]:
     expected = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
     legacy = {"matchLabels": {"controller-uid": uid}}
     if spec.get("selector") not in (expected, legacy):
-        causes.append(invalid("spec.selector", spec.get("selector"), "`selector` not auto-generated"))
+        causes.append(
+            invalid("spec.selector", shown_field("selector", spec.get("selector")), "`selector` not auto-generated")
+        )
     return causes
 
 
 def job_spec(spec: Obj, path: str) -> list[Cause]:
     """What is wrong with a Job's spec apart from its selector."""
     causes = counts(spec, path, *_COUNTS)
+    if "maxFailedIndexes" in spec and "backoffLimitPerIndex" not in spec:
+        causes.append(required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if "managedBy" in spec:
+        causes += _manager(spec["managedBy"], f"{path}.managedBy")
     causes += _indexed(spec, path)
+    if "podFailurePolicy" in spec:
+        causes += failure_policy(spec, f"{path}.podFailurePolicy")
+    if "successPolicy" in spec:
+        causes += success_policy(spec, f"{path}.successPolicy")
     policy = spec.get("podReplacementPolicy")
     allowed = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
     if policy is not None and policy not in allowed:
         causes.append(not_supported(f"{path}.podReplacementPolicy", policy, allowed))
-    if "podFailurePolicy" in spec:
-        causes += _failure_policy(spec, f"{path}.podFailurePolicy")
     return causes + _pods(spec, path)
+
+
+def _manager(name: str, path: str) -> list[Cause]:
+    """What is wrong with the controller that a Job names as its own."""
+    causes = [invalid(path, name, why) for why in names.domain_prefixed(name)] if name else [required(path)]
+    return [*causes, too_long(path, _MANAGER_CHARS_MAX)] if len(name) > _MANAGER_CHARS_MAX else causes
 
 
 def _pods(spec: Obj, path: str) -> list[Cause]:
@@ -100,81 +127,43 @@ def _pods(spec: Obj, path: str) -> list[Cause]:
 
 
 def _indexed(spec: Obj, path: str) -> list[Cause]:
-    causes: list[Cause] = []
     mode = spec.get("completionMode")
+    causes: list[Cause] = []
     if mode is not None and mode not in _COMPLETION_MODES:
         causes.append(not_supported(f"{path}.completionMode", mode, _COMPLETION_MODES))
     if mode == "Indexed":
-        if "completions" not in spec:
-            why = f"when completion mode is {mode}"
-            causes.append(required(f"{path}.completions", why))
-        if spec.get("parallelism", 0) > _PARALLELISM_MAX:
-            why = f"must be less than or equal to {_PARALLELISM_MAX} when completion mode is {mode}"
-            causes.append(invalid(f"{path}.parallelism", spec["parallelism"], why))
-    elif "backoffLimitPerIndex" in spec:
+        causes += _index_limits(spec, path)
+    if mode in {None, "NonIndexed"}:
         why = "requires indexed completion mode"
-        causes.append(invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], why))
-    if "maxFailedIndexes" in spec:
-        if "backoffLimitPerIndex" not in spec:
-            why = "when maxFailedIndexes is specified"
-            causes.append(required(f"{path}.backoffLimitPerIndex", why))
-        if spec["maxFailedIndexes"] > spec.get("completions", spec["maxFailedIndexes"]):
-            why = "must be less than or equal to completions"
-            causes.append(invalid(f"{path}.maxFailedIndexes", spec["maxFailedIndexes"], why))
+        fields = ("backoffLimitPerIndex", "maxFailedIndexes")
+        causes += [invalid(f"{path}.{name}", spec[name], why) for name in fields if name in spec]
     return causes
 
 
-def _failure_policy(spec: Obj, path: str) -> list[Cause]:
+def _index_limits(spec: Obj, path: str) -> list[Cause]:
+    completions, parallelism = spec.get("completions"), spec.get("parallelism", 0)
+    failed = spec.get("maxFailedIndexes", 0)
     causes: list[Cause] = []
-    template = spec.get("template", {}).get("spec", {})
-    known = {one.get("name") for group in ("containers", "initContainers") for one in template.get(group) or ()}
-    for index, rule in enumerate(spec["podFailurePolicy"].get("rules") or ()):
-        place = f"{path}.rules[{index}]"
-        action = rule.get("action", "")
-        if not action:
-            listed = " ".join(quote(one) for one in _ACTIONS)
-            causes.append(required(f"{place}.action", f"valid values: [{listed}]"))
-        elif action not in _ACTIONS:
-            causes.append(not_supported(f"{place}.action", action, _ACTIONS))
-        if "onExitCodes" in rule:
-            causes += _exit_codes(rule["onExitCodes"], f"{place}.onExitCodes", known)
-        for at, pattern in enumerate(rule.get("onPodConditions") or ()):
-            status = pattern.get("status", "")
-            if status not in {"False", "True", "Unknown"}:
-                where = f"{place}.onPodConditions[{at}].status"
-                causes.append(not_supported(where, status, ("False", "True", "Unknown")))
-        given = ("onExitCodes" in rule) + bool(rule.get("onPodConditions"))
-        if given != 1:
-            why = "specifying one of OnExitCodes and OnPodConditions is required"
-            both = "specifying both OnExitCodes and OnPodConditions is not supported"
-            causes.append(invalid(place, rule, both if given else why))
-    return causes
-
-
-def _exit_codes(rule: Obj, path: str, known: set[str | None]) -> list[Cause]:
-    causes: list[Cause] = []
-    operator, values = rule.get("operator", ""), rule.get("values") or ()
-    if operator not in {"In", "NotIn"}:
-        if operator:
-            causes.append(not_supported(f"{path}.operator", operator, ("In", "NotIn")))
-        else:
-            causes.append(required(f"{path}.operator", 'valid values: ["In" "NotIn"]'))
-    name = rule.get("containerName")
-    if name is not None and name not in known:
-        why = "must be one of the container or initContainer names in the pod template"
-        causes.append(invalid(f"{path}.containerName", name, why))
-    if not values:
-        causes.append(invalid(f"{path}.values", values, "at least one value is required"))
-    seen: set[int] = set()
-    for index, value in enumerate(values):
-        place = f"{path}.values[{index}]"
-        if value in seen:
-            causes.append(duplicate(place, value))
-        elif operator == "In" and value == 0:
-            causes.append(invalid(place, value, "must not be 0 for the In operator"))
-        seen.add(value)
-    if any(first > second for first, second in itertools.pairwise(values)):
-        causes.append(invalid(f"{path}.values", values, "must be ordered"))
+    if completions is None:
+        causes.append(required(f"{path}.completions", "when completion mode is Indexed"))
+    if parallelism > _INDEXES_MAX:
+        why = f"must be less than or equal to {_INDEXES_MAX} when completion mode is Indexed"
+        causes.append(invalid(f"{path}.parallelism", parallelism, why))
+    if completions is not None and failed > completions:
+        causes.append(invalid(f"{path}.maxFailedIndexes", failed, "must be less than or equal to completions"))
+    if failed > _INDEXES_MAX:
+        causes.append(invalid(f"{path}.maxFailedIndexes", failed, f"must be less than or equal to {_INDEXES_MAX}"))
+    if (completions or 0) > _INDEXES_MAX and "backoffLimitPerIndex" in spec:
+        if "maxFailedIndexes" not in spec:
+            why = f"must be specified when completions is above {_INDEXES_MAX}"
+            causes.append(required(f"{path}.maxFailedIndexes", why))
+        for name, value in (("parallelism", parallelism), ("maxFailedIndexes", failed)):
+            if value > _MANY_INDEXES_MAX:
+                why = (
+                    f"must be less than or equal to {_MANY_INDEXES_MAX} when completions are above {_INDEXES_MAX} "
+                    "and used with backoff limit per index"
+                )
+                causes.append(invalid(f"{path}.{name}", value, why))
     return causes
 
 
@@ -200,8 +189,8 @@ def _template_update(new: Obj, old: Obj) -> list[Cause]:
     if old["spec"].get("suspend") and "startTime" not in old.get("status", {}):
         if _without_placement(wanted) == _without_placement(present):
             return []
-        return [invalid("spec.template.spec", wanted.get("spec"), IMMUTABLE)]
-    return [] if wanted == present else [invalid("spec.template", wanted, IMMUTABLE)]
+        return [invalid("spec.template.spec", Struct("core.v1.PodSpec", wanted.get("spec")), IMMUTABLE)]
+    return [] if wanted == present else [invalid("spec.template", Struct("core.v1.PodTemplateSpec", wanted), IMMUTABLE)]
 
 
 def _without_placement(template: Obj) -> Obj:

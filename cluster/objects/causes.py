@@ -6,12 +6,16 @@ Source: apimachinery `util/validation/field/errors.go`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from oarlock.cluster.objects import gostructs
+from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.status import Cause
+
+OMITTED: Final = object()
 
 
 def required(field: str, detail: str = "") -> Cause:
@@ -25,8 +29,9 @@ def forbidden(field: str, detail: str) -> Cause:
 
 
 def invalid(field: str, value: Any, detail: str) -> Cause:
-    """A value breaks a rule."""
-    return Cause("FieldValueInvalid", _with(f"Invalid value: {shown(value)}", detail), field)
+    """A value breaks a rule; OMITTED for one that the message doesn't show."""
+    head = "Invalid value" if value is OMITTED else f"Invalid value: {shown(value)}"
+    return Cause("FieldValueInvalid", _with(head, detail), field)
 
 
 def duplicate(field: str, value: Any) -> Cause:
@@ -34,9 +39,9 @@ def duplicate(field: str, value: Any) -> Cause:
     return Cause("FieldValueDuplicate", f"Duplicate value: {shown(value)}", field)
 
 
-def not_found(field: str, value: Any) -> Cause:
+def not_found(field: str, value: Any, detail: str = "") -> Cause:
     """A value names something that is not there."""
-    return Cause("FieldValueNotFound", f"Not found: {shown(value)}", field)
+    return Cause("FieldValueNotFound", _with(f"Not found: {shown(value)}", detail), field)
 
 
 def not_supported(field: str, value: Any, supported: Iterable[str]) -> Cause:
@@ -57,17 +62,19 @@ def too_many(field: str, count: int, count_max: int) -> Cause:
     return Cause("FieldValueTooMany", f"Too many: {count}: must have at most {count_max} {noun}", field)
 
 
-class Struct(dict[str, Any]):
+class GoFields(dict[str, Any]):
     """A value as Go holds it: every field there, by its name in Go, in the order of its struct."""
 
 
 def shown(value: Any) -> str:
-    """A value as a field error shows it: strings quoted, the rest as JSON."""
+    """A value as a field error shows it: strings quoted, structs as their internal type's JSON, the rest as JSON."""
     if isinstance(value, str):
         return quote(value)
-    if isinstance(value, Struct):
+    if isinstance(value, GoFields):
         return orjson.dumps(value).decode()
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    if isinstance(value, Struct):
+        return gostructs.shown(value)
+    return gostructs.as_json(value)
 
 
 def _with(head: str, detail: str) -> str:

@@ -35,6 +35,11 @@ SCALAR_TYPES: Final[Mapping[str, str]] = {
     _EXTENSIONS + "JSONSchemaPropsOrBool": "any",
     _EXTENSIONS + "JSONSchemaPropsOrStringArray": "any",
 }
+#: Types that hold a schema or something else, by what that is.
+WRAPPERS: Final[Mapping[str, str]] = {
+    _EXTENSIONS + "JSONSchemaPropsOrArray": "list",
+    _EXTENSIONS + "JSONSchemaPropsOrBool": "bool",
+}
 _PLAIN: Final = {"string": "string", "boolean": "bool", "number": "double"}
 
 
@@ -77,6 +82,7 @@ def compile_field(spec: Mapping[str, Any], keeps_zero: bool) -> str | list[Any]:
         "keys": spec.get("x-kubernetes-list-map-keys"),
         "map": spec.get("x-kubernetes-map-type"),
         "zero": keeps_zero,
+        "schema-or": WRAPPERS.get(spec.get("$ref", "").removeprefix(_REF)),
     }
     more = {key: value for key, value in more.items() if value}
     text = type_text(spec)

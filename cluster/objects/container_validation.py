@@ -1,6 +1,6 @@
-"""Validate containers: images, ports, environment, mounts, resources, probes, lifecycle, security contexts.
+"""Validate containers: images, ports, environment, mounts, restart policies.
 
-Source: upstream's `pkg/apis/core/validation/validation.go`.
+Source: upstream's `validateContainerCommon` and what it calls, in `pkg/apis/core/validation/validation.go`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from oarlock.cluster.objects import names, quantity
+from oarlock.cluster.objects import names
 from oarlock.cluster.objects.causes import (
     duplicate,
     forbidden,
@@ -16,34 +16,39 @@ from oarlock.cluster.objects.causes import (
     not_found,
     not_supported,
     required,
+    too_many,
 )
 from oarlock.cluster.objects.field_references import env_source
+from oarlock.cluster.objects.probe_validation import lifecycle, probes
+from oarlock.cluster.objects.resource_validation import resource_requirements
+from oarlock.cluster.objects.security_validation import container_security
 from oarlock.cluster.objects.status import Cause
+from oarlock.cluster.objects.volume_paths import local_path, steps_back
 
 Obj = Mapping[str, Any]
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
-SCHEMES: Final = ("HTTP", "HTTPS")
-TERMINATION_POLICIES: Final = ("FallbackToLogsOnError", "File")
+TERMINATION_POLICIES: Final = ("File", "FallbackToLogsOnError")
 PROPAGATIONS: Final = ("Bidirectional", "HostToContainer", "None")
-PROC_MOUNTS: Final = ("Default", "Unmasked")
-SECCOMP_TYPES: Final = ("Localhost", "RuntimeDefault", "Unconfined")
+RECURSIONS: Final = ("Disabled", "Enabled", "IfPossible")
 RESIZE_POLICIES: Final = ("NotRequired", "RestartContainer")
-NOT_NEGATIVE: Final = "must be greater than or equal to 0"
-_ID_MAX: Final = 2**31 - 1
-_STANDARD_RESOURCES: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
-_HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
+RESTART_POLICIES: Final = ("Always", "Never", "OnFailure")
+_RULES_MAX: Final = 20
+_EXIT_CODES_MAX: Final = 255
 
 
 class PodFacts:
     """What the checks of a container need to know of its pod."""
 
+    __slots__ = ("block_claims", "grace_period_s", "host_users", "resource_claims", "restart_policy", "volumes")
+
     def __init__(self, spec: Obj, volumes: Collection[str], claims: Collection[str] = ()) -> None:
         self.volumes = volumes
         self.block_claims: Collection[str] = claims
-        self.grace_period_s: int = spec.get("terminationGracePeriodSeconds", 30)
-        self.host_network = bool(spec.get("hostNetwork"))
-        self.resource_claims = {claim.get("name") for claim in spec.get("resourceClaims", ())}
+        self.grace_period_s: int | None = spec.get("terminationGracePeriodSeconds")
+        self.host_users: bool = spec.get("hostUsers") is not False
+        self.restart_policy: str = spec.get("restartPolicy", "")
+        self.resource_claims = {claim["name"] for claim in spec.get("resourceClaims", ()) if claim.get("name")}
 
 
 def containers(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
@@ -55,17 +60,15 @@ def containers(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
     for index, item in enumerate(items):
         place = f"{path}[{index}]"
         causes += container(item, place, facts)
-        causes += _unique_name(item, place, seen)
-        causes += _lifecycle(item.get("lifecycle"), f"{place}.lifecycle", facts)
-        causes += probes(item, place, facts)
-        if "restartPolicy" in item and item["restartPolicy"] != "Always":
-            causes += _other_restart_policy(item["restartPolicy"], f"{place}.restartPolicy")
-    causes += _port_conflicts(items, path)
-    return causes
-
-
-def _other_restart_policy(policy: str, path: str) -> list[Cause]:
-    return [] if policy in {"Never", "OnFailure"} else [not_supported(path, policy, ("Always", "Never", "OnFailure"))]
+        name = item.get("name", "")
+        if name in seen:
+            causes.append(duplicate(f"{place}.name", name))
+        seen.add(name)
+        if "lifecycle" in item:
+            causes += lifecycle(item["lifecycle"], f"{place}.lifecycle", facts.grace_period_s)
+        causes += probes(item, place, facts.grace_period_s)
+        causes += _restarts(item, place)
+    return causes + _port_conflicts(items, path)
 
 
 def init_containers(items: Sequence[Obj], path: str, facts: PodFacts, taken: Iterable[str]) -> list[Cause]:
@@ -75,20 +78,48 @@ def init_containers(items: Sequence[Obj], path: str, facts: PodFacts, taken: Ite
     for index, item in enumerate(items):
         place = f"{path}[{index}]"
         causes += container(item, place, facts)
+        causes += _restarts(item, place)
         causes += _unique_name(item, place, seen)
-        policy = item.get("restartPolicy")
-        if policy is not None and policy != "Always":
-            causes += _other_restart_policy(policy, f"{place}.restartPolicy")
-        if policy == "Always":
-            causes += _lifecycle(item.get("lifecycle"), f"{place}.lifecycle", facts)
-            causes += probes(item, place, facts)
-            continue
-        for name in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
-            if name in item:
-                causes.append(
-                    forbidden(f"{place}.{name}", "may not be set for init containers without restartPolicy=Always")
-                )
         causes += _port_conflicts([item], path)
+        if item.get("restartPolicy") == "Always":
+            if "lifecycle" in item:
+                causes += lifecycle(item["lifecycle"], f"{place}.lifecycle", facts.grace_period_s)
+            causes += probes(item, place, facts.grace_period_s)
+            continue
+        why = "may not be set for init containers without restartPolicy=Always"
+        unfit = ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
+        causes += [forbidden(f"{place}.{name}", why) for name in unfit if name in item]
+    return causes
+
+
+def _restarts(item: Obj, path: str) -> list[Cause]:
+    """What is wrong with a container's own restart policy and rules."""
+    policy, rules = item.get("restartPolicy"), item.get("restartPolicyRules", ())
+    causes: list[Cause] = []
+    if policy is None:
+        if rules:
+            why = "must specify restartPolicy when restart rules are used"
+            causes.append(required(f"{path}.restartPolicy", why))
+    elif policy not in RESTART_POLICIES:
+        causes.append(not_supported(f"{path}.restartPolicy", policy, RESTART_POLICIES))
+    if len(rules) > _RULES_MAX:
+        causes.append(too_many(f"{path}.restartPolicyRules", len(rules), _RULES_MAX))
+    for index, rule in enumerate(rules):
+        causes += _restart_rule(rule, f"{path}.restartPolicyRules[{index}]")
+    return causes
+
+
+def _restart_rule(rule: Obj, path: str) -> list[Cause]:
+    action, codes = rule.get("action", ""), rule.get("exitCodes")
+    actions = ("Restart", "RestartAllContainers")
+    causes = [] if action in actions else [not_supported(f"{path}.action", action, actions)]
+    if codes is None:
+        return [*causes, required(f"{path}.exitCodes", "must be specified")]
+    operator, values = codes.get("operator", ""), codes.get("values") or ()
+    if operator not in {"In", "NotIn"}:
+        causes.append(not_supported(f"{path}.exitCodes.operator", operator, ("In", "NotIn")))
+    if len(values) > _EXIT_CODES_MAX:
+        causes.append(too_many(f"{path}.exitCodes.values", len(values), _EXIT_CODES_MAX))
     return causes
 
 
@@ -105,41 +136,49 @@ def _unique_name(item: Obj, place: str, seen: set[str]) -> list[Cause]:
 def container(item: Obj, path: str, facts: PodFacts) -> list[Cause]:
     """What is wrong with what containers of every sort have."""
     causes: list[Cause] = []
-    name, image = item.get("name", ""), item.get("image", "")
+    name = item.get("name", "")
     if not name:
         causes.append(required(f"{path}.name"))
-    else:
+    elif names.dns_label(name):
         causes += [invalid(f"{path}.name", name, why) for why in names.dns_label(name)]
-    if not image:
+    if not item.get("image"):
         causes.append(required(f"{path}.image"))
-    elif image != image.strip():
-        causes.append(invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
     policy = item.get("terminationMessagePolicy")
-    if policy is not None and policy not in TERMINATION_POLICIES:
-        causes.append(not_supported(f"{path}.terminationMessagePolicy", policy, TERMINATION_POLICIES))
+    if policy not in TERMINATION_POLICIES:
+        place = f"{path}.terminationMessagePolicy"
+        causes.append(not_supported(place, policy, TERMINATION_POLICIES) if policy else required(place))
     if "ports" in item:
-        causes += ports(item["ports"], f"{path}.ports", facts)
+        causes += ports(item["ports"], f"{path}.ports")
     if "env" in item:
         causes += environment(item["env"], f"{path}.env", facts)
     if "envFrom" in item:
         causes += _environment_sources(item["envFrom"], f"{path}.envFrom")
     if "volumeMounts" in item:
-        causes += mounts(item["volumeMounts"], f"{path}.volumeMounts", facts, item.get("volumeDevices", ()))
+        causes += mounts(item["volumeMounts"], f"{path}.volumeMounts", facts, item)
     if "volumeDevices" in item:
-        causes += _devices(item["volumeDevices"], f"{path}.volumeDevices", facts)
+        causes += _devices(item["volumeDevices"], f"{path}.volumeDevices", facts, item.get("volumeMounts", ()))
     pull = item.get("imagePullPolicy")
-    if pull is not None and pull not in PULL_POLICIES:
-        causes.append(not_supported(f"{path}.imagePullPolicy", pull, PULL_POLICIES))
+    if pull not in PULL_POLICIES:
+        place = f"{path}.imagePullPolicy"
+        causes.append(not_supported(place, pull, PULL_POLICIES) if pull else required(place))
     if item.get("resources"):
-        causes += resource_requirements(item["resources"], f"{path}.resources", facts)
+        causes += resource_requirements(item["resources"], f"{path}.resources", facts.resource_claims)
     if "resizePolicy" in item:
-        causes += _resize_policies(item["resizePolicy"], f"{path}.resizePolicy")
+        causes += _resize_policies(item["resizePolicy"], f"{path}.resizePolicy", facts)
     if item.get("securityContext"):
-        causes += security_context(item["securityContext"], f"{path}.securityContext")
+        context = f"{path}.securityContext"
+        causes += container_security(item["securityContext"], context, host_users=facts.host_users)
     return causes
 
 
-def ports(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
+def padded_images(items: Sequence[Obj], path: str) -> list[Cause]:
+    """The images of a Pod's containers that have white space around them; a template's may."""
+    images = ((index, item.get("image", "")) for index, item in enumerate(items))
+    why = "must not have leading or trailing whitespace"
+    return [invalid(f"{path}[{index}].image", image, why) for index, image in images if image != image.strip()]
+
+
+def ports(items: Sequence[Obj], path: str) -> list[Cause]:
     """What is wrong with a container's ports."""
     causes: list[Cause] = []
     seen: set[str] = set()
@@ -159,10 +198,6 @@ def ports(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
             causes += [invalid(f"{place}.containerPort", number, why) for why in names.port_number(number)]
         if host:
             causes += [invalid(f"{place}.hostPort", host, why) for why in names.port_number(host)]
-            if facts.host_network and host != number:
-                causes.append(
-                    invalid(f"{place}.hostPort", host, "must match `containerPort` when `hostNetwork` is true")
-                )
         protocol = port.get("protocol", "")
         if not protocol:
             causes.append(required(f"{place}.protocol"))
@@ -227,60 +262,82 @@ def required_name(reference: Obj, path: str) -> list[Cause]:
     return [invalid(path, name, why) for why in names.dns_subdomain(name)]
 
 
-def mounts(items: Sequence[Obj], path: str, facts: PodFacts, devices: Sequence[Obj] = ()) -> list[Cause]:
-    """What is wrong with volume mounts."""
+def mounts(items: Sequence[Obj], path: str, facts: PodFacts, container: Obj) -> list[Cause]:
+    """What is wrong with a container's volume mounts."""
     causes: list[Cause] = []
     paths: set[str] = set()
+    devices = container.get("volumeDevices", ())
     device_paths = {device.get("devicePath") for device in devices}
     device_names = {device.get("name") for device in devices}
     for index, mount in enumerate(items):
-        place = f"{path}[{index}]"
         name, target = mount.get("name", ""), mount.get("mountPath", "")
-        if not name:
-            causes.append(required(f"{place}.name"))
-        if not target:
-            causes.append(required(f"{place}.mountPath"))
-        if name not in facts.volumes:
-            causes.append(not_found(f"{place}.name", name))
-        if target in paths:
-            causes.append(invalid(f"{place}.mountPath", target, "must be unique"))
+        if not (name and target) or name not in facts.volumes or target in paths or devices or len(mount) > 2:
+            place = f"{path}[{index}]"
+            if not name:
+                causes.append(required(f"{place}.name"))
+            if name not in facts.volumes:
+                causes.append(not_found(f"{place}.name", name))
+            if not target:
+                causes.append(required(f"{place}.mountPath"))
+            if target in paths:
+                causes.append(invalid(f"{place}.mountPath", target, "must be unique"))
+            if name in device_names:
+                causes.append(invalid(f"{place}.name", name, "must not already exist in volumeDevices"))
+            if target in device_paths:
+                why = "must not already exist as a path in volumeDevices"
+                causes.append(invalid(f"{place}.mountPath", target, why))
+            causes += _mount_options(mount, place, path, container)
         paths.add(target)
-        if name in device_names:
-            causes.append(invalid(f"{place}.name", name, "must not already exist in volumeDevices"))
-        if target in device_paths:
-            causes.append(invalid(f"{place}.mountPath", target, "must not already exist as a path in volumeDevices"))
-        causes += _mount_options(mount, place, path)
     return causes
 
 
-def _mount_options(mount: Obj, place: str, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for name in ("subPath", "subPathExpr"):
-        if mount.get(name):
-            causes += local_path(mount[name], f"{path if name == 'subPath' else place}.{name}")
-    if mount.get("subPath") and mount.get("subPathExpr"):
-        causes.append(
-            invalid(f"{place}.subPathExpr", mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive")
-        )
+def _mount_options(mount: Obj, place: str, path: str, container: Obj) -> list[Cause]:
+    # Upstream names the list for most of these, not the mount.
+    sub_path, expression = mount.get("subPath", ""), mount.get("subPathExpr", "")
+    causes = local_path(sub_path, f"{path}.subPath") if sub_path else []
+    if expression:
+        if sub_path:
+            why = "subPathExpr and subPath are mutually exclusive"
+            causes.append(invalid(f"{place}.subPathExpr", expression, why))
+        causes += local_path(expression, f"{path}.subPathExpr")
     propagation = mount.get("mountPropagation")
-    if propagation is not None and propagation not in PROPAGATIONS:
-        causes.append(not_supported(f"{path}.mountPropagation", propagation, PROPAGATIONS))
+    if propagation is not None:
+        causes += _propagation(propagation, f"{path}.mountPropagation", container)
+    recursion = mount.get("recursiveReadOnly")
+    if recursion is not None:
+        causes += _recursion(recursion, f"{path}.recursiveReadOnly", mount)
     return causes
 
 
-def local_path(text: str, path: str) -> list[Cause]:
-    """What is wrong with a path below a volume: relative, and never upwards."""
+def _propagation(mode: str, path: str, container: Obj) -> list[Cause]:
+    if mode not in PROPAGATIONS:
+        return [not_supported(path, mode, PROPAGATIONS)]
+    if mode == "Bidirectional" and not container.get("securityContext", {}).get("privileged"):
+        return [forbidden(path, "Bidirectional mount propagation is available only to privileged containers")]
+    return []
+
+
+def _recursion(mode: str, path: str, mount: Obj) -> list[Cause]:
+    if mode not in RECURSIONS:
+        return [not_supported(path, mode, RECURSIONS)]
+    if mode == "Disabled":
+        return []
     causes: list[Cause] = []
-    if text.startswith("/"):
-        causes.append(invalid(path, text, "must be a relative path"))
-    if ".." in text.split("/"):
-        causes.append(invalid(path, text, "must not contain '..'"))
+    if not mount.get("readOnly"):
+        causes.append(forbidden(path, "may only be specified when readOnly is true"))
+    propagation = mount.get("mountPropagation")
+    if propagation not in {None, "None"}:
+        why = "may only be specified when mountPropagation is None or not specified"
+        causes.append(forbidden(path, why))
     return causes
 
 
-def _devices(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
+def _devices(items: Sequence[Obj], path: str, facts: PodFacts, mounted: Sequence[Obj]) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[str] = set()
+    paths: set[str] = set()
+    mount_names = {mount.get("name") for mount in mounted}
+    mount_paths = {mount.get("mountPath") for mount in mounted}
     for index, device in enumerate(items):
         place = f"{path}[{index}]"
         name, target = device.get("name", ""), device.get("devicePath", "")
@@ -288,76 +345,29 @@ def _devices(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
             causes.append(required(f"{place}.name"))
         if name in seen:
             causes.append(invalid(f"{place}.name", name, "must be unique"))
+        if name not in facts.volumes:
+            causes.append(not_found(f"{place}.name", name))
+        elif name not in facts.block_claims:
+            why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
+            causes.append(invalid(f"{place}.name", name, why))
         if not target:
             causes.append(required(f"{place}.devicePath"))
-        if name and name not in facts.block_claims:
-            if name in facts.volumes:
-                why = "can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode"
-                causes.append(invalid(f"{place}.name", name, why))
-            else:
-                causes.append(not_found(f"{place}.name", name))
-        seen.add(name)
+        if target in paths:
+            causes.append(invalid(f"{place}.devicePath", target, "must be unique"))
+        if steps_back(target):
+            causes.append(invalid(f"{place}.devicePath", target, "can not contain backsteps ('..')"))
+        else:
+            paths.add(target)
+        if name in mount_names:
+            causes.append(invalid(f"{place}.name", name, "must not already exist in volumeMounts"))
+        if target in mount_paths:
+            causes.append(invalid(f"{place}.devicePath", target, "must not already exist as a path in volumeMounts"))
+        if name:
+            seen.add(name)
     return causes
 
 
-def resource_requirements(item: Obj, path: str, facts: PodFacts | None = None) -> list[Cause]:
-    """What is wrong with limits, requests and claims."""
-    causes: list[Cause] = []
-    limits, requests = item.get("limits", {}), item.get("requests", {})
-    for name, amount in limits.items():
-        causes += resource_amount(name, amount, f"{path}.limits[{name}]")
-    for name, amount in requests.items():
-        place = f"{path}.requests"
-        causes += resource_amount(name, amount, f"{place}[{name}]")
-        if name in limits:
-            causes += _within_limit(name, amount, limits[name], place)
-        elif _is_extended(name) or name.startswith("hugepages-"):
-            kind = "Limit must be set for non overcommitable resources"
-            causes.append(required(f"{path}.limits", kind))
-    for index, claim in enumerate(item.get("claims", ())):
-        place = f"{path}.claims[{index}]"
-        if not claim.get("name"):
-            causes.append(required(place))
-        elif facts is not None and claim["name"] not in facts.resource_claims:
-            causes.append(not_found(place, claim["name"]))
-    return causes
-
-
-def _within_limit(name: str, amount: str, limit: str, path: str) -> list[Cause]:
-    asked, most = quantity.parse(amount), quantity.parse(limit)
-    if (_is_extended(name) or name.startswith("hugepages-")) and asked != most:
-        return [invalid(path, amount, f"must be equal to {name} limit of {most}")]
-    if asked > most:
-        return [invalid(path, amount, f"must be less than or equal to {name} limit of {most}")]
-    return []
-
-
-def _is_extended(name: str) -> bool:
-    domain, slash, _ = name.partition("/")
-    return bool(slash) and not domain.endswith("kubernetes.io") and not name.startswith("requests.")
-
-
-def resource_amount(name: str, amount: str, path: str) -> list[Cause]:
-    """What is wrong with a container's amount of one resource."""
-    causes = resource_name(name, path)
-    value = quantity.parse(amount)
-    if value.nano < 0:
-        causes.append(invalid(path, amount, NOT_NEGATIVE))
-    if (_is_extended(name) or name.startswith("hugepages-")) and value.nano % quantity.NANO:
-        causes.append(invalid(path, amount, "must be an integer"))
-    return causes
-
-
-def resource_name(name: str, path: str) -> list[Cause]:
-    """What is wrong with the name of a container's resource."""
-    causes = [invalid(path, name, why) for why in names.qualified_name(name)]
-    if not causes and "/" not in name and name not in _STANDARD_RESOURCES and not name.startswith("hugepages-"):
-        causes.append(invalid(path, name, "must be a standard resource type or fully qualified"))
-        causes.append(invalid(path, name, "must be a standard resource for containers"))
-    return causes
-
-
-def _resize_policies(items: Sequence[Obj], path: str) -> list[Cause]:
+def _resize_policies(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[str] = set()
     for index, item in enumerate(items):
@@ -369,137 +379,6 @@ def _resize_policies(items: Sequence[Obj], path: str) -> list[Cause]:
             causes.append(not_supported(path, name, ("cpu", "memory")) if name else required(path))
         if policy not in RESIZE_POLICIES:
             causes.append(not_supported(path, policy, RESIZE_POLICIES) if policy else required(path))
-    return causes
-
-
-def probes(item: Obj, path: str, facts: PodFacts) -> list[Cause]:
-    """What is wrong with a container's probes."""
-    causes: list[Cause] = []
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if name not in item:
-            continue
-        place = f"{path}.{name}"
-        causes += probe(item[name], place, facts)
-        if name != "readinessProbe" and item[name].get("successThreshold", 1) != 1:
-            causes.append(invalid(f"{place}.successThreshold", item[name].get("successThreshold"), "must be 1"))
-        if name == "readinessProbe" and "terminationGracePeriodSeconds" in item[name]:
-            value = item[name]["terminationGracePeriodSeconds"]
-            why = "must not be set for readinessProbes"
-            causes.append(invalid(f"{place}.terminationGracePeriodSeconds", value, why))
-    return causes
-
-
-def probe(item: Obj, path: str, facts: PodFacts) -> list[Cause]:
-    """What is wrong with one probe."""
-    causes = handler(item, path, facts)
-    numbers = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
-    causes += [invalid(f"{path}.{name}", item[name], NOT_NEGATIVE) for name in numbers if item.get(name, 0) < 0]
-    grace = item.get("terminationGracePeriodSeconds", 1)
-    if grace <= 0:
-        causes.append(invalid(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
-    return causes
-
-
-def handler(item: Obj, path: str, facts: PodFacts) -> list[Cause]:
-    """What is wrong with the one action of a probe or lifecycle hook."""
-    given = [name for name in _HANDLERS if name in item]
-    if not given:
-        return [required(path, "must specify a handler type")]
-    causes = [forbidden(f"{path}.{name}", "may not specify more than 1 handler type") for name in given[1:]]
-    name = given[0]
-    return causes + _ACTIONS[name](item[name], f"{path}.{name}", facts)
-
-
-def _exec(action: Obj, path: str, _facts: PodFacts) -> list[Cause]:
-    return [] if action.get("command") else [required(f"{path}.command")]
-
-
-def _http(action: Obj, path: str, _facts: PodFacts) -> list[Cause]:
-    causes = [] if action.get("path") else [required(f"{path}.path")]
-    causes += port(action.get("port", 0), f"{path}.port")
-    if action.get("scheme") not in SCHEMES:
-        causes.append(not_supported(f"{path}.scheme", action.get("scheme", ""), SCHEMES))
-    for header in action.get("httpHeaders", ()):
-        name = header.get("name", "")
-        if not name or not all((char.isalnum() and char.isascii()) or char == "-" for char in name):
-            why = "a valid HTTP header must consist of alphanumeric characters or '-'"
-            form = "(e.g. 'X-Header-Name', regex used for validation is '[-A-Za-z0-9]+')"
-            causes.append(invalid(f"{path}.httpHeaders", name, f"{why} {form}"))
-    return causes
-
-
-def _tcp(action: Obj, path: str, _facts: PodFacts) -> list[Cause]:
-    return port(action.get("port", 0), f"{path}.port")
-
-
-def _grpc(action: Obj, path: str, _facts: PodFacts) -> list[Cause]:
-    return port(action.get("port", 0), f"{path}.port")
-
-
-def _sleep(action: Obj, path: str, facts: PodFacts) -> list[Cause]:
-    seconds = action.get("seconds", 0)
-    if 0 <= seconds <= facts.grace_period_s:
-        return []
-    why = f"must be non-negative and less than terminationGracePeriodSeconds ({facts.grace_period_s})"
-    return [invalid(path, seconds, why)]
-
-
-_ACTIONS: Final = {"exec": _exec, "httpGet": _http, "tcpSocket": _tcp, "grpc": _grpc, "sleep": _sleep}
-
-
-def port(value: int | str, path: str) -> list[Cause]:
-    """What is wrong with a port that is a number or a name."""
-    rule = names.port_name(value) if isinstance(value, str) else names.port_number(value)
-    return [invalid(path, value, why) for why in rule]
-
-
-def _lifecycle(item: Obj | None, path: str, facts: PodFacts) -> list[Cause]:
-    if not item:
-        return []
-    hooks = ((name, item[name]) for name in ("postStart", "preStop") if name in item)
-    return [cause for name, hook in hooks for cause in handler(hook, f"{path}.{name}", facts)]
-
-
-def security_context(item: Obj, path: str) -> list[Cause]:
-    """What is wrong with a container's security context."""
-    causes: list[Cause] = []
-    for name in ("runAsUser", "runAsGroup"):
-        causes += identity(item.get(name), f"{path}.{name}")
-    proc = item.get("procMount")
-    if proc is not None and proc not in PROC_MOUNTS:
-        causes.append(not_supported(f"{path}.procMount", proc, PROC_MOUNTS))
-    causes += seccomp(item.get("seccompProfile"), f"{path}.seccompProfile")
-    if item.get("allowPrivilegeEscalation") is False:
-        if item.get("privileged"):
-            why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            causes.append(invalid(path, item, why))
-        if "CAP_SYS_ADMIN" in item.get("capabilities", {}).get("add", ()):
-            why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            causes.append(invalid(path, item, why))
-    return causes
-
-
-def identity(number: int | None, path: str) -> list[Cause]:
-    """What is wrong with a numeric user or group."""
-    if number is None or 0 <= number <= _ID_MAX:
-        return []
-    return [invalid(path, number, names.INCLUSIVE.format(0, _ID_MAX))]
-
-
-def seccomp(profile: Obj | None, path: str) -> list[Cause]:
-    """What is wrong with a seccomp profile."""
-    if profile is None:
-        return []
-    kind, local = profile.get("type", ""), profile.get("localhostProfile")
-    if kind == "Localhost":
-        if not local:
-            return [required(f"{path}.localhostProfile", "must be set when seccomp type is Localhost")]
-        return local_path(local, f"{path}.localhostProfile")
-    causes: list[Cause] = []
-    if local is not None:
-        causes.append(invalid(f"{path}.localhostProfile", local, "can only be set when seccomp type is Localhost"))
-    if not kind:
-        return [*causes, required(f"{path}.type", "type is required when seccompProfile is set")]
-    if kind not in SECCOMP_TYPES:
-        causes.append(not_supported(f"{path}.type", kind, SECCOMP_TYPES))
+        if facts.restart_policy == "Never" and policy != "NotRequired":
+            causes.append(invalid(path, policy, "must be 'NotRequired' when `restartPolicy` is 'Never'"))
     return causes

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names
-from oarlock.cluster.objects.causes import Struct, invalid, required
+from oarlock.cluster.objects.causes import GoFields, invalid, required
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.status import Cause
 
@@ -138,10 +138,10 @@ def _in_go(made: Obj, name: str) -> Any:
     value = made.get(name)
     if name == "source":
         value = value or {}
-        return Struct(Component=value.get("component", ""), Host=value.get("host", ""))
+        return GoFields(Component=value.get("component", ""), Host=value.get("host", ""))
     if name == "involvedObject" or (name == "related" and value is not None):
         value = value or {}
-        return Struct({_IN_GO.get(one, one[:1].upper() + one[1:]): value.get(one, "") for one in _REFERENCE})
+        return GoFields({_IN_GO.get(one, one[:1].upper() + one[1:]): value.get(one, "") for one in _REFERENCE})
     if name in {"firstTimestamp", "lastTimestamp", "eventTime", "related"}:
         return value
     return value or (0 if name == "count" else "")

@@ -131,18 +131,20 @@ def resource_field_ref(source: Obj, path: str, *, volume: bool) -> list[Cause]:
         return [required(f"{path}.resource")]
     if resource not in RESOURCES and not re.match(r"(limits|requests)\.hugepages-", resource):
         return [not_supported(f"{path}.resource", resource, RESOURCES)]
-    return _divisor(resource.partition(".")[2], source.get("divisor", "0"), f"{path}.divisor")
+    return _divisor(resource, source.get("divisor", "0"), f"{path}.divisor")
 
 
 def _divisor(resource: str, divisor: str, path: str) -> list[Cause]:
     text = str(quantity.parse(divisor))
     if text == "0":
         return []
-    if resource == "cpu":
+    kind = resource.partition(".")[2]
+    if kind == "cpu":
         if text in _CPU_DIVISORS:
             return []
         return [invalid(path, resource, "only divisor's values 1m and 1 are supported with the cpu resource")]
     if text in _BYTE_DIVISORS:
         return []
-    why = f"only divisor's values {', '.join(_BYTE_DIVISORS)} are supported with the {resource} resource"
+    word = "hugepages" if kind.startswith("hugepages-") else kind.replace("ephemeral-", "local ephemeral ")
+    why = f"only divisor's values {', '.join(_BYTE_DIVISORS)} are supported with the {word} resource"
     return [invalid(path, resource, why)]

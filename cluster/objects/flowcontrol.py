@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import orjson
 
-from oarlock.cluster.objects.causes import Struct
+from oarlock.cluster.objects.causes import GoFields
 
 Obj = Mapping[str, Any]
 
@@ -66,10 +66,10 @@ def dangling(schema: Obj, known: frozenset[str]) -> dict[str, str]:
     }
 
 
-def schema_as_shown(spec: Obj) -> Struct:
+def schema_as_shown(spec: Obj) -> GoFields:
     """A FlowSchema's spec as upstream's messages show it: every field, by its name in Go."""
     method = spec.get("distinguisherMethod")
-    return Struct(
+    return GoFields(
         PriorityLevelConfiguration={"Name": spec.get("priorityLevelConfiguration", {}).get("name", "")},
         MatchingPrecedence=spec.get("matchingPrecedence", 0),
         DistinguisherMethod={"Type": method.get("type", "")} if method is not None else None,
@@ -103,10 +103,10 @@ def _all(items: Sequence[Obj] | None, fields: Sequence[str]) -> list[dict[str, A
     return [{_in_go(field): item.get(field, zeros.get(field)) for field in fields} for item in items]
 
 
-def level_as_shown(spec: Obj) -> Struct:
+def level_as_shown(spec: Obj) -> GoFields:
     """A PriorityLevelConfiguration's spec as upstream's messages show it."""
     limited, exempt = spec.get("limited"), spec.get("exempt")
-    return Struct(
+    return GoFields(
         Type=spec.get("type", ""),
         Limited=_limited_as_shown(limited) if limited is not None else None,
         Exempt=_fields(exempt, "nominalConcurrencyShares", "lendablePercent") if exempt is not None else None,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import flowcontrol, names
-from oarlock.cluster.objects.causes import Struct, duplicate, forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.causes import GoFields, duplicate, forbidden, invalid, not_supported, required
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
@@ -35,7 +35,7 @@ def flow_schema(obj: Obj) -> list[Cause]:
     causes = _precedence(name, spec.get("matchingPrecedence", 0))
     method = spec.get("distinguisherMethod")
     if method is not None and method.get("type") not in _METHODS:
-        shown = Struct(Type=method.get("type", ""))
+        shown = GoFields(Type=method.get("type", ""))
         causes.append(not_supported("spec.distinguisherMethod.type", shown, _METHODS))
     level, place = spec.get("priorityLevelConfiguration", {}).get("name", ""), "spec.priorityLevelConfiguration.name"
     if level:

@@ -14,7 +14,7 @@ LABEL_MAX: Final = 63
 SUBDOMAIN_MAX: Final = 253
 _LABEL_FORM: Final = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN_FORM: Final = _LABEL_FORM + r"(\." + _LABEL_FORM + ")*"
-_UNDERSCORED_LABEL: Final = "[a-z0-9_]([-_a-z0-9]*[a-z0-9_])?"
+_UNDERSCORED_LABEL: Final = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?"
 _UNDERSCORED_FORM: Final = _UNDERSCORED_LABEL + r"(\." + _UNDERSCORED_LABEL + ")*"
 _UNDERSCORED: Final = re.compile(_UNDERSCORED_FORM + r"\Z")
 _QUALIFIED_FORM: Final = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
@@ -78,6 +78,11 @@ def dns_label(text: str) -> tuple[str, ...]:
 def dns_subdomain(text: str) -> tuple[str, ...]:
     """A DNS subdomain: labels with dots between, at most 253 in all."""
     return _subdomain(text, "characters")
+
+
+def long_name(text: str) -> tuple[str, ...]:
+    """The same, told of in bytes, as upstream's declared rules do."""
+    return _subdomain(text, "bytes")
 
 
 def _subdomain(text: str, unit: str) -> tuple[str, ...]:
@@ -223,6 +228,17 @@ def ip_address(text: str) -> tuple[str, ...]:
     except ValueError:
         return ("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",)
     return ("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",) if "%" in text else ()
+
+
+def canonical_address(text: str) -> tuple[str, ...]:
+    """An address as it is written canonically (an IPAddress' name)."""
+    wrong = ip_address(text)
+    if wrong:
+        return wrong
+    found = ipaddress.ip_address(text)
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        return ("must not be an IPv4-mapped IPv6 address",)
+    return () if str(found) == text else (f'must be in canonical form ("{found}")',)
 
 
 def cidr(text: str) -> tuple[str, ...]:

@@ -5,69 +5,37 @@ Source: upstream's `ValidatePodEphemeralContainersUpdate` and `ValidatePodResize
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects import container_validation, pod_strategy, pod_validation
-from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_found, required
-from oarlock.cluster.objects.container_validation import PodFacts
+from oarlock.cluster.objects import pod_strategy, pod_validation
+from oarlock.cluster.objects.causes import forbidden, invalid
+from oarlock.cluster.objects.gostructs import difference
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
 
-_NOT_EPHEMERAL: Final = (
-    *("ports", "resources", "resizePolicy", "restartPolicy", "restartPolicyRules"),
-    *("livenessProbe", "readinessProbe", "startupProbe", "lifecycle"),
-)
 _RESIZABLE: Final = frozenset({"cpu", "memory"})
 _PATH: Final = "spec.ephemeralContainers"
 
 
 def ephemeral_containers(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a Pod's new ephemeral containers; those that are there stay as they are."""
-    spec = new["spec"]
-    wanted: Sequence[Obj] = spec.get("ephemeralContainers") or ()
-    main = [one.get("name") for group in ("containers", "initContainers") for one in spec.get(group) or ()]
-    facts = PodFacts(spec, {volume.get("name", "") for volume in spec.get("volumes") or ()})
-    causes: list[Cause] = []
-    taken = set(main)
-    for index, one in enumerate(wanted):
-        causes += _ephemeral(one, f"{_PATH}[{index}]", facts, main, taken)
-        taken.add(one.get("name"))
-    by_name = {one.get("name"): one for one in wanted}
+    causes = pod_validation.pod_metadata_and_spec(new)
+    by_name = {one.get("name"): one for one in new["spec"].get("ephemeralContainers") or ()}
     for had in old["spec"].get("ephemeralContainers") or ():
         name = had.get("name", "")
         if name not in by_name:
             causes.append(forbidden(_PATH, f'existing ephemeral containers "{name}" may not be removed\n'))
         elif by_name[name] != had:
-            causes.append(forbidden(_PATH, f'existing ephemeral containers "{name}" may not be changed\n'))
-    return causes
-
-
-def _ephemeral(one: Obj, place: str, facts: PodFacts, main: Sequence[Any], taken: set[Any]) -> list[Cause]:
-    name = one.get("name", "")
-    if not name:
-        return [required(f"{place}.name")]
-    if name in taken:
-        return [duplicate(f"{place}.name", name)]
-    causes = container_validation.container(one, place, facts)
-    for field in _NOT_EPHEMERAL:
-        if one.get(field):
-            causes.append(forbidden(f"{place}.{field}", "cannot be set for an Ephemeral Container"))
-    target = one.get("targetContainerName")
-    if target and target not in main:
-        causes.append(not_found(f"{place}.targetContainerName", target))
-    for index, mount in enumerate(one.get("volumeMounts") or ()):
-        for field in ("subPath", "subPathExpr"):
-            if mount.get(field):
-                why = "cannot be set for an Ephemeral Container"
-                causes.append(forbidden(f"{place}.volumeMounts[{index}].{field}", why))
+            lines = difference("core.v1.EphemeralContainer", had, by_name[name])
+            causes.append(forbidden(_PATH, f'existing ephemeral containers "{name}" may not be changed\n{lines}'))
     return causes
 
 
 def resize(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a Pod's new resources: only processor and memory change, nothing set is taken away."""
-    causes = pod_validation.pod_spec(new["spec"], "spec")
+    causes = pod_validation.pod_metadata_and_spec(new)
     had, wanted = pod_strategy.qos_class(old["spec"]), pod_strategy.qos_class(new["spec"])
     if had != wanted:
         causes.append(invalid("spec", had, "Pod QOS Class may not change as a result of resizing"))

@@ -9,62 +9,89 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names
-from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required
-from oarlock.cluster.objects.container_validation import (
-    NOT_NEGATIVE,
-    PodFacts,
-    containers,
-    identity,
-    init_containers,
-    resource_amount,
-    resource_requirements,
-    seccomp,
-)
+from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required, too_long
+from oarlock.cluster.objects.container_validation import PodFacts, containers, init_containers, padded_images
+from oarlock.cluster.objects.ephemeral_validation import ephemeral_containers
+from oarlock.cluster.objects.gostructs import Struct
+from oarlock.cluster.objects.pod_annotations import pod_annotations, profiles_match
+from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE, pod_resources, resource_amount
 from oarlock.cluster.objects.scheduling_validation import affinity, spread_constraints, tolerations
+from oarlock.cluster.objects.security_validation import own_users, pod_security
 from oarlock.cluster.objects.status import Cause
 from oarlock.cluster.objects.volume_validation import volumes
+from oarlock.cluster.objects.windows_validation import host_processes, operating_system
 
 Obj = Mapping[str, Any]
 RESTART_POLICIES: Final = ("Always", "OnFailure", "Never")
 DNS_POLICIES: Final = ("ClusterFirstWithHostNet", "ClusterFirst", "Default", "None")
 PREEMPTION_POLICIES: Final = ("PreemptLowerPriority", "Never")
-_SECONDS_MAX: Final = 2**31 - 1
+SECONDS_MAX: Final = 2**31 - 1
 _NAME_SERVERS_MAX: Final = 3
+_HOSTNAME_MAX: Final = 64
 _SEARCHES_MAX: Final = 32
 _SEARCH_CHARS_MAX: Final = 2048
 
 
 def pod(obj: Obj) -> list[Cause]:
-    """What is wrong with a new Pod beyond its metadata."""
-    causes = pod_spec(obj.get("spec", {}), "spec", obj["metadata"].get("name"))
-    if obj["spec"].get("ephemeralContainers"):
+    """What is wrong with a new Pod beyond the metadata that every kind has."""
+    causes = pod_metadata_and_spec(obj)
+    spec = obj["spec"]
+    if spec.get("ephemeralContainers"):
         causes.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
+    if spec.get("nodeName") and spec.get("schedulingGates"):
+        causes.append(forbidden("spec.nodeName", "cannot be set until all schedulingGates have been cleared"))
+    pairs = obj["metadata"].get("annotations")
+    return causes + profiles_match(pairs, spec, "spec") if pairs else causes
+
+
+def pod_metadata_and_spec(obj: Obj) -> list[Cause]:
+    """What is wrong with a Pod's annotations and spec, new or changed; a template may have more than a Pod."""
+    metadata, spec = obj["metadata"], obj["spec"]
+    causes: list[Cause] = []
+    if "annotations" in metadata:
+        causes += pod_annotations(metadata["annotations"], spec, "metadata.annotations")
+    causes += pod_spec(spec, "spec", metadata.get("name", ""))
+    if not spec.get("serviceAccountName"):
+        causes += _tokens_of_nobody(spec.get("volumes", ()))
+    for group in ("containers", "initContainers"):
+        causes += padded_images(spec.get(group) or (), f"spec.{group}")
     return causes
+
+
+def _tokens_of_nobody(listed: Sequence[Obj]) -> list[Cause]:
+    why = "must not be specified when serviceAccountName is not set"
+    return [
+        forbidden(f"spec.volumes[{at}].projected.sources[{index}].serviceAccountToken", why)
+        for at, volume in enumerate(listed)
+        for index, source in enumerate(volume.get("projected", {}).get("sources") or ())
+        if "serviceAccountToken" in source
+    ]
 
 
 def pod_spec(spec: Obj, path: str, pod_name: str | None = None) -> list[Cause]:
     """What is wrong with a pod spec at `path`; `pod_name` only for Pods themselves."""
     causes: list[Cause] = []
-    grace = spec.get("terminationGracePeriodSeconds")
-    if grace is None:
+    if spec.get("terminationGracePeriodSeconds") is None:
         causes.append(required(f"{path}.terminationGracePeriodSeconds"))
     listed: Sequence[Obj] = spec.get("volumes", ())
-    wrong, good = volumes(listed, f"{path}.volumes", pod_name)
-    causes += wrong
+    good: set[str] = set()
+    if listed:
+        wrong, good = volumes(listed, f"{path}.volumes", pod_name)
+        causes += wrong
     facts = PodFacts(spec, good, _block_sources(listed))
-    main: Sequence[Obj] = spec.get("containers") or ()
-    causes += containers(main, f"{path}.containers", facts)
-    if "initContainers" in spec:
-        taken = [one.get("name", "") for one in main]
-        causes += init_containers(spec["initContainers"], f"{path}.initContainers", facts, taken)
+    if "resourceClaims" in spec:
+        causes += _resource_claims(spec["resourceClaims"], f"{path}.resourceClaims")
+    causes += _all_containers(spec, path, facts)
     if spec.get("resources"):
-        causes += resource_requirements(spec["resources"], f"{path}.resources")
+        causes += pod_resources(spec, path)
+    if spec.get("hostNetwork"):
+        causes += _host_ports(spec, path, is_pod=pod_name is not None)
     causes += _choice(spec.get("restartPolicy", ""), f"{path}.restartPolicy", RESTART_POLICIES)
     causes += _choice(spec.get("dnsPolicy", ""), f"{path}.dnsPolicy", DNS_POLICIES)
     if "nodeSelector" in spec:
         causes += metadata_validation.labels(spec["nodeSelector"], f"{path}.nodeSelector")
-    if spec.get("securityContext"):
-        causes += _security_context(spec["securityContext"], f"{path}.securityContext", spec)
+    if spec.get("securityContext") or spec.get("shareProcessNamespace"):
+        causes += pod_security(spec.get("securityContext", {}), f"{path}.securityContext", spec)
     if "affinity" in spec:
         causes += affinity(spec["affinity"], f"{path}.affinity")
     if spec.get("dnsPolicy") == "None" or "dnsConfig" in spec:
@@ -72,18 +99,83 @@ def pod_spec(spec: Obj, path: str, pod_name: str | None = None) -> list[Cause]:
     causes += _gates(spec, path)
     if "topologySpreadConstraints" in spec:
         causes += spread_constraints(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
-    causes += _names(spec, path)
+    causes += host_processes(spec, path)
+    causes += own_users(spec, path)
+    causes += _names(spec, path, ("serviceAccountName", "nodeName"))
     seconds = spec.get("activeDeadlineSeconds")
-    if seconds is not None and not 1 <= seconds <= _SECONDS_MAX:
-        why = names.INCLUSIVE.format(1, _SECONDS_MAX)
+    if seconds is not None and not 1 <= seconds <= SECONDS_MAX:
+        why = names.INCLUSIVE.format(1, SECONDS_MAX)
         causes.append(invalid(f"{path}.activeDeadlineSeconds", seconds, why))
+    causes += _names(spec, path, ("hostname", "subdomain"))
+    if "hostnameOverride" in spec:
+        causes += _override(spec["hostnameOverride"], f"{path}.hostnameOverride")
     if "tolerations" in spec:
         causes += tolerations(spec["tolerations"], f"{path}.tolerations")
-    causes += _host_aliases(spec.get("hostAliases", ()), f"{path}.hostAliases")
+    if "hostAliases" in spec:
+        causes += _host_aliases(spec["hostAliases"], f"{path}.hostAliases")
     causes += _priority(spec, path)
     for name, amount in spec.get("overhead", {}).items():
         causes += resource_amount(name, amount, f"{path}.overhead[{name}]")
+    return causes + operating_system(spec, path) if "os" in spec else causes
+
+
+def _all_containers(spec: Obj, path: str, facts: PodFacts) -> list[Cause]:
+    main: Sequence[Obj] = spec.get("containers") or ()
+    causes = containers(main, f"{path}.containers", facts)
+    if "initContainers" in spec:
+        taken = [one.get("name", "") for one in main]
+        causes += init_containers(spec["initContainers"], f"{path}.initContainers", facts, taken)
+    if "ephemeralContainers" in spec:
+        causes += ephemeral_containers(spec, f"{path}.ephemeralContainers", facts)
     return causes
+
+
+def _resource_claims(items: Sequence[Obj], path: str) -> list[Cause]:
+    """What is wrong with a pod's resource claims: each has a name and exactly one source."""
+    causes: list[Cause] = []
+    seen: set[str] = set()
+    sources = ("resourceClaimName", "resourceClaimTemplateName")
+    for index, item in enumerate(items):
+        place, name = f"{path}[{index}]", item.get("name", "")
+        if not name:
+            causes.append(required(f"{place}.name"))
+        elif name in seen:
+            causes.append(duplicate(f"{place}.name", name))
+        else:
+            causes += [invalid(f"{place}.name", name, why) for why in names.dns_label(name)]
+            seen.add(name)
+        given = [source for source in sources if source in item]
+        shown = Struct("core.v1.PodResourceClaim", item)
+        if len(given) > 1:
+            why = "at most one of `resourceClaimName` or `resourceClaimTemplateName` may be specified"
+            causes.append(invalid(place, shown, why))
+        elif not given:
+            causes.append(
+                invalid(place, shown, "must specify one of: `resourceClaimName`, `resourceClaimTemplateName`")
+            )
+        causes += [
+            invalid(f"{place}.{source}", item[source], why)
+            for source in given
+            for why in names.dns_subdomain(item[source])
+        ]
+    return causes
+
+
+def _host_ports(spec: Obj, path: str, *, is_pod: bool) -> list[Cause]:
+    """On the host's network a port is the host's; a template may leave that to the pod."""
+    causes: list[Cause] = []
+    for at, container in enumerate(spec.get("containers") or ()):
+        for index, port in enumerate(container.get("ports", ())):
+            host = port.get("hostPort", 0)
+            if (is_pod or host) and host != port.get("containerPort", 0):
+                place = f"{path}.containers[{at}].ports[{index}].hostPort"
+                causes.append(invalid(place, host, "must match `containerPort` when `hostNetwork` is true"))
+    return causes
+
+
+def _override(name: str, path: str) -> list[Cause]:
+    causes = [invalid(path, name, why) for why in names.dns_subdomain(name)]
+    return [*causes, too_long(path, _HOSTNAME_MAX)] if len(name) > _HOSTNAME_MAX else causes
 
 
 def _block_sources(listed: Sequence[Obj]) -> set[str]:
@@ -95,43 +187,6 @@ def _choice(value: str, path: str, choices: Sequence[str]) -> list[Cause]:
     if not value:
         return [required(path)]
     return [] if value in choices else [not_supported(path, value, choices)]
-
-
-def _security_context(item: Obj, path: str, spec: Obj) -> list[Cause]:
-    causes: list[Cause] = []
-    for name in ("fsGroup", "runAsUser", "runAsGroup"):
-        causes += identity(item.get(name), f"{path}.{name}")
-    for index, group in enumerate(item.get("supplementalGroups", ())):
-        causes += identity(group, f"{path}.supplementalGroups[{index}]")
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        why = "ShareProcessNamespace and HostPID cannot both be enabled"
-        causes.append(invalid(f"{path}.shareProcessNamespace", spec["shareProcessNamespace"], why))
-    if "sysctls" in item:
-        causes += _sysctls(item["sysctls"], f"{path}.sysctls")
-    policy = item.get("fsGroupChangePolicy")
-    if policy is not None and policy not in ("Always", "OnRootMismatch"):
-        causes.append(not_supported(f"{path}.fsGroupChangePolicy", policy, ("Always", "OnRootMismatch")))
-    causes += seccomp(item.get("seccompProfile"), f"{path}.seccompProfile")
-    policy = item.get("supplementalGroupsPolicy")
-    if policy is not None and policy not in ("Merge", "Strict"):
-        causes.append(not_supported(f"{path}.supplementalGroupsPolicy", policy, ("Merge", "Strict")))
-    return causes
-
-
-def _sysctls(items: Sequence[Obj], path: str) -> list[Cause]:
-    form = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
-    causes: list[Cause] = []
-    seen: set[str] = set()
-    for index, item in enumerate(items):
-        name, place = item.get("name", ""), f"{path}[{index}].name"
-        if not name:
-            causes.append(required(place))
-        elif len(name) > names.SUBDOMAIN_MAX or names.dns_subdomain(name.replace("/", ".").replace("_", "-")):
-            causes.append(invalid(place, name, f"must have at most 253 characters and match regex {form}"))
-        elif name in seen:
-            causes.append(duplicate(place, name))
-        seen.add(name)
-    return causes
 
 
 def _dns_config(spec: Obj, path: str) -> list[Cause]:
@@ -179,24 +234,24 @@ def _gates(spec: Obj, path: str) -> list[Cause]:
         if name in seen:
             causes.append(duplicate(f"{place}.name", name))
         seen.add(name)
-    if spec.get("schedulingGates") and spec.get("nodeName"):
-        causes.append(forbidden(f"{path}.nodeName", "cannot be set until all schedulingGates have been cleared"))
     return causes
 
 
-def _names(spec: Obj, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    rules = (
-        ("serviceAccountName", names.dns_subdomain),
-        ("nodeName", names.dns_subdomain),
-        ("hostname", names.dns_label),
-        ("subdomain", names.dns_label),
-    )
-    for field, rule in rules:
-        value = spec.get(field)
-        if value:
-            causes += [invalid(f"{path}.{field}", value, why) for why in rule(value)]
-    return causes
+_NAME_RULES: Final = {
+    "serviceAccountName": names.dns_subdomain,
+    "nodeName": names.dns_subdomain,
+    "hostname": names.dns_label,
+    "subdomain": names.dns_label,
+}
+
+
+def _names(spec: Obj, path: str, fields: Sequence[str]) -> list[Cause]:
+    return [
+        invalid(f"{path}.{field}", spec[field], why)
+        for field in fields
+        if spec.get(field)
+        for why in _NAME_RULES[field](spec[field])
+    ]
 
 
 def _host_aliases(items: Sequence[Obj], path: str) -> list[Cause]:

@@ -26,7 +26,9 @@ _CSI_DRIVER: Final[Table] = (
 
 def limit_range(obj: Obj) -> None:
     """For containers: a maximum is the default limit, the default limit the default request, else the minimum."""
-    for item in obj["spec"].get("limits", ()):
+    spec = obj["spec"]
+    spec["limits"] = spec.get("limits") or None
+    for item in spec["limits"] or ():
         if item.get("type") != "Container":
             continue
         limits = dict(item.get("max", {})) | item.get("default", {})
@@ -109,9 +111,15 @@ def csi_driver(obj: Obj) -> None:
     """A driver attaches, and mounts persistent volumes only."""
     spec = obj.setdefault("spec", {})
     fill(spec, _CSI_DRIVER)
-    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+    spec["volumeLifecycleModes"] = spec.get("volumeLifecycleModes") or ["Persistent"]
+    for request in spec.get("tokenRequests") or ():
+        request.setdefault("audience", "")
 
 
 def csi_node(obj: Obj) -> None:
-    """The list of drivers is always written."""
-    obj.setdefault("spec", {}).setdefault("drivers", None)
+    """The lists of drivers and of their keys are always written, empty ones as null."""
+    spec = obj.setdefault("spec", {})
+    spec["drivers"] = spec.get("drivers") or None
+    for driver in spec["drivers"] or ():
+        fill(driver, (("name", ""), ("nodeID", "")))
+        driver["topologyKeys"] = driver.get("topologyKeys") or None

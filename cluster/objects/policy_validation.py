@@ -1,6 +1,6 @@
-"""Validate RBAC, disruption budgets, leases, storage and priority classes.
+"""Validate RBAC, disruption budgets, leases and priority classes.
 
-Source: upstream's `pkg/apis/{rbac,policy,coordination,storage,scheduling}/validation`.
+Source: upstream's `pkg/apis/{rbac,policy,coordination,scheduling}/validation`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names
-from oarlock.cluster.objects.causes import Struct, forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.causes import GoFields, forbidden, invalid, not_supported, required
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.status import Cause
@@ -125,7 +125,7 @@ def role_binding_update(new: Obj, old: Obj) -> list[Cause]:
     causes = rule(new)
     if new.get("roleRef") != old.get("roleRef"):
         role = new.get("roleRef", {})
-        shown = Struct(APIGroup=role.get("apiGroup", ""), Kind=role.get("kind", ""), Name=role.get("name", ""))
+        shown = GoFields(APIGroup=role.get("apiGroup", ""), Kind=role.get("kind", ""), Name=role.get("name", ""))
         causes.append(invalid("roleRef", shown, "cannot change roleRef"))
     return causes
 
@@ -169,41 +169,6 @@ def lease(obj: Obj) -> list[Cause]:
         causes.append(invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
     if moves is not None and moves < 0:
         causes.append(invalid("spec.leaseTransitions", moves, "must be greater than or equal to 0"))
-    return causes
-
-
-def storage_class(obj: Obj) -> list[Cause]:
-    """What is wrong with a StorageClass beyond its metadata."""
-    causes: list[Cause] = []
-    name = obj.get("provisioner", "")
-    if not name:
-        causes.append(required("provisioner"))
-    else:
-        causes += [invalid("provisioner", name, why) for why in names.qualified_name(name.lower())]
-    policy = obj.get("reclaimPolicy")
-    if policy is not None and policy not in {"Delete", "Retain"}:
-        causes.append(not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
-    mode = obj.get("volumeBindingMode")
-    modes = ("Immediate", "WaitForFirstConsumer")
-    if mode not in modes:
-        causes.append(not_supported("volumeBindingMode", mode, modes) if mode else required("volumeBindingMode"))
-    return causes
-
-
-def storage_class_update(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a StorageClass that replaces `old`: what it provisions by is fixed."""
-    causes = storage_class(new)
-    if new.get("parameters") != old.get("parameters"):
-        causes.append(forbidden("parameters", "updates to parameters are forbidden."))
-    if new.get("provisioner") != old.get("provisioner"):
-        causes.append(forbidden("provisioner", "updates to provisioner are forbidden."))
-    for name in ("reclaimPolicy", "volumeBindingMode"):
-        if new.get(name) != old.get(name):
-            causes.append(
-                forbidden(name, f"updates to {name} are forbidden.")
-                if name == "reclaimPolicy"
-                else invalid(name, new.get(name), IMMUTABLE)
-            )
     return causes
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import names
-from oarlock.cluster.objects.causes import Struct, forbidden, invalid, required
+from oarlock.cluster.objects.causes import GoFields, forbidden, invalid, required
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
@@ -66,9 +66,9 @@ def _spec(spec: Obj, *, names_user: bool) -> list[Cause]:
     return causes
 
 
-def _path_in_go(spec: Obj) -> Struct:
+def _path_in_go(spec: Obj) -> GoFields:
     attributes = spec["nonResourceAttributes"]
-    return Struct(Path=attributes.get("path", ""), Verb=attributes.get("verb", ""))
+    return GoFields(Path=attributes.get("path", ""), Verb=attributes.get("verb", ""))
 
 
 def _bare(metadata: Obj, why: str) -> list[Cause]:

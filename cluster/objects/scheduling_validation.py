@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
@@ -137,9 +138,46 @@ def _label_keys(term: Obj, path: str) -> list[Cause]:
     for name in ("matchLabelKeys", "mismatchLabelKeys"):
         keys = term.get(name, ())
         if keys and "labelSelector" not in term:
-            causes.append(forbidden(f"{path}.{name}", "must not be specified when labelSelector is not set"))
+            causes.append(forbidden(f"{path}.{name}", _NO_SELECTOR))
+            continue
         for index, key in enumerate(keys):
             causes += [invalid(f"{path}.{name}[{index}]", key, why) for why in names.qualified_name(key)]
+    keys = term.get("matchLabelKeys", ())
+    seen = set(term.get("labelSelector", {}).get("matchLabels", ()))
+    for expression in term.get("labelSelector", {}).get("matchExpressions", ()):
+        key = expression.get("key", "")
+        if key in keys and key in seen:
+            why = "exists in both matchLabelKeys and labelSelector"
+            causes.append(invalid(f"{path}[{_last(keys, key)}]", key, why))
+        seen.add(key)
+    both = term.get("mismatchLabelKeys", ())
+    why = "exists in both matchLabelKeys and mismatchLabelKeys"
+    causes += [invalid(f"{path}.matchLabelKeys[{at}]", key, why) for at, key in enumerate(keys) if key in both]
+    return causes
+
+
+def _last(keys: Sequence[str], key: str) -> int:
+    return max(index for index, one in enumerate(keys) if one == key)
+
+
+_NO_SELECTOR: Final = "must not be specified when labelSelector is not set"
+
+
+def _spread_keys(item: Obj, path: str) -> list[Cause]:
+    """The keys of a spread constraint extend its selector, which must be there and not have them."""
+    keys = item.get("matchLabelKeys", ())
+    if not keys:
+        return []
+    causes: list[Cause] = []
+    if "labelSelector" not in item:
+        causes.append(forbidden(path, _NO_SELECTOR))
+    selector = item.get("labelSelector", {})
+    selected = {*selector.get("matchLabels", ()), *(one.get("key") for one in selector.get("matchExpressions", ()))}
+    for index, key in enumerate(keys):
+        causes += [invalid(f"{path}[{index}]", key, why) for why in names.qualified_name(key)]
+        if key in selected:
+            why = "exists in both matchLabelKeys and labelSelector"
+            causes.append(invalid(f"{path}[{index}]", key, why))
     return causes
 
 
@@ -186,11 +224,12 @@ def tolerations(items: Sequence[Obj], path: str) -> list[Cause]:
             why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
             causes.append(invalid(f"{place}.effect", effect, why))
         if operator in {"Equal", ""}:
-            causes += [invalid(f"{place}.operator", value, why) for why in names.label_value(value)]
+            wrong = names.label_value(value)
+            causes += [invalid(f"{place}.operator", value, ";".join(wrong))] if wrong else []
         elif operator == "Exists":
             if value:
                 why = "value must be empty when `operator` is 'Exists'"
-                causes.append(invalid(f"{place}.operator", item, why))
+                causes.append(invalid(f"{place}.operator", Struct("core.v1.Toleration", item), why))
         else:
             causes.append(not_supported(f"{place}.operator", operator, ("Equal", "Exists")))
         if effect and effect not in TAINT_EFFECTS:
@@ -235,9 +274,7 @@ def _spread_details(item: Obj, path: str) -> list[Cause]:
         policy = item.get(name)
         if policy is not None and policy not in INCLUSION:
             causes.append(not_supported(f"{path}.{name}", policy, INCLUSION))
-    for index, key in enumerate(item.get("matchLabelKeys", ())):
-        place = f"{path}.matchLabelKeys[{index}]"
-        causes += [invalid(place, key, why) for why in names.qualified_name(key)]
+    causes += _spread_keys(item, f"{path}.matchLabelKeys")
     if "labelSelector" in item:
         causes += label_selector(item["labelSelector"], f"{path}.labelSelector")
     return causes

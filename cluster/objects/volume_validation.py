@@ -8,23 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from oarlock.cluster.objects import names, quantity
+from oarlock.cluster.objects import metadata_validation, names, quantity
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required
-from oarlock.cluster.objects.container_validation import local_path
-from oarlock.cluster.objects.field_references import VOLUME_FIELDS, field_ref, resource_field_ref
+from oarlock.cluster.objects.gotext import quote
+from oarlock.cluster.objects.projected_validation import downward_api, files, mode, projected
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.status import Cause
+from oarlock.cluster.objects.volume_paths import local_path
+from oarlock.cluster.objects.volume_source_validation import PLUGIN_RULES
 
 Obj = Mapping[str, Any]
 ACCESS_MODES: Final = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+PULL_POLICIES: Final = ("Always", "IfNotPresent", "Never")
 VOLUME_MODES: Final = ("Block", "Filesystem")
 HOST_PATH_TYPES: Final = (
     *("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket"),
 )
-_MODE_MAX: Final = 0o777
-_MODE_RULE: Final = "must be a number between 0 and 0777 (octal), both inclusive"
-_TOKEN_SECONDS_MIN: Final = 600
-_TOKEN_SECONDS_MAX: Final = 2**32
 
 
 def volumes(items: Sequence[Obj], path: str, pod_name: str | None) -> tuple[list[Cause], set[str]]:
@@ -35,9 +34,10 @@ def volumes(items: Sequence[Obj], path: str, pod_name: str | None) -> tuple[list
     causes: list[Cause] = []
     good: set[str] = set()
     for index, item in enumerate(items):
-        place = f"{path}[{index}]"
+        place, name = f"{path}[{index}]", item.get("name", "")
         wrong = _source(item, place)
-        name = item.get("name", "")
+        if pod_name and name and "ephemeral" in item:
+            wrong += _claim_name(f"{pod_name}-{name}", name, f"{place}.name")
         if not name:
             wrong.append(required(f"{place}.name"))
         elif names.dns_label(name):
@@ -47,12 +47,11 @@ def volumes(items: Sequence[Obj], path: str, pod_name: str | None) -> tuple[list
         if not wrong:
             good.add(name)
         causes += wrong
-        if "ephemeral" in item and pod_name and name:
-            claim = f"{pod_name}-{name}"
-            causes += [
-                invalid(f"{place}.name", name, f'PVC name "{claim}": {why}') for why in names.dns_subdomain(claim)
-            ]
     return causes, good
+
+
+def _claim_name(claim: str, name: str, path: str) -> list[Cause]:
+    return [invalid(path, name, f"PVC name {quote(claim)}: {why}") for why in names.dns_subdomain(claim)]
 
 
 def _source(item: Obj, path: str) -> list[Cause]:
@@ -62,8 +61,12 @@ def _source(item: Obj, path: str) -> list[Cause]:
         return [required(path, "must specify a volume type")]
     first, *more = sorted(given, key=_position)
     causes += _check(first, item[first], f"{path}.{first}")
-    causes += [forbidden(f"{path}.{name}", "may not specify more than 1 volume type") for name in more]
-    return causes
+    why = "may not specify more than 1 volume type"
+    return causes + [forbidden(f"{path}.{_SPELLED.get(name, name)}", why) for name in more]
+
+
+#: As upstream spells two of the sources when they are too many.
+_SPELLED: Final = {"cephfs": "cephFS", "downwardAPI": "downwarAPI"}
 
 
 def _position(name: str) -> int:
@@ -72,10 +75,9 @@ def _position(name: str) -> int:
 
 
 def _check(name: str, source: Obj, path: str) -> list[Cause]:
-    rule = _SOURCES.get(name)
-    if rule is not None:
-        return rule(source, path)
-    return [required(f"{path}.{field}") for field in _REQUIRED.get(name, ()) if not source.get(field)]
+    causes = [required(f"{path}.{field}") for field in _REQUIRED.get(name, ()) if not source.get(field)]
+    rule = _SOURCES.get(name) or PLUGIN_RULES.get(name)
+    return causes + rule(source, path) if rule is not None else causes
 
 
 def _empty_dir(source: Obj, path: str) -> list[Cause]:
@@ -103,111 +105,9 @@ def _named(field: str) -> Callable[[Obj, str], list[Cause]]:
     def check(source: Obj, path: str) -> list[Cause]:
         causes = [] if source.get(field) else [required(f"{path}.{field}")]
         causes += mode(source.get("defaultMode"), f"{path}.defaultMode")
-        return causes + _items(source.get("items", ()), f"{path}.items")
+        return causes + files(source.get("items", ()), f"{path}.items")
 
     return check
-
-
-def _items(items: Sequence[Obj], path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, item in enumerate(items):
-        place = f"{path}[{index}]"
-        if not item.get("key"):
-            causes.append(required(f"{place}.key"))
-        causes += _target(item, f"{place}.path")
-        causes += mode(item.get("mode"), f"{place}.mode")
-    return causes
-
-
-def _target(item: Obj, path: str) -> list[Cause]:
-    target = item.get("path", "")
-    if not target:
-        return [required(path)]
-    causes = local_path(target, path)
-    if target.startswith("..") and not causes:
-        causes.append(invalid(path, target, "must not start with '..'"))
-    return causes
-
-
-def mode(value: int | None, path: str) -> list[Cause]:
-    """What is wrong with the permission bits of a file."""
-    return [] if value is None or 0 <= value <= _MODE_MAX else [invalid(path, value, _MODE_RULE)]
-
-
-def _downward_api(source: Obj, path: str) -> list[Cause]:
-    causes = mode(source.get("defaultMode"), f"{path}.defaultMode")
-    for item in source.get("items", ()):
-        # Upstream names the volume here, not the item.
-        causes += _downward_file(item, path)
-    return causes
-
-
-def _downward_file(item: Obj, path: str) -> list[Cause]:
-    causes = _target(item, f"{path}.path")
-    if "fieldRef" in item:
-        causes += field_ref(item["fieldRef"], f"{path}.fieldRef", VOLUME_FIELDS)
-        if "resourceFieldRef" in item:
-            causes.append(
-                invalid(path, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously")
-            )
-    elif "resourceFieldRef" in item:
-        causes += resource_field_ref(item["resourceFieldRef"], f"{path}.resourceFieldRef", volume=True)
-    else:
-        causes.append(required(path, "one of fieldRef and resourceFieldRef is required"))
-    return causes + mode(item.get("mode"), f"{path}.mode")
-
-
-def _projected(source: Obj, path: str) -> list[Cause]:
-    causes = mode(source.get("defaultMode"), f"{path}.defaultMode")
-    paths: set[str] = set()
-    for index, item in enumerate(source.get("sources") or ()):
-        place = f"{path}.sources[{index}]"
-        for at, name in enumerate(item):
-            if at:
-                causes.append(forbidden(f"{place}.{name}", "may not specify more than 1 volume type"))
-            else:
-                causes += _projection(name, item[name], f"{place}.{name}")
-        causes += _projected_paths(item, path, paths)
-    return causes
-
-
-def _projection(name: str, source: Obj, path: str) -> list[Cause]:
-    if name in {"configMap", "secret"}:
-        causes = [] if source.get("name") else [required(f"{path}.name")]
-        return causes + _items(source.get("items", ()), f"{path}.items")
-    if name == "downwardAPI":
-        return [cause for item in source.get("items", ()) for cause in _downward_file(item, path)]
-    if name == "serviceAccountToken":
-        return _token(source, path)
-    return []
-
-
-def _token(source: Obj, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    seconds = source.get("expirationSeconds", 3600)
-    if seconds < _TOKEN_SECONDS_MIN:
-        causes.append(invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"))
-    elif seconds > _TOKEN_SECONDS_MAX:
-        causes.append(
-            invalid(f"{path}.expirationSeconds", seconds, "may not specify a duration larger than 2^32 seconds")
-        )
-    if not source.get("path"):
-        causes.append(required(f"{path}.path"))
-    else:
-        causes += local_path(source["path"], f"{path}.path")
-    return causes
-
-
-def _projected_paths(item: Obj, path: str, seen: set[str]) -> list[Cause]:
-    """Files of several sources may not fall on the same path, unless one file is a token."""
-    causes: list[Cause] = []
-    for name in ("configMap", "secret", "downwardAPI"):
-        for file in item.get(name, {}).get("items", ()):
-            target = file.get("path", "")
-            if target and target in seen:
-                causes.append(invalid(path, target, "conflicting duplicate paths"))
-            seen.add(target)
-    return causes
 
 
 def _claim_source(source: Obj, path: str) -> list[Cause]:
@@ -224,9 +124,26 @@ def _nfs(source: Obj, path: str) -> list[Cause]:
 def _csi(source: Obj, path: str) -> list[Cause]:
     causes = driver_name(source.get("driver", ""), f"{path}.driver")
     secret = source.get("nodePublishSecretRef")
-    if secret is not None and not secret.get("name"):
-        causes.append(required(f"{path}.nodePublishSecretRef.name"))
+    if secret is None:
+        return causes
+    name = secret.get("name", "")
+    if not name:
+        return [*causes, required(f"{path}.nodePublishSecretRef.name")]
+    # Upstream names the source here, not the reference.
+    return causes + [invalid(f"{path}.name", name, why) for why in names.dns_subdomain(name)]
+
+
+def _image(source: Obj, path: str) -> list[Cause]:
+    reference, policy = source.get("reference", ""), source.get("pullPolicy")
+    causes = [] if reference else [required(f"{path}.reference")]
+    if policy not in PULL_POLICIES:
+        place = f"{path}.pullPolicy"
+        causes.append(not_supported(place, policy, PULL_POLICIES) if policy else required(place))
     return causes
+
+
+def _git_repo(source: Obj, path: str) -> list[Cause]:
+    return local_path(source.get("directory", ""), f"{path}.directory")
 
 
 def driver_name(text: str, path: str) -> list[Cause]:
@@ -241,7 +158,17 @@ def _ephemeral(source: Obj, path: str) -> list[Cause]:
     template = source.get("volumeClaimTemplate")
     if template is None:
         return [required(f"{path}.volumeClaimTemplate")]
-    return claim_spec(template.get("spec", {}), f"{path}.volumeClaimTemplate.spec")
+    place = f"{path}.volumeClaimTemplate"
+    causes = _template_metadata(template.get("metadata", {}), f"{place}.metadata")
+    return causes + claim_spec(template.get("spec", {}), f"{place}.spec")
+
+
+def _template_metadata(metadata: Obj, path: str) -> list[Cause]:
+    """Of a claim template's metadata only labels and annotations are used, so nothing else may be set."""
+    causes = metadata_validation.annotations(metadata.get("annotations", {}), f"{path}.annotations")
+    causes += metadata_validation.labels(metadata.get("labels", {}), f"{path}.labels")
+    others = (name for name in metadata if name not in {"annotations", "labels", "creationTimestamp"})
+    return causes + [forbidden(f"{path}.{name}", "cannot be set") for name in others]
 
 
 def claim_spec(spec: Obj, path: str) -> list[Cause]:
@@ -271,8 +198,15 @@ def claim_spec(spec: Obj, path: str) -> list[Cause]:
         if field in spec:
             causes += _data_source(spec[field], f"{path}.{field}")
     source, ref = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source is not None and ref is not None and not ref.get("namespace") and source != ref:
-        causes.append(invalid(path, f"{path}.dataSource", "must match dataSourceRef"))
+    if source is not None and ref is not None:
+        if ref.get("namespace"):
+            why = "may not be specified when dataSourceRef.namespace is specified"
+            causes.append(invalid(path, f"{path}.dataSource", why))
+        elif source != {name: value for name, value in ref.items() if name != "namespace"}:
+            causes.append(invalid(path, f"{path}.dataSource", "must match dataSourceRef"))
+    name = spec.get("volumeAttributesClassName")
+    if name:
+        causes += [invalid(f"{path}.volumeAttributesClassName", name, why) for why in names.dns_subdomain(name)]
     return causes
 
 
@@ -288,7 +222,10 @@ def _data_source(source: Obj, path: str) -> list[Cause]:
         why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
         causes.append(invalid(path, source.get("kind", ""), why))
     if group:
-        causes += [invalid(path, group, why) for why in names.dns_subdomain(group)]
+        causes += [invalid(f"{path}.apiGroup", group, why) for why in names.dns_subdomain(group)]
+    namespace = source.get("namespace")
+    if namespace:
+        causes += [invalid(f"{path}.namespace", namespace, why) for why in names.dns_label(namespace)]
     return causes
 
 
@@ -306,10 +243,7 @@ _REQUIRED: Final[Mapping[str, tuple[str, ...]]] = {
     "cinder": ("volumeID",),
     "vsphereVolume": ("volumePath",),
     "portworxVolume": ("volumeID",),
-    "quobyte": ("registry", "volume"),
-    "iscsi": ("targetPortal", "iqn"),
-    "flocker": (),
-    "storageos": ("volumeName",),
+    "photonPersistentDisk": ("pdID",),
     "scaleIO": ("gateway", "system", "volumeName"),
 }
 _SOURCES: Final[Mapping[str, Callable[[Obj, str], list[Cause]]]] = {
@@ -317,12 +251,14 @@ _SOURCES: Final[Mapping[str, Callable[[Obj, str], list[Cause]]]] = {
     "hostPath": _host_path,
     "secret": _named("secretName"),
     "configMap": _named("name"),
-    "downwardAPI": _downward_api,
-    "projected": _projected,
+    "downwardAPI": downward_api,
+    "projected": projected,
     "persistentVolumeClaim": _claim_source,
     "nfs": _nfs,
     "csi": _csi,
     "ephemeral": _ephemeral,
+    "image": _image,
+    "gitRepo": _git_repo,
 }
 _ORDER: Final = (
     *("emptyDir", "hostPath", "gitRepo", "gcePersistentDisk", "awsElasticBlockStore", "secret", "nfs", "iscsi"),

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import metadata_validation, names, pod_validation
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
-from oarlock.cluster.objects.container_validation import NOT_NEGATIVE
+from oarlock.cluster.objects.gostructs import Struct
+from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.selector_match import is_empty, selects
 from oarlock.cluster.objects.status import Cause
@@ -38,17 +39,21 @@ def selector_of(spec: Obj, kind: str) -> list[Cause]:
         return [required("spec.selector")]
     causes = label_selector(selector, "spec.selector", check_values=kind != "statefulset")
     if is_empty(selector):
-        causes.append(invalid("spec.selector", selector, f"empty selector is invalid for {kind}"))
+        shown = Struct("meta.v1.LabelSelector", selector)
+        causes.append(invalid("spec.selector", shown, f"empty selector is invalid for {kind}"))
     return causes
 
 
-def template_of(spec: Obj, path: str = "spec.template") -> list[Cause]:
-    """What is wrong with a workload's pod template: it must fit the selector and its pods must always restart."""
+def template_of(spec: Obj, path: str = "spec.template", unfit: str = "invalid label selector") -> list[Cause]:
+    """What is wrong with a workload's pod template: it must fit the selector and its pods must always restart.
+
+    `unfit` is what is said of a selector that can't be used.
+    """
     template = spec.get("template")
     if not template:
         return [required(path)]
     if label_selector(spec.get("selector") or {}, ""):
-        return [invalid("spec.selector", spec["selector"], "invalid label selector")]
+        return [invalid("spec.selector", Struct("meta.v1.LabelSelector", spec["selector"]), unfit)]
     causes = mismatch(spec.get("selector"), template, path)
     causes += pod_validation.template(_with_claims(spec, template), path)
     return causes + always_restarts(template, path)
@@ -128,17 +133,10 @@ def _deployment_strategy(strategy: Obj, path: str) -> list[Cause]:
             return [forbidden(f"{path}.rollingUpdate", why)]
         return []
     if kind != "RollingUpdate":
-        shown = {"Type": kind, "RollingUpdate": _rolling_shown(rolling)}
-        return [not_supported(path, shown, ("Recreate", "RollingUpdate"))]
+        return [not_supported(path, Struct("apps.v1.DeploymentStrategy", strategy), ("Recreate", "RollingUpdate"))]
     if rolling is None:
         return [required(f"{path}.rollingUpdate", "this should be defaulted and never be nil")]
     return _rolling(rolling, f"{path}.rollingUpdate", "may not be 0 when `maxSurge` is 0")
-
-
-def _rolling_shown(rolling: Obj | None) -> Obj | None:
-    if rolling is None:
-        return None
-    return {name[0].upper() + name[1:]: rolling.get(name, 0) for name in ("maxUnavailable", "maxSurge")}
 
 
 def _rolling(rolling: Obj, path: str, both_zero: str) -> list[Cause]:
@@ -158,10 +156,24 @@ def deployment_update(new: Obj, old: Obj) -> list[Cause]:
 def immutable(new: Obj, old: Obj, *fields: str) -> list[Cause]:
     """The fields of the spec that changed and may not."""
     return [
-        invalid(f"spec.{name}", new["spec"].get(name), IMMUTABLE)
+        invalid(f"spec.{name}", shown_field(name, new["spec"].get(name)), IMMUTABLE)
         for name in fields
         if new["spec"].get(name) != old["spec"].get(name)
     ]
+
+
+def shown_field(name: str, value: Any) -> Any:
+    """A field of a spec as a message shows it."""
+    type_name = _SHOWN.get(name)
+    return value if type_name is None or value is None else Struct(type_name, value)
+
+
+#: The types of fields that are structs and may not change.
+_SHOWN: Final = {
+    "selector": "meta.v1.LabelSelector",
+    "podFailurePolicy": "batch.v1.PodFailurePolicy",
+    "successPolicy": "batch.v1.SuccessPolicy",
+}
 
 
 def replica_set(obj: Obj) -> list[Cause]:
@@ -188,8 +200,8 @@ def replication_controller(obj: Obj) -> list[Cause]:
     template = spec.get("template")
     if template is None:
         return [*causes, required("spec.template")]
-    labels = template.get("metadata", {}).get("labels", {})
-    if selector and not selects({"matchLabels": selector}, labels):
+    labels = template.get("metadata", {}).get("labels")
+    if selector and not selects({"matchLabels": selector}, labels or {}):
         causes.append(invalid("spec.template.metadata.labels", labels, MISMATCH))
     causes += pod_validation.template(template, "spec.template")
     return causes + always_restarts(template, "spec.template")
@@ -203,7 +215,8 @@ def daemon_set(obj: Obj) -> list[Cause]:
     if not causes:
         causes += mismatch(selector, template, "spec.template")
     if selector is not None and is_empty(selector):
-        causes.append(invalid("spec.selector", selector, "empty selector is invalid for daemonset"))
+        shown = Struct("meta.v1.LabelSelector", selector)
+        causes.append(invalid("spec.selector", shown, "empty selector is invalid for daemonset"))
     causes += pod_validation.template(template, "spec.template")
     causes += always_restarts(template, "spec.template")
     causes += counts(spec, "spec", "minReadySeconds")
@@ -216,7 +229,7 @@ def _daemon_strategy(strategy: Obj, path: str) -> list[Cause]:
     if kind == "OnDelete":
         return []
     if kind != "RollingUpdate":
-        shown = {"Type": kind, "RollingUpdate": _rolling_shown(rolling)}
+        shown = Struct("apps.v1.DaemonSetUpdateStrategy", strategy)
         return [not_supported(path, shown, ("RollingUpdate", "OnDelete"))]
     if rolling is None:
         return [required(f"{path}.rollingUpdate")]
@@ -268,7 +281,7 @@ def _stateful_spec(spec: Obj) -> list[Cause]:
     name = spec.get("serviceName", "")
     if name:
         causes += [invalid("spec.serviceName", name, why) for why in names.dns_label(name)]
-    return causes + template_of(spec)
+    return causes + template_of(spec, unfit="")
 
 
 def _claim_templates(spec: Obj) -> list[Cause]:
@@ -286,9 +299,10 @@ def _stateful_strategy(strategy: Obj, path: str) -> list[Cause]:
         if rolling is None:
             return []
         why = "only allowed for updateStrategy 'RollingUpdate'"
-        return [invalid(f"{path}.rollingUpdate", rolling, why)]
+        return [invalid(f"{path}.rollingUpdate", Struct("apps.v1.RollingUpdateStatefulSetStrategy", rolling), why)]
     if kind != "RollingUpdate":
-        return [invalid(path, strategy, "must be 'RollingUpdate' or 'OnDelete'")]
+        shown = Struct("apps.v1.StatefulSetUpdateStrategy", strategy)
+        return [invalid(path, shown, "must be 'RollingUpdate' or 'OnDelete'")]
     return counts(rolling or {}, f"{path}.rollingUpdate", "partition")
 
 
@@ -326,7 +340,7 @@ def controller_revision(obj: Obj) -> list[Cause]:
 
 def controller_revision_update(new: Obj, old: Obj) -> list[Cause]:
     """A revision's data never changes."""
-    causes = controller_revision(new)
+    causes = counts(new, "revision", "revision")
     if new.get("data") != old.get("data"):
         causes.append(invalid("data", new.get("data"), IMMUTABLE))
     return causes

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from harness.authority import signing_request
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -200,14 +196,7 @@ def test_a_signing_request_tells_who_made_it(with_api: Any) -> None:
     with_api(scenario)
 
 
-def _signing_request() -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "u")])
-    made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
-
-
-_SIGNING_REQUEST = _signing_request()
+_SIGNING_REQUEST = signing_request()
 
 
 def test_an_event_is_shown_in_both_its_groups(with_api: Any) -> None:

@@ -220,7 +220,16 @@ def test_mistakes_on_create(group: str, plural: str, body: Obj, field: str, reas
 _POD_FROZEN = (
     "Forbidden: pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"
+    "@@ -64,7 +64,7 @@\n"
+    '   "SELinuxChangePolicy": null\n'
+    "  },\n"
+    '  "ImagePullSecrets": null,\n'
+    '- "Hostname": "",\n'
+    '+ "Hostname": "z",\n'
+    '  "Subdomain": "",\n'
+    '  "SetHostnameAsFQDN": null,\n'
+    '  "Affinity": null,\n'
 )
 FROZEN: list[tuple[str, str, Obj, Obj, str, str]] = [
     ("", "pods", {"spec": _POD}, {"spec": {"hostname": "z"}}, "spec", _POD_FROZEN),
