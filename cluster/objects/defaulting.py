@@ -194,9 +194,6 @@ def _endpoint_slice(obj: Obj) -> None:
     for endpoint in obj.get("endpoints") or ():
         endpoint.setdefault("conditions", {})
         endpoint.setdefault("addresses", None)
-        hints = endpoint.get("hints") or {}
-        for hint in (*hints.get("forZones", ()), *hints.get("forNodes", ())):
-            hint.setdefault("name", "")
 
 
 def _persistent_volume(obj: Obj) -> None:
