@@ -76,7 +76,7 @@ class Cluster:
 @asynccontextmanager
 async def scheduled(folder: Path, **settings: Any) -> AsyncIterator[Cluster]:
     """A cluster without nodes, a scheduler at work in it."""
-    async with start_api_server(folder) as api:
+    async with start_api_server(folder, disabled_plugins=("ServiceAccount",)) as api:
         admin = ClientSettings(api.url, api.admin.ca_file, api.admin.cert_file, api.admin.key_file)
         copy = host_of(DOTTED, ComponentContext(admin, "scheduler-a", "scheduler", 10_000, settings))
         async with ApiClient(admin) as client:
