@@ -26,13 +26,14 @@ _CSI_DRIVER: Final[Table] = (
 
 def limit_range(obj: Obj) -> None:
     """For containers: a maximum is the default limit, the default limit the default request, else the minimum."""
-    for item in obj["spec"].get("limits", ()):
+    limits = obj["spec"].setdefault("limits", None)
+    for item in limits or ():
         if item.get("type") != "Container":
             continue
-        limits = dict(item.get("max", {})) | item.get("default", {})
-        requests = dict(item.get("min", {})) | limits | item.get("defaultRequest", {})
-        if limits:
-            item["default"] = limits
+        most = dict(item.get("max", {})) | item.get("default", {})
+        requests = dict(item.get("min", {})) | most | item.get("defaultRequest", {})
+        if most:
+            item["default"] = most
         if requests:
             item["defaultRequest"] = requests
 

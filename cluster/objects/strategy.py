@@ -278,16 +278,7 @@ def _updated_stateful_set(new: Obj, old: Obj) -> None:
         _new_stateful_set(new)
 
 
-def _new_claim(obj: Obj) -> None:
-    finalizers = obj["metadata"].setdefault("finalizers", [])
-    if "kubernetes.io/pvc-protection" not in finalizers:
-        finalizers.append("kubernetes.io/pvc-protection")
-
-
 def _new_volume(obj: Obj) -> None:
-    finalizers = obj["metadata"].setdefault("finalizers", [])
-    if "kubernetes.io/pv-protection" not in finalizers:
-        finalizers.append("kubernetes.io/pv-protection")
     if "creationTimestamp" in obj["metadata"]:
         obj["status"]["lastPhaseTransitionTime"] = obj["metadata"]["creationTimestamp"]
 
@@ -311,7 +302,6 @@ def _updated_signing_request(new: Obj, old: Obj) -> None:
 _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("", "Namespace"): _new_namespace,
     ("", "PersistentVolume"): _new_volume,
-    ("", "PersistentVolumeClaim"): _new_claim,
     ("", "Pod"): pod_strategy.new_pod,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _new_definition,
     ("apiregistration.k8s.io", "APIService"): _new_api_service,

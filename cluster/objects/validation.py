@@ -12,6 +12,7 @@ from typing import Any, Final
 from oarlock.cluster.objects import (
     batch_validation,
     core_validation,
+    limit_range_validation,
     metadata_validation,
     network_validation,
     pod_part_validation,
@@ -68,6 +69,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("", "Pod"): pod_validation.pod,
     ("", "PodTemplate"): workload_validation.pod_template,
     ("", "ReplicationController"): workload_validation.replication_controller,
+    ("", "LimitRange"): limit_range_validation.limit_range,
     ("", "ResourceQuota"): quota_validation.quota,
     ("", "Secret"): core_validation.secret,
     ("", "Service"): service_validation.service,
