@@ -142,7 +142,7 @@ def _is_stricter(new: Standard, old: Standard) -> bool:
 
 
 def _template(attributes: Attributes) -> Obj | None:
-    found: Any = attributes.obj
+    found: Obj | None = attributes.obj
     for name in _TEMPLATES[attributes.kind]:
         found = (found or {}).get(name)
     return found
