@@ -1,4 +1,4 @@
-"""What every cluster has from its first moment: namespaces, priority classes, a ServiceCIDR, the `kubernetes` Service.
+"""What every cluster has from its first moment: namespaces, classes, flow control, a ServiceCIDR, its own Service.
 
 Each API server makes what is missing at its start; who comes second finds it there. The Service's endpoints are
 brought in line with the advertised addresses each time. Source: upstream's pkg/controlplane.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import ipaddress
 import logging
 from typing import Any
@@ -22,7 +23,7 @@ from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.apiserver.requests import RequestInfo
 from oarlock.cluster.apiserver.storage import Stale
 from oarlock.cluster.apiserver.writing import Writer
-from oarlock.cluster.objects import resources
+from oarlock.cluster.objects import flowcontrol, resources
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
 
@@ -77,6 +78,7 @@ class Bootstrap:
         classes = _resource("scheduling.k8s.io", "v1", "priorityclasses")
         for name, value, description in _CRITICAL:
             await self._ensure(classes, {"metadata": {"name": name}, "value": value, "description": description})
+        await self._flow_control()
         await self._introduce()
         await self._default_cidr()
         await self._hold_again()
@@ -97,13 +99,25 @@ class Bootstrap:
         """Make an object and give it its status, if it is new."""
         resource, status = _resource(*where), obj.get("status")
         if await self._ensure(resource, obj) and status is not None:
-            call = _call(resource, obj, "update")
+            call = own_call(resource, obj, "update")
             await self._writer.rewrite(
                 call, lambda current, _: {**current, "status": status}, WriteOptions(), subresource="status"
             )
 
+    async def _flow_control(self) -> None:
+        """Priority levels before the schemas that name them."""
+        annotations = {"apf.kubernetes.io/autoupdate-spec": "true"}
+        for plural, specs in (
+            ("prioritylevelconfigurations", flowcontrol.levels()),
+            ("flowschemas", flowcontrol.schemas()),
+        ):
+            resource = _resource(flowcontrol.GROUP, "v1", plural)
+            for name, spec in specs.items():
+                metadata = {"name": name, "annotations": dict(annotations)}
+                await self._ensure(resource, {"metadata": metadata, "spec": copy.deepcopy(dict(spec))})
+
     async def _ensure(self, resource: Resource, obj: Obj) -> bool:
-        call = _call(resource, obj, "create")
+        call = own_call(resource, obj, "create")
         if call.key in self._writer.storage.cache.collection(resource.key_prefix).entries:
             return False
         try:
@@ -124,7 +138,7 @@ class Bootstrap:
         def compute(current: Obj, _: object) -> Obj:
             return {**current, **{name: wanted[name] for name in parts}}
 
-        await self._writer.rewrite(_call(resource, obj, "update"), compute, WriteOptions())
+        await self._writer.rewrite(own_call(resource, obj, "update"), compute, WriteOptions())
 
     async def _default_cidr(self) -> None:
         """Make the default ServiceCIDR, and call it ready if it is as configured and nobody has said whether it is.
@@ -150,7 +164,7 @@ class Bootstrap:
             ready["lastTransitionTime"] = clock.text(self._now())
             return {**current, "status": {**current.get("status", {}), "conditions": [*conditions, ready]}}
 
-        call = _call(resource, obj, "update")
+        call = own_call(resource, obj, "update")
         await self._writer.rewrite(call, widen, WriteOptions())
         written = await self._writer.rewrite(call, judge, WriteOptions(), subresource="status")
         await self._writer.storage.catch_up(written.entry.revision)
@@ -210,7 +224,8 @@ def _typed(resource: Resource, obj: Obj) -> Obj:
     return {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
 
 
-def _call(resource: Resource, obj: Obj, verb: str) -> Call:
+def own_call(resource: Resource, obj: Obj, verb: str, manager: str = "kube-apiserver") -> Call:
+    """A call that the server makes on its own behalf about `obj`."""
     metadata = obj["metadata"]
     info = RequestInfo(
         verb=verb,
@@ -222,7 +237,7 @@ def _call(resource: Resource, obj: Obj, verb: str) -> Call:
         resource=resource.plural,
         name=metadata["name"],
     )
-    return Call(Request("POST", "", Query("fieldManager=kube-apiserver"), {}, _no_body), info, resource, _USER)
+    return Call(Request("POST", "", Query(f"fieldManager={manager}"), {}, _no_body), info, resource, _USER)
 
 
 async def _no_body() -> bytes:

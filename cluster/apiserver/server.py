@@ -21,6 +21,7 @@ from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
 from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import Answer, Request
+from oarlock.cluster.apiserver.flowschemas import FlowSchemaConditions
 from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
@@ -72,6 +73,7 @@ class ApiServer:
         admission = Admission(storage, self._allocation, settings.pod_security, settings.disabled_plugins)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
+        self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
         self._reader = reader
         self._now = now
         self._storage = storage
@@ -126,6 +128,7 @@ class ApiServer:
             client_ca = _text(self._settings.tls.ca_file) if self._settings.tls is not None else ""
             await Bootstrap(self._writer, self._allocation, address, port, self._now, client_ca).run()
             self._bootstrapped = True
+            self._flow_schemas.start()
         except BaseException:
             await self.stop()
             raise
@@ -140,6 +143,7 @@ class ApiServer:
         self._watching.stop()
         self._leases.stop()
         await self._front.stop(self._settings.shutdown_grace_s)
+        await self._flow_schemas.stop()
         await self._cache.stop()
         await self._relays.stop()
         self._stopped.set()

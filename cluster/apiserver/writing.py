@@ -20,6 +20,7 @@ from oarlock.cluster.apiserver.options import WriteOptions, write_options
 from oarlock.cluster.apiserver.storage import Stale, Storage
 from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import codec, defaulting, status, strategy, validation
+from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError, Cause
 from oarlock.consensus.model import LeaseNotFound, Store
@@ -114,8 +115,9 @@ class Writer:
         """Allocate, validate and store; None means that something it relied on has changed."""
         resource = call.resource
         given = await self.admission.give(call, obj, None, "", dry_run=dry_run)
-        new, name = given.obj, given.obj["metadata"].get("name", "")
+        new = given.obj
         strategy.prepare_create(resource, new)
+        name = new["metadata"].get("name", "")
         causes = self._standing(validation.validate_create(resource, new))
         if causes:
             raise status.invalid(resource.kind, resource.group, name, causes)
@@ -167,7 +169,7 @@ class Writer:
             return dict(given, metadata=dict(given["metadata"]))
 
         try:
-            return await self.rewrite(call, compute, wanted, explicit=True)
+            return await self.rewrite(call, compute, wanted)
         except ApiError as error:
             if error.code == 404 and not call.info.subresource and strategy.creates_on_update(call.resource):
                 return await self.create_object(call, given, dry_run=wanted.dry_run)
@@ -216,12 +218,10 @@ class Writer:
         compute: Compute,
         wanted: WriteOptions,
         *,
-        explicit: bool = False,
         subresource: str | None = None,
     ) -> Written:
         """Change the named object by `compute`, which gets a fresh copy of the current one and returns the new one.
 
-        `explicit`: the new object was given whole, so kinds that insist on a resourceVersion get their due.
         What `compute` or a check refuses on a cached object is decided again on the live one before it is reported.
         """
         part = call.info.subresource if subresource is None else subresource
@@ -233,7 +233,7 @@ class Writer:
             if current is None:
                 raise status.not_found(call.resource.qualified, call.info.name)
             try:
-                return await self._attempt(call, compute, wanted, current, explicit=explicit, part=part)
+                return await self._attempt(call, compute, wanted, current, part=part)
             except Stale as stale:
                 current, is_live = stale.live, True
             except ApiError:
@@ -246,14 +246,14 @@ class Writer:
         raise status.conflict(call.resource.qualified, call.info.name)
 
     async def _attempt(
-        self, call: Call, compute: Compute, wanted: WriteOptions, current: Entry, *, explicit: bool, part: str
+        self, call: Call, compute: Compute, wanted: WriteOptions, current: Entry, *, part: str
     ) -> Written:
         resource = call.resource
         old = views.parsed(resource, current)
         made = compute(views.parsed(resource, current), current)
         proposal = made if isinstance(made, Proposal) else Proposal(made)
         new = proposal.obj
-        _check_preconditions(resource, new, old, explicit=explicit and not part)
+        _check_preconditions(resource, new, old)
         defaulting.default(resource, new)
         attributes = self.admission.attributes(call, new, old, part, dry_run=wanted.dry_run)
         await self.admission.mutate(attributes)
@@ -296,19 +296,13 @@ class Writer:
         raise Stale(current)
 
 
-def _check_preconditions(resource: Resource, new: Obj, old: Obj, *, explicit: bool) -> None:
-    """Compare what the new object says of its identity with the old one. Raises ApiError 409, 422."""
+def _check_preconditions(resource: Resource, new: Obj, old: Obj) -> None:
+    """Compare what the new object says of its identity with the old one. Raises ApiError 409, 422.
+
+    What is refused here is refused by the store of the resource, which upstream names by its plural, not its kind.
+    """
     metadata, present = new["metadata"], old["metadata"]
-    name = present["name"]
-    version = metadata.get("resourceVersion") or ""
-    if version and version != present["resourceVersion"]:
-        raise status.conflict(resource.qualified, name)
-    if explicit and not version and strategy.needs_version(resource):
-        cause = Cause(
-            "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
-        )
-        raise status.invalid(resource.kind, resource.group, name, [cause])
-    uid = metadata.get("uid") or ""
+    name, uid, version = present["name"], metadata.get("uid") or "", metadata.get("resourceVersion") or ""
     if uid and uid != present["uid"]:
         key = resource.key(present.get("namespace", ""), name).decode().replace("/registry/core/", "/registry/")
         why = (
@@ -316,6 +310,11 @@ def _check_preconditions(resource: Resource, new: Obj, old: Obj, *, explicit: bo
             f"failed: UID in precondition: {uid}, UID in object meta: {present['uid']}"
         )
         raise status.conflict(resource.qualified, name, why)
+    if not version and strategy.needs_version(resource):
+        unsaid = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        raise status.invalid(resource.plural, resource.group, name, [unsaid])
+    if version and version != present["resourceVersion"]:
+        raise status.conflict(resource.qualified, name)
     metadata["resourceVersion"] = present["resourceVersion"]
 
 

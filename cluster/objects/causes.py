@@ -57,10 +57,16 @@ def too_many(field: str, count: int, count_max: int) -> Cause:
     return Cause("FieldValueTooMany", f"Too many: {count}: must have at most {count_max} {noun}", field)
 
 
+class Struct(dict[str, Any]):
+    """A value as Go holds it: every field there, by its name in Go, in the order of its struct."""
+
+
 def shown(value: Any) -> str:
     """A value as a field error shows it: strings quoted, the rest as JSON."""
     if isinstance(value, str):
         return quote(value)
+    if isinstance(value, Struct):
+        return orjson.dumps(value).decode()
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 

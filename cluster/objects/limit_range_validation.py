@@ -1,6 +1,6 @@
-"""Validate LimitRanges: bounds and defaults that agree with each other.
+"""Validate LimitRanges: what is limited by which amounts, and that the amounts agree with each other.
 
-Source: upstream's `ValidateLimitRange` (pkg/apis/core/validation).
+Source: upstream's `ValidateLimitRange` in pkg/apis/core/validation.
 """
 
 from __future__ import annotations
@@ -8,49 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects import container_validation, names, pod_resources
+from oarlock.cluster.objects import names, quantity
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, required
-from oarlock.cluster.objects.pod_resources import Amounts
-from oarlock.cluster.objects.quantity import NANO, Quantity
+from oarlock.cluster.objects.quota_validation import STANDARD
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
-
-_TYPES: Final = frozenset({"Pod", "Container", "PersistentVolumeClaim"})
-_PARTS: Final = ("max", "min", "default", "defaultRequest", "maxLimitRequestRatio")
-_DEFAULTS: Final = ("default", "defaultRequest")
-_STANDARD: Final = frozenset(
-    {
-        *("cpu", "memory", "ephemeral-storage", "storage", "pods", "services", "replicationcontrollers"),
-        *("resourcequotas", "secrets", "configmaps", "persistentvolumeclaims", "services.nodeports"),
-        *("services.loadbalancers", "requests.cpu", "requests.memory", "requests.ephemeral-storage"),
-        *("requests.storage", "limits.cpu", "limits.memory", "limits.ephemeral-storage"),
-    }
-)
-_ORDERED: Final = (
-    ("min", "max", "min", "min", "min value {} is greater than max value {}"),
-    (
-        "min",
-        "defaultRequest",
-        "defaultRequest",
-        "defaultRequest",
-        "min value {} is greater than default request value {}",
-    ),
-    (
-        "defaultRequest",
-        "max",
-        "defaultRequest",
-        "defaultRequest",
-        "default request value {} is greater than max value {}",
-    ),
-    (
-        *("defaultRequest", "default", "defaultRequest", "defaultRequest"),
-        "default request value {} is greater than default limit value {}",
-    ),
-    ("min", "default", "default", "min", "min value {} is greater than default value {}"),
-    ("default", "max", "default", "max", "default value {} is greater than max value {}"),
-)
-"""Pairs of which the first may not be greater: with the part that is blamed, whose value is shown, and the words."""
+Amounts = Mapping[str, quantity.Quantity]
+_TYPES: Final = ("Pod", "Container", "PersistentVolumeClaim")
+_OF_CONTAINERS: Final = ("Pod", "Container")
+_IN_CONTAINERS: Final = frozenset({"cpu", "memory", "ephemeral-storage"})
+_MILLI_MAX: Final = (2**63 - 1) // 1000
+_NEITHER: Final = "either minimum or maximum storage value is required, but neither was provided"
+_ONE: Final = quantity.Quantity(quantity.NANO)
 
 
 def limit_range(obj: Obj) -> list[Cause]:
@@ -58,12 +28,12 @@ def limit_range(obj: Obj) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[str] = set()
     for index, item in enumerate((obj.get("spec") or {}).get("limits") or ()):
-        path, kind = f"spec.limits[{index}]", item.get("type") or ""
-        causes += _type(kind, f"{path}.type")
+        place, kind = f"spec.limits[{index}]", item.get("type", "")
+        causes += _type(kind, f"{place}.type")
         if kind in seen:
-            causes.append(duplicate(f"{path}.type", kind))
+            causes.append(duplicate(f"{place}.type", kind))
         seen.add(kind)
-        causes += _item(item, kind, path)
+        causes += _item(item, kind, place)
     return causes
 
 
@@ -75,70 +45,103 @@ def _type(kind: str, path: str) -> list[Cause]:
 
 
 def _item(item: Obj, kind: str, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    amounts: dict[str, Amounts] = {}
-    for part in _PARTS:
-        given: Obj = item.get(part) or {}
-        if kind == "Pod" and part in _DEFAULTS:
-            if given:
-                causes.append(forbidden(f"{path}.{part}", "may not be specified when `type` is 'Pod'"))
-            continue
-        if part == "maxLimitRequestRatio":
-            causes += _storage(item, kind, path)
-        for name in given:
-            causes += _resource_name(name, kind, f"{path}.{part}[{name}]")
-        amounts[part] = pod_resources.parsed(given)
-    for name in sorted({name for part in amounts.values() for name in part}):
-        causes += _agreement({part: held[name] for part, held in amounts.items() if name in held}, name, path)
+    causes = _named(item, kind, path, "max") + _named(item, kind, path, "min")
+    for name in ("default", "defaultRequest"):
+        if kind != "Pod":
+            causes += _named(item, kind, path, name)
+        elif item.get(name):
+            causes.append(forbidden(f"{path}.{name}", "may not be specified when `type` is 'Pod'"))
+    if kind == "PersistentVolumeClaim" and not any("storage" in (item.get(name) or {}) for name in ("min", "max")):
+        causes.append(required(f"{path}.limits", _NEITHER))
+    causes += _named(item, kind, path, "maxLimitRequestRatio")
+    amounts = {name: _amounts(item, name) for name in ("max", "min", "maxLimitRequestRatio")}
+    amounts |= {name: {} if kind == "Pod" else _amounts(item, name) for name in ("default", "defaultRequest")}
+    for resource in dict.fromkeys(key for group in amounts.values() for key in group):
+        causes += _agreeing(
+            {name: group[resource] for name, group in amounts.items() if resource in group}, resource, path
+        )
     return causes
 
 
-def _storage(item: Obj, kind: str, path: str) -> list[Cause]:
-    if kind != "PersistentVolumeClaim" or any("storage" in (item.get(part) or {}) for part in ("min", "max")):
-        return []
-    why = "either minimum or maximum storage value is required, but neither was provided"
-    return [required(f"{path}.limits", why)]
+def _named(item: Obj, kind: str, path: str, group: str) -> list[Cause]:
+    rule = _container_resource if kind in _OF_CONTAINERS else _resource
+    return [cause for name in item.get(group) or {} for cause in rule(name, f"{path}.{group}[{name}]")]
 
 
-def _resource_name(name: str, kind: str, path: str) -> list[Cause]:
-    if kind in ("Pod", "Container"):
-        return container_validation.resource_name(name, path)
+def _resource(name: str, path: str) -> list[Cause]:
     causes = [invalid(path, name, why) for why in names.qualified_name(name)]
-    huge = name.startswith(("hugepages-", "requests.hugepages-"))
-    if not causes and "/" not in name and name not in _STANDARD and not huge:
+    known = name in STANDARD or name == "storage" or name.startswith("hugepages-")
+    if not causes and "/" not in name and not known:
         causes.append(invalid(path, name, "must be a standard resource type or fully qualified"))
     return causes
 
 
-def _agreement(values: Mapping[str, Quantity], name: str, path: str) -> list[Cause]:
-    """What of one resource's bounds and defaults contradicts the rest."""
-    causes: list[Cause] = []
-    for lower, upper, blamed, shown, words in _ORDERED:
-        if lower in values and upper in values and values[lower] > values[upper]:
-            why = words.format(values[lower], values[upper])
-            causes.append(invalid(f"{path}.{blamed}[{name}]", str(values[shown]), why))
-    causes += _ratio(values, f"{path}.maxLimitRequestRatio[{name}]")
-    limit, request = values.get("default"), values.get("defaultRequest")
-    if not _may_overcommit(name) and limit is not None and request is not None and limit != request:
-        why = f"default value {limit} must equal to defaultRequest value {request} in {name}"
-        causes.append(invalid(f"{path}.defaultRequest[{name}]", str(request), why))
+def _container_resource(name: str, path: str) -> list[Cause]:
+    causes = _resource(name, path)
+    if "/" not in name:
+        if name not in _IN_CONTAINERS and not name.startswith("hugepages-"):
+            causes.append(invalid(path, name, "must be a standard resource for containers"))
+    elif not _is_native(name) and (name.startswith("requests.") or names.qualified_name(f"requests.{name}")):
+        causes.append(invalid(path, name, "doesn't follow extended resource name standard"))
     return causes
 
 
-def _ratio(values: Mapping[str, Quantity], path: str) -> list[Cause]:
-    ratio = values.get("maxLimitRequestRatio")
+def _is_native(name: str) -> bool:
+    return "/" not in name or "kubernetes.io/" in name
+
+
+def _amounts(item: Obj, group: str) -> Amounts:
+    return {name: quantity.parse(amount) for name, amount in (item.get(group) or {}).items()}
+
+
+#: Which amount may not be greater than which: the two, how a message calls them, where it tells it and of which.
+_ORDERED: Final = (
+    ("min", "max", "min value", "max value", "min", "min"),
+    ("min", "defaultRequest", "min value", "default request value", "defaultRequest", "defaultRequest"),
+    ("defaultRequest", "max", "default request value", "max value", "defaultRequest", "defaultRequest"),
+    ("defaultRequest", "default", "default request value", "default limit value", "defaultRequest", "defaultRequest"),
+    ("min", "default", "min value", "default value", "default", "min"),
+    ("default", "max", "default value", "max value", "default", "max"),
+)
+
+
+def _agreeing(amounts: Amounts, resource: str, path: str) -> list[Cause]:
+    causes = [
+        invalid(
+            f"{path}.{place}[{resource}]",
+            str(amounts[shown]),
+            f"{less_called} {amounts[less]} is greater than {more_called} {amounts[more]}",
+        )
+        for less, more, less_called, more_called, place, shown in _ORDERED
+        if less in amounts and more in amounts and amounts[less] > amounts[more]
+    ]
+    causes += _ratio(amounts, f"{path}.maxLimitRequestRatio[{resource}]")
+    usual, asked = amounts.get("default"), amounts.get("defaultRequest")
+    if _never_shared(resource) and usual is not None and asked is not None and usual != asked:
+        why = f"default value {usual} must equal to defaultRequest value {asked} in {resource}"
+        causes.append(invalid(f"{path}.defaultRequest[{resource}]", str(asked), why))
+    return causes
+
+
+def _never_shared(resource: str) -> bool:
+    """Whether a resource can't be promised more often than it is there: huge pages, and what isn't Kubernetes' own."""
+    return not _is_native(resource) or resource.startswith("hugepages-")
+
+
+def _ratio(amounts: Amounts, path: str) -> list[Cause]:
+    ratio, low, high = (amounts.get(name) for name in ("maxLimitRequestRatio", "min", "max"))
     if ratio is None:
         return []
-    causes = []
-    if ratio.nano < NANO:
-        causes.append(invalid(path, str(ratio), f"ratio {ratio} is less than 1"))
-    if "min" in values and "max" in values:
-        least, most = values["min"].value, values["max"].value
-        possible = float(most / least) if least else float("inf") if most else float("nan")
-        if float(ratio.value) > possible:
-            causes.append(invalid(path, str(ratio), f"ratio {ratio} is greater than max/min = {possible:f}"))
+    causes = [invalid(path, str(ratio), f"ratio {ratio} is less than 1")] if ratio < _ONE else []
+    if low is None or high is None:
+        return causes
+    given = (ratio.whole(), low.whole(), high.whole())
+    if all(one < _MILLI_MAX for one in given):
+        most, least = high.milli(), low.milli()
+        wanted = ratio.milli() / 1000
+    else:
+        most, least, wanted = high.whole(), low.whole(), float(ratio.whole())
+    bound = most / least if least else float("inf")
+    if wanted > bound:
+        causes.append(invalid(path, str(ratio), f"ratio {ratio} is greater than max/min = {bound:f}"))
     return causes
-
-
-def _may_overcommit(name: str) -> bool:
-    return ("/" not in name or "kubernetes.io/" in name) and not name.startswith("hugepages-")

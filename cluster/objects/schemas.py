@@ -34,6 +34,7 @@ class Schema:
     - `patch_strategy`: upstream's list, e.g. ("merge", "retainKeys"); `patch_merge_key`: the key of a merged list.
     - `list_type`: "atomic", "set", "map" or None; `list_map_keys`: the keys of a "map" list.
     - `map_type`: "atomic", "granular" or None. `keeps_zero`: whether an empty or zero scalar is written out.
+    - `schema_or`: for an `any` that is a schema of a CustomResourceDefinition or else a "list" of them or a "bool".
     """
 
     __slots__ = (
@@ -47,6 +48,7 @@ class Schema:
         "map_type",
         "patch_merge_key",
         "patch_strategy",
+        "schema_or",
         "type_name",
     )
 
@@ -61,6 +63,7 @@ class Schema:
         self.patch_merge_key: str | None = more.get("merge")
         self.list_type: str | None = more.get("list")
         self.list_map_keys: tuple[str, ...] = tuple(more.get("keys", ()))
+        self.schema_or: str | None = more.get("schema-or")
         self.map_type: str | None = more.get("map") or (_type(self.type_name).get("map") if self.type_name else None)
 
     @property

@@ -74,7 +74,6 @@ def plugins(security: PodSecurity) -> tuple[Plugin, ...]:
     return (
         Plugin("", (("", "namespaces"),), stamps.label_name),
         Plugin("", (_REQUESTS,), stamps.sign),
-        Plugin("", (("", "limitranges"),), stamps.name_at_random),
         Plugin("NamespaceLifecycle", None, lifecycle.admit),
         Plugin("LimitRanger", (_PODS, claims), limit_ranger.give_defaults, limit_ranger.check),
         Plugin("ServiceAccount", (_PODS,), service_account.complete, service_account.check),

@@ -1,11 +1,9 @@
-"""What the server knows better than a client: a namespace's label with its name, who makes a request, a lacking name.
+"""What the server knows better than a client: a namespace's name as a label, and who makes a signing request.
 
-Source: KEP-2161; PrepareForCreate in upstream's pkg/registry/certificates/certificates and core/limitrange.
+Source: KEP-2161; upstream's pkg/registry/certificates/certificates/strategy.go (PrepareForCreate).
 """
 
 from __future__ import annotations
-
-from uuid import uuid4
 
 from oarlock.cluster.apiserver.admission.attributes import Attributes
 from oarlock.cluster.apiserver.admission.view import View
@@ -16,13 +14,6 @@ def label_name(attributes: Attributes, _: View) -> None:
     metadata = attributes.obj["metadata"]
     if metadata.get("name"):
         metadata["labels"] = {**(metadata.get("labels") or {}), "kubernetes.io/metadata.name": metadata["name"]}
-
-
-def name_at_random(attributes: Attributes, _: View) -> None:
-    """Name a LimitRange that nobody has named."""
-    metadata = attributes.obj["metadata"]
-    if attributes.is_create and not metadata.get("name"):
-        metadata["name"] = str(uuid4())
 
 
 def sign(attributes: Attributes, _: View) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 MERGE = "application/merge-patch+json"
 PODS = "/api/v1/namespaces/default/pods"
@@ -226,16 +231,19 @@ def test_resize_keeps_the_class_of_service(with_api: Any, objects: Any) -> None:
     with_api(scenario)
 
 
-REQUEST = {
-    "metadata": {"name": "r"},
-    "spec": {"request": "LS0tLS1CRUdJTg==", "signerName": "example.com/s", "usages": ["client auth"]},
-}
+def signing_request() -> dict[str, Any]:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "me")])
+    asked = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    signed = asked.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    encoded = base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+    spec = {"request": encoded, "signerName": "example.com/s", "usages": ["client auth"]}
+    return {"metadata": {"name": "r"}, "spec": spec}
 
 
 def test_a_signing_requests_decision_is_made_once(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
         path = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
-        code, answer = await api("POST", path, REQUEST)
+        code, answer = await api("POST", path, signing_request())
         assert code == 201, answer
         approved = {"type": "Approved", "status": "True", "reason": "x", "message": "y"}
         denied = {**approved, "type": "Denied"}

@@ -73,6 +73,30 @@ def test_update_needs_the_latest_version_if_it_names_one(with_api: Any, objects:
     with_api(scenario)
 
 
+def test_leases_are_not_replaced_blindly(with_api: Any) -> None:
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    body = {"metadata": {"name": "a"}, "spec": {"holderIdentity": "x"}}
+
+    async def scenario(api: Any) -> None:
+        await api.made(leases, body)
+        code, answer = await api("PUT", f"{leases}/a", body)
+        why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        assert (code, answer["message"]) == (422, f'leases.coordination.k8s.io "a" is invalid: {why}')
+        assert answer["details"]["kind"] == "leases"
+
+    with_api(scenario)
+
+
+def test_an_update_says_which_object_it_replaces(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api.made(MAPS, objects.configmap("a"))
+        code, answer = await api("PUT", f"{MAPS}/a", {"data": {"k": "v"}})
+        why = "the name of the object (a based on URL) was undeterminable: name must be provided"
+        assert (code, answer["message"]) == (400, why)
+
+    with_api(scenario)
+
+
 def test_update_without_change_keeps_the_version(with_api: Any, objects: Any) -> None:
     async def scenario(api: Any) -> None:
         made = await api.made(MAPS, objects.configmap("a", k="1"))
