@@ -11,7 +11,18 @@ import sys
 
 from bench.report import ToolMissing, put_section
 
-BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "api", "failover")
+BENCHMARKS = (
+    "idle",
+    "store_memory",
+    "etcd",
+    "takeover",
+    "saturation",
+    "ownership",
+    "allocation",
+    "api",
+    "failover",
+    "rollouts",
+)
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation")
 
 

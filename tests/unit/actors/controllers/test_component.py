@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -81,8 +81,8 @@ class Cluster:
                 self.changed.clear()
                 await self.changed.wait()
 
-    def available(self) -> int:
-        found = self.deployments.get("default/web")
+    def available(self, name: str = "web") -> int:
+        found = self.deployments.get(f"default/{name}")
         return int(((found or {}).get("status") or {}).get("availableReplicas", 0))
 
 
@@ -103,8 +103,10 @@ async def cluster() -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def acting(cluster: Cluster, name: str = "controllers", identity: str = "a") -> AsyncIterator[None]:
-    component = create(ComponentContext(cluster.settings, identity, name, settings={"ca_pem": "PEM"}))
+async def acting(
+    cluster: Cluster, name: str = "controllers", identity: str = "a", **settings: object
+) -> AsyncIterator[None]:
+    component = create(ComponentContext(cluster.settings, identity, name, settings={"ca_pem": "PEM", **settings}))
     holder = LeaseHolder(cluster.client, name, identity)
     await component.warm()
     running = asyncio.ensure_future(holder.lead(lambda holding: component.run(holding.fence)))
@@ -257,5 +259,83 @@ def test_a_claim_goes_once_its_pod_has_gone() -> None:
             )
             await here.client.delete(f"{PODS}/p")
             await here.until(lambda: claims.get("default/data") is None)
+
+    asyncio.run(scenario())
+
+
+def test_a_change_of_copies_in_the_middle_makes_nothing_twice() -> None:
+    """Two copies at once, of which the acting one stops while pods are being made."""
+
+    async def scenario() -> None:
+        async with cluster() as here:
+            made: list[str] = []
+            here.pods.add_handler(lambda change, _, new: made.append(str(new)) if change == "ADDED" else None)
+            here.informers.start()
+            await here.informers.synced()
+            names = [f"web-{number}" for number in range(6)]
+            async with AsyncExitStack() as standby:
+                async with acting(here, identity="a"):
+                    await standby.enter_async_context(acting(here, identity="b"))
+                    for name in names:
+                        await here.client.create(DEPLOYMENTS, {**DEPLOYMENT, "metadata": {"name": name}})
+                    await here.until(lambda: len(made) > 3)
+                await here.until(lambda: all(here.available(name) == 3 for name in names))
+            assert len(made) == 18
+
+    asyncio.run(scenario())
+
+
+def test_a_new_holder_waits_until_its_caches_have_caught_up() -> None:
+    async def scenario() -> None:
+        async with cluster() as here:
+            sets = here.watch("apps", "v1", "replicasets")
+            here.informers.start()
+            await here.informers.synced()
+            component = create(ComponentContext(here.settings, "a", "controllers"))
+            await component.warm()
+            holder = LeaseHolder(here.client, "controllers", "a")
+            term = await holder.acquire()
+            created = await here.client.create(DEPLOYMENTS, DEPLOYMENT)
+            revision = int(created["metadata"]["resourceVersion"])
+            informers = component._informers
+            reached = asyncio.Event()
+
+            async def late(_: int) -> None:
+                await reached.wait()
+
+            informers.wait_revision = late  # type: ignore[method-assign]
+            running = asyncio.ensure_future(component.run(term.fence))
+            await component._view.caches["deployments"].wait_revision(revision)
+            for number in range(20):  # more round trips than a copy that doesn't wait would need
+                await here.client.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": f"c{number}"}})
+            assert not len(sets)
+            reached.set()
+            await here.until(lambda: len(sets) == 1)
+            running.cancel()
+            await asyncio.wait((running,))
+            await component.stop()
+            await holder.release()
+
+    asyncio.run(scenario())
+
+
+def test_groups_and_shards_share_the_work() -> None:
+    """Deployments of several namespaces with the replica sets split in two, and everything else apart."""
+
+    async def scenario() -> None:
+        async with cluster() as here, AsyncExitStack() as stack:
+            for number in (1, 2):
+                shard: Any = {"controllers": ["replicaset"], "shard": number, "shards": 2, "shard_by": "uid"}
+                await stack.enter_async_context(acting(here, f"sets-{number}", f"s{number}", **shard))
+            await stack.enter_async_context(acting(here, "rest", "r", controllers=["*", "-replicaset"]))
+            sets = here.watch("apps", "v1", "replicasets")
+            here.informers.start()
+            await here.informers.synced()
+            for number in range(6):
+                metadata = {"name": f"web-{number}"}
+                await here.client.create(DEPLOYMENTS, {**DEPLOYMENT, "metadata": metadata})
+            await here.until(lambda: all(here.available(f"web-{number}") == 3 for number in range(6)))
+            assert len(here.pods) == 18
+            assert len(sets) == 6
 
     asyncio.run(scenario())
