@@ -115,8 +115,9 @@ class Writer:
         """Allocate, validate and store; None means that something it relied on has changed."""
         resource = call.resource
         given = await self.admission.give(call, obj, None, "", dry_run=dry_run)
-        new, name = given.obj, given.obj["metadata"].get("name", "")
+        new = given.obj
         strategy.prepare_create(resource, new)
+        name = new["metadata"].get("name", "")
         causes = self._standing(validation.validate_create(resource, new))
         if causes:
             raise status.invalid(resource.kind, resource.stored_as[0], name, causes)

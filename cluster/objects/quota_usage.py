@@ -179,9 +179,11 @@ def _in_scope(scope: Obj, kind: Kind, obj: Obj) -> bool:
     if kind != PODS:
         return False
     if name in ("Terminating", "NotTerminating"):
-        return (spec.get("activeDeadlineSeconds") is not None) == (name == "Terminating")
+        has_deadline = spec.get("activeDeadlineSeconds") is not None
+        return has_deadline if name == "Terminating" else not has_deadline
     if name in ("BestEffort", "NotBestEffort"):
-        return (pod_strategy.qos_class(spec) == "BestEffort") == (name == "BestEffort")
+        is_best_effort = pod_strategy.qos_class(spec) == "BestEffort"
+        return is_best_effort if name == "BestEffort" else not is_best_effort
     if name == "PriorityClass":
         return _selects(scope, {spec["priorityClassName"]} if spec.get("priorityClassName") else set())
     return name == "CrossNamespacePodAffinity" and _crosses_namespaces(spec.get("affinity") or {})

@@ -311,9 +311,6 @@ def _new_limit_range(obj: Obj) -> None:
 
 
 def _new_claim(obj: Obj) -> None:
-    finalizers = obj["metadata"].setdefault("finalizers", [])
-    if "kubernetes.io/pvc-protection" not in finalizers:
-        finalizers.append("kubernetes.io/pvc-protection")
     spec = obj["spec"]
     if not _is_known_source(spec.get("dataSource") or {}):
         spec.pop("dataSource", None)
@@ -344,9 +341,6 @@ def _updated_claim(new: Obj, old: Obj) -> None:
 
 
 def _new_volume(obj: Obj) -> None:
-    finalizers = obj["metadata"].setdefault("finalizers", [])
-    if "kubernetes.io/pv-protection" not in finalizers:
-        finalizers.append("kubernetes.io/pv-protection")
     if "creationTimestamp" in obj["metadata"]:
         obj["status"]["lastPhaseTransitionTime"] = obj["metadata"]["creationTimestamp"]
 

@@ -50,10 +50,10 @@ def refusal(account: Obj, pod: Obj, *, ephemeral_only: bool = False) -> str:
     if ephemeral_only:
         return ""
     for volume in spec.get("volumes") or ():
-        secret = (volume.get("secret") or {}).get("secretName")
-        if volume.get("secret") and secret not in mountable:
+        named = (volume.get("secret") or {}).get("secretName")
+        if volume.get("secret") and named not in mountable:
             return (
-                f'volume with secret.secretName="{secret}" is not allowed because service account {name} does not '
+                f'volume with secret.secretName="{named}" is not allowed because service account {name} does not '
                 "reference that secret"
             )
     for index, one in enumerate(spec.get("imagePullSecrets") or ()):

@@ -81,7 +81,8 @@ def capabilities(_: Obj, spec: Obj) -> Finding | None:
     """Nothing beyond the default capabilities is added."""
     bad: dict[str, set[str]] = {}
     for one in containers(spec):
-        added = set((security(one).get("capabilities") or {}).get("add") or ()) - _CAPABILITIES
+        given = (security(one).get("capabilities") or {}).get("add") or ()
+        added = {name for name in given if name not in _CAPABILITIES}
         if added:
             bad[one.get("name") or ""] = added
     if not bad:

@@ -60,6 +60,8 @@ class PodSecurity:
         is_pod = attributes.kind == ("", "pods")
         if attributes.subresource and not (is_pod and attributes.subresource not in _IGNORED):
             return
+        if self.default == Policy() and view.lacks("", "namespaces", attributes.namespace, policy.PREFIX):
+            return
         namespace = await view.get_live("", "namespaces", attributes.namespace)
         labels = (namespace or {"metadata": {}})["metadata"].get("labels") or {}
         asked, _ = policy.of_labels(labels, self.default)
@@ -142,7 +144,7 @@ def _is_stricter(new: Standard, old: Standard) -> bool:
 
 
 def _template(attributes: Attributes) -> Obj | None:
-    found: Any = attributes.obj
+    found: Obj | None = attributes.obj
     for name in _TEMPLATES[attributes.kind]:
         found = (found or {}).get(name)
     return found

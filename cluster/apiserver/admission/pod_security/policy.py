@@ -17,7 +17,7 @@ from oarlock.cluster.objects.status import Cause
 
 LEVELS = ("privileged", "baseline", "restricted")
 """From the laxest to the strictest."""
-_PREFIX = "pod-security.kubernetes.io/"
+PREFIX = "pod-security.kubernetes.io/"
 _VERSION = re.compile(r"v1\.(0|[1-9][0-9]*)\Z")
 NEWEST_MINOR = 35
 """Checks have not changed since; later versions and `latest` mean this one."""
@@ -51,7 +51,7 @@ def of_labels(labels: Mapping[str, str], default: Policy) -> tuple[Policy, list[
     policy, causes = default, []
     for mode in ("enforce", "audit", "warn"):
         standard: Standard = getattr(policy, mode)
-        level, version = labels.get(_PREFIX + mode), labels.get(f"{_PREFIX}{mode}-version")
+        level, version = labels.get(PREFIX + mode), labels.get(f"{PREFIX}{mode}-version")
         if level is not None:
             known = level in LEVELS
             standard = replace(standard, level=level if known else "restricted" if mode == "enforce" else "privileged")
@@ -67,7 +67,7 @@ def of_labels(labels: Mapping[str, str], default: Policy) -> tuple[Policy, list[
 
 
 def _bad(label: str, value: str, why: str) -> Cause:
-    return invalid(f"metadata.labels[{_PREFIX}{label}]", value, why)
+    return invalid(f"metadata.labels[{PREFIX}{label}]", value, why)
 
 
 def findings(standard: Standard, metadata: Obj, spec: Obj) -> list[Finding]:

@@ -44,7 +44,7 @@ def capabilities(_: Obj, spec: Obj) -> Finding | None:
         given = security(one).get("capabilities") or {}
         if "ALL" not in (given.get("drop") or ()):
             keeping.append(one.get("name") or "")
-        added = set(given.get("add") or ()) - {"NET_BIND_SERVICE"}
+        added = {name for name in given.get("add") or () if name != "NET_BIND_SERVICE"}
         if added:
             adding[one.get("name") or ""] = added
     said = []

@@ -112,6 +112,7 @@ class _Ledger:
     async def _attempt(self, changed: Mapping[bytes, tuple[Entry, bytes]], write: Write) -> Entry | None:
         """Try to write; None means that a quota was no longer what was seen of it."""
         arrivals, everything = self._arrivals, changed.keys() == self._quotas().keys()
+        entry: Entry | None = None
         try:
             entry = await write(tuple(replace(key, old.revision, new) for key, (old, new) in changed.items()))
         except Unmet as unmet:
@@ -119,12 +120,8 @@ class _Ledger:
             self._learn(moved)
             if not moved or len(moved) < len(unmet.found):
                 raise
-            entry = None
         else:
-            revision = entry.revision
-            self._learn(
-                {key: KeyValue(key, new, old.create_revision, revision, 0, 0) for key, (old, new) in changed.items()}
-            )
+            self._learn({key: _written(key, old, new, entry.revision) for key, (old, new) in changed.items()})
         if everything:
             # Won or lost, the transaction has compared every quota there is.
             self._current = arrivals
@@ -164,3 +161,7 @@ class _Ledger:
             entry = await self._view.storage.live(key)
             self._seen[key] = entry
         self._current = arrivals
+
+
+def _written(key: bytes, old: Entry, value: bytes, revision: int) -> KeyValue:
+    return KeyValue(key, value, old.create_revision, revision, 0, 0)

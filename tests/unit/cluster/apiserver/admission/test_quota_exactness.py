@@ -12,7 +12,7 @@ import aiohttp
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.consensus.memory import MemoryStore
-from oarlock.consensus.model import Transaction, TransactionResult
+from oarlock.consensus.model import Transaction, TransactionResult, UnknownOutcome
 
 QUOTAS = "/api/v1/namespaces/default/resourcequotas"
 PODS = "/api/v1/namespaces/default/pods"
@@ -109,3 +109,68 @@ def test_what_fits_is_all_taken() -> None:
     store = asyncio.run(_exactly(limit=500, wanted=200, count=2))
     assert store.done == 200
     assert store.tried <= 2 * 200
+
+
+class ForgetfulStore(CountingStore):
+    """Loses the answers of some transactions that it has carried out."""
+
+    async def transact(self, transaction: Transaction, *args: Any, **kwargs: Any) -> TransactionResult:  # type: ignore[override]
+        before = self.done
+        result = await super().transact(transaction, *args, **kwargs)
+        if self.done > before and self.done % 5 == 0:
+            raise UnknownOutcome("lost")
+        return result
+
+
+def test_a_lost_answer_neither_leaks_nor_exceeds() -> None:
+    async def scenario() -> None:
+        store = ForgetfulStore()
+        async with servers(store, 2) as every, aiohttp.ClientSession() as session:
+            await limited(session, every[0].url, 30)
+            await asyncio.gather(*(one._cache.fresh() for one in every))
+            urls = [every[number % 2].url for number in range(60)]
+            answers = await asyncio.gather(*(create(session, url, f"p{n}") for n, url in enumerate(urls)))
+            assert {code for code, _ in answers} == {201, 403, 504}
+            async with session.get(f"{every[0].url}{PODS}") as answer:
+                assert len((await answer.json())["items"]) == 30
+            async with session.get(f"{every[0].url}{QUOTAS}/q") as answer:
+                assert (await answer.json())["status"]["used"] == {"pods": "30"}
+
+    asyncio.run(scenario())
+
+
+def test_what_a_service_claims_and_its_quota_go_together() -> None:
+    async def scenario() -> None:
+        store = CountingStore()
+        services = "/api/v1/namespaces/default/services"
+        async with servers(store, 2) as every, aiohttp.ClientSession() as session:
+            await limited(session, every[0].url, 1)
+            async with session.get(f"{every[0].url}{QUOTAS}/q") as answer:
+                quota = await answer.json()
+            hard = {"services.nodeports": "20"}
+            quota["status"] = {"hard": hard, "used": {"services.nodeports": "0"}}
+            async with session.put(f"{every[0].url}{QUOTAS}/q/status", json=quota) as answer:
+                assert answer.status == 200
+            await asyncio.gather(*(one._cache.fresh() for one in every))
+
+            async def expose(number: int) -> tuple[int, Any]:
+                spec = {"type": "NodePort", "ports": [{"port": 80}]}
+                body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"s{number}"}, "spec": spec}
+                async with session.post(every[number % 2].url + services, json=body) as answer:
+                    return answer.status, await answer.json()
+
+            answers = await asyncio.gather(*(expose(number) for number in range(30)))
+            made = [document for code, document in answers if code == 201]
+            assert (len(made), {code for code, _ in answers}) == (20, {201, 403})
+            assert len({one["spec"]["ports"][0]["nodePort"] for one in made}) == 20
+            # More ports for one that is there would be too many, too.
+            grown = {
+                **made[0],
+                "spec": {**made[0]["spec"], "ports": [*made[0]["spec"]["ports"], {"name": "b", "port": 81}]},
+            }
+            grown["spec"]["ports"][0]["name"] = "a"
+            path = f"{every[0].url}{services}/{made[0]['metadata']['name']}"
+            async with session.put(path, json=grown) as answer:
+                assert "exceeded quota: q, requested: services.nodeports=1" in (await answer.json())["message"]
+
+    asyncio.run(scenario())
