@@ -156,6 +156,7 @@ def label_value(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
+@lru_cache(maxsize=4096)
 def config_key(text: str) -> tuple[str, ...]:
     """A key of a ConfigMap or Secret."""
     errors = [no_longer_than(SUBDOMAIN_MAX)] if len(text) > SUBDOMAIN_MAX else []
@@ -170,6 +171,7 @@ def config_key(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
+@lru_cache(maxsize=4096)
 def env_name(text: str) -> tuple[str, ...]:
     """A variable's name: any printable ASCII but `=`."""
     if not text or all(" " <= char <= "~" and char != "=" for char in text):
@@ -183,6 +185,7 @@ def port_number(number: int) -> tuple[str, ...]:
     return () if 1 <= number <= 65535 else (INCLUSIVE.format(1, 65535),)
 
 
+@lru_cache(maxsize=4096)
 def port_name(text: str) -> tuple[str, ...]:
     """A port's name (an IANA service name)."""
     errors = [no_longer_than(15)] if len(text) > 15 else []
@@ -212,6 +215,7 @@ def path_segment(text: str) -> tuple[str, ...]:
     return tuple(f"may not contain '{char}'" for char in "/%" if char in text)
 
 
+@lru_cache(maxsize=4096)
 def ip_address(text: str) -> tuple[str, ...]:
     """An IPv4 or IPv6 address."""
     try:

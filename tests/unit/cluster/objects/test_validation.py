@@ -222,7 +222,7 @@ _POD_FROZEN = (
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
     "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)\n"
     "@@ -64,7 +64,7 @@\n"
-    '  "SELinuxChangePolicy": null\n'
+    '   "SELinuxChangePolicy": null\n'
     "  },\n"
     '  "ImagePullSecrets": null,\n'
     '- "Hostname": "",\n'
