@@ -11,8 +11,8 @@ import sys
 
 from bench.report import ToolMissing, put_section
 
-BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "api", "failover")
-HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership")
+BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "api", "failover")
+HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation")
 
 
 def main() -> int:

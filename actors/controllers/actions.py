@@ -89,6 +89,14 @@ class Requeue:
     after_s: float
 
 
+@dataclass(frozen=True)
+class CatchUp:
+    """Look at the key again at once when the caches of `plurals` show everything up to `revision`."""
+
+    plurals: Sequence[str]
+    revision: int
+
+
 Write = Create | Update | UpdateStatus | Patch | Delete
 
 
@@ -104,12 +112,12 @@ class Burst:
     refused: Callable[[str], Sequence[UpdateStatus]] | None = None
 
 
-Action = Write | Burst | RecordEvent | Requeue
+Action = Write | Burst | RecordEvent | Requeue | CatchUp
 
 
 @dataclass
 class Outcome:
-    """What came of the actions: the last revision written per plural name, and when to look again."""
+    """What came of the actions: the revision to wait for per plural name, and when to look again."""
 
     revisions: dict[str, int] = field(default_factory=dict)
     requeue_s: float | None = None
@@ -130,6 +138,9 @@ class Performer:
                     self.record(action)
                 case Requeue(after_s):
                     outcome.requeue_s = after_s if outcome.requeue_s is None else min(after_s, outcome.requeue_s)
+                case CatchUp(plurals, revision):
+                    outcome.revisions.update({one: max(outcome.revisions.get(one, 0), revision) for one in plurals})
+                    outcome.requeue_s = 0.0
                 case Burst(writes, refused):
                     try:
                         await self._burst(writes, outcome)

@@ -18,6 +18,9 @@ from oarlock.actors.controllers.loop import Controller, ControllerLoop
 from oarlock.actors.controllers.namespaces import NamespaceLoop
 from oarlock.actors.controllers.podgc import POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
+from oarlock.actors.controllers.resource_quota import RESOURCE_QUOTA
+from oarlock.actors.controllers.service_cidr import SERVICE_CIDR
+from oarlock.actors.controllers.storage_protection import CLAIM_PROTECTION, CLASS_PROTECTION, VOLUME_PROTECTION
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
@@ -137,7 +140,12 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         ENDPOINTS,
         ENDPOINT_SLICES,
         POD_GC,
+        SERVICE_CIDR,
         nodes.node_lifecycle(settings.node_grace_s),
+        RESOURCE_QUOTA,
+        CLAIM_PROTECTION,
+        VOLUME_PROTECTION,
+        CLASS_PROTECTION,
         accounts.SERVICE_ACCOUNT,
         *publishing,
     ]

@@ -44,6 +44,7 @@ class Keys(Protocol):
 class Controller:
     """One kind's decisions. `reads` are the plural names whose changes go through `keys`.
 
+    `counts` are further ones, of whose objects the metadata is enough.
     `source` is the component that its Events come from. `resync_s` reconciles the keys of `all_keys` again and again.
     """
 
@@ -52,6 +53,7 @@ class Controller:
     reads: tuple[str, ...]
     keys: Keys
     reconcile: Callable[[str, View], Iterable[Action]]
+    counts: tuple[str, ...] = ()
     workers: int = 8
     resync_s: float | None = None
     all_keys: Callable[[View], Iterable[str]] | None = None
@@ -71,7 +73,7 @@ class ControllerLoop:
 
     def attach(self) -> None:
         """Follow the caches from now on; changes are turned into keys only while `run()` runs."""
-        for plural in self.controller.reads:
+        for plural in (*self.controller.reads, *self.controller.counts):
             self._view.caches[plural].add_handler(self._handler(plural))
 
     async def run(self) -> None:
@@ -80,7 +82,7 @@ class ControllerLoop:
         self._acting = True
         tasks: list[asyncio.Task[None]] = []
         try:
-            for plural in self.controller.reads:
+            for plural in (*self.controller.reads, *self.controller.counts):
                 handle = self._handler(plural)
                 for obj in self._view.list(plural):
                     handle("ADDED", None, obj)

@@ -23,6 +23,9 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "configmaps": ("", "v1"),
     "secrets": ("", "v1"),
     "persistentvolumeclaims": ("", "v1"),
+    "persistentvolumes": ("", "v1"),
+    "resourcequotas": ("", "v1"),
+    "limitranges": ("", "v1"),
     "replicationcontrollers": ("", "v1"),
     "podtemplates": ("", "v1"),
     "deployments": ("apps", "v1"),
@@ -38,8 +41,14 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "horizontalpodautoscalers": ("autoscaling", "v2"),
     "ingresses": ("networking.k8s.io", "v1"),
     "networkpolicies": ("networking.k8s.io", "v1"),
+    "servicecidrs": ("networking.k8s.io", "v1"),
+    "ipaddresses": ("networking.k8s.io", "v1"),
     "roles": ("rbac.authorization.k8s.io", "v1"),
     "rolebindings": ("rbac.authorization.k8s.io", "v1"),
+    "resourceclaims": ("resource.k8s.io", "v1"),
+    "resourceclaimtemplates": ("resource.k8s.io", "v1"),
+    "csistoragecapacities": ("storage.k8s.io", "v1"),
+    "volumeattributesclasses": ("storage.k8s.io", "v1"),
 }
 
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

@@ -80,9 +80,7 @@ class Apply:
             raise status.apply_conflict(pairs) from None
         if self._manager.name == clientside.MANAGER and clientside.is_managed(merged):
             merged = clientside.annotated(merged, self._config)
-        resource = self._call.resource
-        conformed = decoding.conform(self._schema, resource.group, resource.version, resource.kind, merged)
-        return conformed.object, tracked
+        return decoding.conform_to(self._call.resource, merged).object, tracked
 
     def _applied(self, live: Obj) -> tuple[Obj, list[Entry]]:
         entries = (live.get("metadata") or {}).get("managedFields") or []

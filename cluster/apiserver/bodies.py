@@ -56,7 +56,8 @@ def check_name(call: Call, obj: dict[str, Any]) -> None:
     """Refuse a body whose name is not the URL's. Raises ApiError 400."""
     given = obj["metadata"].get("name") or ""
     if not given:
-        raise status.bad_request("the name of the object must be provided: name must be provided")
+        why = f"the name of the object ({call.info.name} based on URL) was undeterminable: name must be provided"
+        raise status.bad_request(why)
     if given != call.info.name:
         raise status.bad_request(
             f"the name of the object ({given}) does not match the name on the URL ({call.info.name})"

@@ -1,4 +1,4 @@
-"""What every cluster has from its first moment: namespaces, priority classes, the `kubernetes` Service.
+"""What every cluster has from its first moment: namespaces, classes, flow control, a ServiceCIDR, the first Service.
 
 Each API server makes what is missing at its start; who comes second finds it there. The Service's endpoints are
 brought in line with the advertised addresses each time. Source: upstream's pkg/controlplane.
@@ -6,23 +6,33 @@ brought in line with the advertised addresses each time. Source: upstream's pkg/
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import copy
 import ipaddress
+import logging
 from typing import Any
 
-from oarlock.cluster.apiserver.allocation import Pool
+from oarlock.cluster.apiserver import clock, defaults
+from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import MASTERS, User
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.claims import Unmet
 from oarlock.cluster.apiserver.exchange import Query, Request
 from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.apiserver.requests import RequestInfo
+from oarlock.cluster.apiserver.storage import Stale
 from oarlock.cluster.apiserver.writing import Writer
-from oarlock.cluster.objects import resources
+from oarlock.cluster.objects import flowcontrol, resources
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
+
+log = logging.getLogger(__name__)
 
 Obj = dict[str, Any]
 _USER = User("system:apiserver", (MASTERS,))
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_CIDR_READY = "Kubernetes default Service CIDR is ready"
 _CRITICAL = (
     (
         "system-cluster-critical",
@@ -40,12 +50,26 @@ _CRITICAL = (
 class Bootstrap:
     """Makes what is missing. Raises StoreError."""
 
-    def __init__(self, writer: Writer, pool: Pool, address: str | None, port: int) -> None:
-        """`address` is the endpoint of the `kubernetes` Service; None leaves it without one."""
+    def __init__(
+        self,
+        writer: Writer,
+        allocation: ServiceAllocation,
+        address: str | None,
+        port: int,
+        now: clock.Clock,
+        client_ca_pem: str = "",
+    ) -> None:
+        """`address` is the endpoint of the `kubernetes` Service; None leaves it without one.
+
+        `client_ca_pem` is who signs clients' certificates, "" where none are asked for.
+        """
+        self._client_ca_pem = client_ca_pem
         self._writer = writer
-        self._pool = pool
+        self._allocation = allocation
+        self._addresses = allocation.addresses
         self._address = address
         self._port = port
+        self._now = now
 
     async def run(self) -> None:
         """Bring everything into being, in the order in which it depends on each other."""
@@ -54,13 +78,46 @@ class Bootstrap:
         classes = _resource("scheduling.k8s.io", "v1", "priorityclasses")
         for name, value, description in _CRITICAL:
             await self._ensure(classes, {"metadata": {"name": name}, "value": value, "description": description})
+        await self._flow_control()
+        await self._introduce()
+        await self._default_cidr()
+        await self._hold_again()
         await self._ensure(_resource("", "v1", "services"), self._service())
         if self._address is not None:
             await self._match(_resource("", "v1", "endpoints"), self._endpoints(self._address))
             await self._match(_resource("discovery.k8s.io", "v1", "endpointslices"), self._slice(self._address))
 
+    async def _flow_control(self) -> None:
+        """Priority levels before the schemas that name them."""
+        annotations = {"apf.kubernetes.io/autoupdate-spec": "true"}
+        for plural, specs in (
+            ("prioritylevelconfigurations", flowcontrol.levels()),
+            ("flowschemas", flowcontrol.schemas()),
+        ):
+            resource = _resource(flowcontrol.GROUP, "v1", plural)
+            for name, spec in specs.items():
+                metadata = {"name": name, "annotations": dict(annotations)}
+                await self._ensure(resource, {"metadata": metadata, "spec": copy.deepcopy(dict(spec))})
+
+    async def _introduce(self) -> None:
+        """Make what tells others of this server."""
+        await asyncio.gather(*(self._complete(*one) for one in defaults.api_services(self._now())))
+        await self._complete(*defaults.token_tracking(self._now()))
+        if self._client_ca_pem:
+            where, config = defaults.authentication(self._client_ca_pem)
+            await self._match(_resource(*where), config)
+
+    async def _complete(self, where: tuple[str, str, str], obj: Obj) -> None:
+        """Make an object and give it its status, if it is new."""
+        resource, status = _resource(*where), obj.get("status")
+        if await self._ensure(resource, obj) and status is not None:
+            call = own_call(resource, obj, "update")
+            await self._writer.rewrite(
+                call, lambda current, _: {**current, "status": status}, WriteOptions(), subresource="status"
+            )
+
     async def _ensure(self, resource: Resource, obj: Obj) -> bool:
-        call = _call(resource, obj, "create")
+        call = own_call(resource, obj, "create")
         if call.key in self._writer.storage.cache.collection(resource.key_prefix).entries:
             return False
         try:
@@ -81,7 +138,47 @@ class Bootstrap:
         def compute(current: Obj, _: object) -> Obj:
             return {**current, **{name: wanted[name] for name in parts}}
 
-        await self._writer.rewrite(_call(resource, obj, "update"), compute, WriteOptions())
+        await self._writer.rewrite(own_call(resource, obj, "update"), compute, WriteOptions())
+
+    async def _default_cidr(self) -> None:
+        """Make the default ServiceCIDR, and call it ready if it is as configured and nobody has said whether it is.
+
+        One that differs is left alone, but that it may gain its second family.
+        Source: upstream's pkg/controlplane/controller/defaultservicecidr.
+        """
+        resource = _resource("networking.k8s.io", "v1", "servicecidrs")
+        cidrs = self._addresses.cidrs
+        obj = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}}
+        await self._ensure(resource, obj)
+
+        def widen(current: Obj, _: object) -> Obj:
+            is_first = current["spec"].get("cidrs") == cidrs[:1]
+            return {**current, "spec": {**current["spec"], "cidrs": cidrs}} if is_first else current
+
+        def judge(current: Obj, _: object) -> Obj:
+            conditions = current.get("status", {}).get("conditions") or []
+            is_judged = any(one.get("type") == "Ready" for one in conditions)
+            if is_judged or current["spec"].get("cidrs") != cidrs or current["metadata"].get("deletionTimestamp"):
+                return current
+            ready = {"type": "Ready", "status": "True", "reason": "", "message": _CIDR_READY}
+            ready["lastTransitionTime"] = clock.text(self._now())
+            return {**current, "status": {**current.get("status", {}), "conditions": [*conditions, ready]}}
+
+        call = own_call(resource, obj, "update")
+        await self._writer.rewrite(call, widen, WriteOptions())
+        written = await self._writer.rewrite(call, judge, WriteOptions(), subresource="status")
+        await self._writer.storage.catch_up(written.entry.revision)
+
+    async def _hold_again(self) -> None:
+        """Let Services hold what they have but, made by an older release or bereft by hand, don't hold."""
+        storage, allocation = self._writer.storage, self._allocation
+        for entry in list(storage.cache.collection(_resource("", "v1", "services").key_prefix).entries.values()):
+            service = entry.object()
+            missing = allocation.missing(service)
+            if missing:
+                log.warning("service %s does not hold %d of what it has", entry.key.decode(), len(missing))
+                with contextlib.suppress(Stale, Unmet):
+                    await storage.put(entry.key, service, entry, claims=missing)
 
     def _service(self) -> Obj:
         port = {"name": "https", "port": 443, "protocol": "TCP", "targetPort": self._port}
@@ -92,7 +189,7 @@ class Bootstrap:
                 "labels": {"component": "apiserver", "provider": "kubernetes"},
             },
             "spec": {
-                "clusterIP": self._pool.api_server_address,
+                "clusterIP": self._addresses.api_server_address,
                 "ports": [port],
                 "sessionAffinity": "None",
                 "type": "ClusterIP",
@@ -127,7 +224,8 @@ def _typed(resource: Resource, obj: Obj) -> Obj:
     return {"kind": resource.kind, "apiVersion": resource.api_version, **obj}
 
 
-def _call(resource: Resource, obj: Obj, verb: str) -> Call:
+def own_call(resource: Resource, obj: Obj, verb: str, manager: str = "kube-apiserver", subresource: str = "") -> Call:
+    """A call that the server makes on its own behalf about `obj`."""
     metadata = obj["metadata"]
     info = RequestInfo(
         verb=verb,
@@ -138,8 +236,9 @@ def _call(resource: Resource, obj: Obj, verb: str) -> Call:
         namespace=metadata.get("namespace", ""),
         resource=resource.plural,
         name=metadata["name"],
+        subresource=subresource,
     )
-    return Call(Request("POST", "", Query("fieldManager=kube-apiserver"), {}, _no_body), info, resource, _USER)
+    return Call(Request("POST", "", Query(f"fieldManager={manager}"), {}, _no_body), info, resource, _USER)
 
 
 async def _no_body() -> bytes:

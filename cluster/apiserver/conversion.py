@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from oarlock.cluster.objects import status
 from oarlock.cluster.objects.resources import Resource, storage_of
 
 Obj = dict[str, Any]
@@ -41,6 +42,22 @@ def to_storage(resource: Resource, obj: Obj) -> Obj:
     """Return an object given in `resource`'s form as it is stored."""
     kept = _older_event(obj) if resource.kind == "Event" else _to_v2(obj)
     return {**kept, "kind": resource.kind, "apiVersion": storage_of(resource).api_version}
+
+
+def of_custom(resource: Resource, obj: Obj, api_version: str) -> Obj:
+    """Return a custom object in the form of another version.
+
+    Raises ApiError 500 where that needs a webhook.
+    """
+    custom = resource.custom
+    assert custom is not None
+    if obj["apiVersion"] != api_version:
+        if custom.conversion != "None":
+            raise status.internal(
+                f"conversion webhook for {obj['apiVersion']}, Kind={resource.kind} failed: webhooks can't be called yet"
+            )
+        obj = {**obj, "apiVersion": api_version}
+    return obj
 
 
 def _newer_event(obj: Obj) -> Obj:

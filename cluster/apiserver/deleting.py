@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from oarlock.cluster.apiserver import clock, views
+from oarlock.cluster.apiserver import clock, removing, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.listing import Reader
@@ -23,9 +23,9 @@ from oarlock.cluster.objects.status import ApiError
 
 Obj = dict[str, Any]
 ATTEMPTS_MAX = 64
+CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 _ORPHAN = "orphan"
 _FOREGROUND = "foregroundDeletion"
-_IMMORTAL_NAMESPACES = frozenset({"default", "kube-system", "kube-public"})
 
 #: Kinds whose deletion answers with the object rather than a Status. Source: ReturnDeletedObject in their stores.
 _RETURNS_OBJECT = frozenset(
@@ -82,8 +82,7 @@ class Deleter:
 
     async def delete_object(self, call: Call, key: bytes, name: str, wanted: DeleteOptions) -> Deleted:
         """Delete or mark one object; decisions taken on a cached object are taken again on the live one."""
-        if call.resource.kind == "Namespace" and name in _IMMORTAL_NAMESPACES:
-            raise status.forbidden("namespaces", name, "this namespace may not be deleted")
+        self._admission.refuse_deletion(call.resource, name)
         current = self._storage.cache.collection(call.resource.key_prefix).entries.get(key)
         is_live = False
         for _ in range(ATTEMPTS_MAX):
@@ -108,7 +107,7 @@ class Deleter:
         marked = mark(resource, obj, wanted, self._now())
         if marked is None:
             if not wanted.dry_run:
-                await self._storage.remove(key, current, call.fences, self._admission.released(resource, obj))
+                await removing.remove(self._storage, self._admission, call, key, obj, current)
             return Deleted(current, gone=True)
         if marked == views.parsed(resource, current):
             return Deleted(current, gone=False)
@@ -154,6 +153,8 @@ def mark(resource: Resource, obj: Obj, wanted: DeleteOptions, now: datetime) -> 
     if resource.kind == "Namespace" and not resource.group:
         return _mark_namespace(obj, now)
     metadata = obj["metadata"]
+    if resource.kind == "CustomResourceDefinition" and not metadata.get("deletionTimestamp"):
+        _hold(metadata)
     grace_s = _grace(resource, obj, wanted)
     finalizers = _finalizers(metadata.get("finalizers") or [], wanted)
     if finalizers:
@@ -169,6 +170,13 @@ def mark(resource: Resource, obj: Obj, wanted: DeleteOptions, now: datetime) -> 
         _set_deadline(metadata, now, 0)
     metadata["deletionGracePeriodSeconds"] = 0
     return obj
+
+
+def _hold(metadata: Obj) -> None:
+    """A definition goes once all its objects have gone."""
+    finalizers = metadata.setdefault("finalizers", [])
+    if CLEANUP_FINALIZER not in finalizers:
+        finalizers.append(CLEANUP_FINALIZER)
 
 
 def _grace(resource: Resource, obj: Obj, wanted: DeleteOptions) -> int | None:

@@ -19,11 +19,12 @@ from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import PREFIX as LEASES_PREFIX
 from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.requests import RequestInfo
+from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.apiserver.targets import PREFIX as TARGETS_PREFIX
 from oarlock.cluster.apiserver.targets import Targets
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
-from oarlock.cluster.objects import resources, status
+from oarlock.cluster.objects import status
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, UnknownOutcome
 
@@ -47,6 +48,7 @@ class Dispatcher:
         targets: Targets,
         inflight: InFlight,
         cache: WatchCache,
+        served: Served,
     ) -> None:
         self._authenticator = authenticator
         self._verbs = verbs
@@ -57,13 +59,15 @@ class Dispatcher:
         self._targets = targets
         self._inflight = inflight
         self._cache = cache
+        self._served = served
 
     async def handle(self, request: Request) -> Answer:
         """Answer one request; failures become Status objects."""
         started = time.perf_counter()
         info = requests.parse(request.method, request.path, request.query)
         answer = await self._guarded(request, info)
-        observing.observe(request, info, answer, time.perf_counter() - started)
+        known = self._served.known(info.group, info.version, info.resource) if info.is_resource else None
+        observing.observe(request, info, known, answer, time.perf_counter() - started)
         return answer
 
     async def _guarded(self, request: Request, info: RequestInfo) -> Answer:
@@ -97,7 +101,7 @@ class Dispatcher:
         return await self._path(request)
 
     async def _resource(self, request: Request, info: RequestInfo, user: User) -> Answer:
-        resource = resources.lookup(info.group, info.version, info.resource)
+        resource = await self._served.find(info.group, info.version, info.resource)
         if resource is None or (
             info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"
         ):

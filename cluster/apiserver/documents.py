@@ -15,7 +15,9 @@ import orjson
 
 from oarlock.cluster.apiserver.exchange import JSON, TEXT, Request, Response
 from oarlock.cluster.apiserver.negotiation import clauses
+from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.objects import discovery, openapi, status
+from oarlock.cluster.objects.resources import Resource
 
 VERSION = "v1.36.2"
 _AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -45,15 +47,26 @@ _PATHS = (
 )
 
 
-class Documents:
-    """Serves documents that never change while the server runs, each encoded once, with an ETag."""
+#: Documents of built-in groups alone, which never change while the server runs.
+_FIXED = frozenset(
+    f"/apis/{group}/{one}" if group else f"/api/{one}"
+    for group, versions in discovery.group_versions().items()
+    for one in versions
+)
 
-    def __init__(self, server_address: str) -> None:
+
+class Documents:
+    """Serves documents that change with the definitions of custom resources only, each encoded once, with an ETag."""
+
+    def __init__(self, server_address: str, served: Served) -> None:
         self._server_address = server_address
+        self._served = served
+        self._stamp = served.stamp()
         self._made: dict[str, tuple[bytes, str]] = {}
 
     async def serve(self, request: Request) -> Response | None:
         """Answer a document's path; None for any other path. Raises ApiError 404."""
+        self._forget_outdated()
         path = request.path.rstrip("/") or "/"
         if path == "/version":
             return Response(200, orjson.dumps(version(), option=orjson.OPT_INDENT_2))
@@ -68,6 +81,17 @@ class Documents:
             return self._groups(parts, request)
         return None
 
+    def _forget_outdated(self) -> None:
+        stamp = self._served.stamp()
+        if stamp != self._stamp:
+            self._stamp = stamp
+            for name in [name for name in self._made if name not in _FIXED]:
+                del self._made[name]
+
+    @property
+    def _resources_served(self) -> tuple[Resource, ...]:
+        return self._served.everything()
+
     def _core(self, parts: list[str], request: Request) -> Response | None:
         if len(parts) == 2:
             return self._resources("", parts[1], request)
@@ -79,38 +103,47 @@ class Documents:
         if len(parts) == 3:
             return self._resources(parts[1], parts[2], request)
         if len(parts) == 2:
-            found = discovery.legacy_group(parts[1])
+            found = discovery.legacy_group(parts[1], self._resources_served)
             return None if found is None else Response(200, orjson.dumps(found))
         if _wants_aggregated(request):
             return self._aggregated(request, core=False)
-        return self._document("/apis", request, lambda: orjson.dumps(discovery.legacy_groups()))
+        return self._document("/apis", request, lambda: orjson.dumps(discovery.legacy_groups(self._resources_served)))
 
     def _resources(self, group: str, version_name: str, request: Request) -> Response:
-        if discovery.legacy_resources(group, version_name) is None:
+        resources = self._resources_served
+        if discovery.legacy_resources(group, version_name, resources) is None:
             raise status.path_not_found()
         return self._document(
-            f"{group}/{version_name}", request, lambda: orjson.dumps(discovery.legacy_resources(group, version_name))
+            f"{group}/{version_name}",
+            request,
+            lambda: orjson.dumps(discovery.legacy_resources(group, version_name, resources)),
         )
 
     def _aggregated(self, request: Request, *, core: bool) -> Response:
+        resources = self._resources_served
         answer = self._document(
-            f"aggregated {core}", request, lambda: orjson.dumps(discovery.aggregated(core=core)), _AGGREGATED
+            f"aggregated {core}",
+            request,
+            lambda: orjson.dumps(discovery.aggregated(core=core, resources=resources)),
+            _AGGREGATED,
         )
         answer.headers["Cache-Control"] = "public"
         return answer
 
     async def _openapi(self, path: str, request: Request) -> Response | None:
+        resources = self._resources_served
         if path == "/openapi/v2":
             media_type = _negotiated(request, _OPENAPI_V2_TYPES)
             if media_type == _OPENAPI_V2_PROTOBUF:
-                await self._make("openapi v2 protobuf", openapi.v2_protobuf)
-                return self._document("openapi v2 protobuf", request, openapi.v2_protobuf, _OPENAPI_V2_PROTOBUF)
+                protobuf = partial(openapi.v2_protobuf, resources)
+                await self._make("openapi v2 protobuf", protobuf)
+                return self._document("openapi v2 protobuf", request, protobuf, _OPENAPI_V2_PROTOBUF)
             if media_type is None:
                 return _not_acceptable()
-            await self._make("openapi v2", _v2)
-            return self._document("openapi v2", request, _v2)
+            await self._make("openapi v2", partial(_v2, resources))
+            return self._document("openapi v2", request, partial(_v2, resources))
         if path == "/openapi/v3":
-            return self._document("openapi v3", request, lambda: orjson.dumps(openapi.v3_index()))
+            return self._document("openapi v3", request, lambda: orjson.dumps(openapi.v3_index(resources)))
         served = path.removeprefix("/openapi/v3")
         if served not in self._group_version_paths():
             return None
@@ -127,11 +160,12 @@ class Documents:
     async def _group_version(self, served: str, request: Request) -> Response:
         """The v3 document of a group and version. A URL with an old hash leads to the one with today's."""
         group_version = served.split("/", 2)[2]
-        current = openapi.v3_hash(group_version)
+        resources = self._resources_served
+        current = openapi.v3_hash(group_version, resources)
         asked = request.query.get("hash")
         if asked and asked != current:
             return Response(301, b"", TEXT, {"Location": f"/openapi/v3{served}?hash={current}", "Vary": "Accept"})
-        make = partial(_v3, group_version)
+        make = partial(_v3, group_version, resources)
         await self._make(served, make, f'"{current}"')
         answer = self._document(served, request, make)
         if asked:
@@ -160,12 +194,12 @@ class Documents:
     def _group_version_paths(self) -> list[str]:
         return [
             f"/apis/{group}/{one}" if group else f"/api/{one}"
-            for group, versions in discovery.group_versions().items()
+            for group, versions in discovery.group_versions(self._resources_served).items()
             for one in versions
         ]
 
     def _paths(self) -> list[str]:
-        groups = [f"/apis/{group}" for group in discovery.group_versions() if group]
+        groups = [f"/apis/{group}" for group in discovery.group_versions(self._resources_served) if group]
         return sorted({*_PATHS, "/apis/", *groups, *self._group_version_paths()})
 
 
@@ -173,12 +207,12 @@ def _etag(body: bytes) -> str:
     return f'"{hashlib.sha512(body).hexdigest().upper()}"'
 
 
-def _v2() -> bytes:
-    return orjson.dumps(openapi.v2())
+def _v2(resources: tuple[Resource, ...]) -> bytes:
+    return orjson.dumps(openapi.v2(resources))
 
 
-def _v3(group_version: str) -> bytes:
-    return orjson.dumps(openapi.v3(group_version))
+def _v3(group_version: str, resources: tuple[Resource, ...]) -> bytes:
+    return orjson.dumps(openapi.v3(group_version, resources))
 
 
 def _negotiated(request: Request, types: Mapping[str, str]) -> str | None:

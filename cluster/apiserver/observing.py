@@ -14,7 +14,7 @@ from oarlock.cluster.apiserver import metrics
 from oarlock.cluster.apiserver.exchange import Answer, Request, Response
 from oarlock.cluster.apiserver.requests import RequestInfo
 from oarlock.cluster.apiserver.watchcache import WatchCache
-from oarlock.cluster.objects import resources
+from oarlock.cluster.objects.resources import Resource
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"})
 _READS = frozenset({"GET", "LIST"})
@@ -46,9 +46,12 @@ class _Series:
 _series: dict[_Labels, _Series] = {}
 
 
-def observe(request: Request, info: RequestInfo, answer: Answer, seconds: float) -> None:
-    """Count an answered request; how long it took only if it isn't one that may last."""
-    labels = _labels(request, info)
+def observe(request: Request, info: RequestInfo, resource: Resource | None, answer: Answer, seconds: float) -> None:
+    """Count an answered request for `resource` (None: for something else).
+
+    How long it took is counted only of those that may not last.
+    """
+    labels = _labels(request, info, resource)
     series = _series.get(labels)
     if series is None:
         series = _series[labels] = _Series(labels)
@@ -60,8 +63,7 @@ def observe(request: Request, info: RequestInfo, answer: Answer, seconds: float)
         series.sizes.observe(len(answer.body) if isinstance(answer.body, bytes) else sum(map(len, answer.body)))
 
 
-def _labels(request: Request, info: RequestInfo) -> _Labels:
-    resource = resources.lookup(info.group, info.version, info.resource) if info.is_resource else None
+def _labels(request: Request, info: RequestInfo, resource: Resource | None) -> _Labels:
     dry_run = "All" if request.query.get("dryRun") == "All" else ""
     if resource is None:
         method = request.method if request.method in _METHODS else "OTHER"

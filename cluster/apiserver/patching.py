@@ -17,6 +17,8 @@ JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 ACCEPTED = (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH, "application/apply-patch+yaml")
+ACCEPTED_OF_CUSTOM = (JSON_PATCH, MERGE_PATCH, "application/apply-patch+yaml")
+"""Custom kinds have no strategic merge."""
 
 
 def media_type(call: Call) -> str:
@@ -34,8 +36,9 @@ class Patch:
         self._call = call
         self._options = options
         self._type = media_type(call)
-        if self._type not in (JSON_PATCH, MERGE_PATCH, STRATEGIC_MERGE_PATCH):
-            raise status.unsupported_media_type(ACCEPTED)
+        accepted = ACCEPTED if call.resource.custom is None else ACCEPTED_OF_CUSTOM
+        if self._type not in accepted:
+            raise status.unsupported_media_type(accepted)
         self._patch = _parse(raw)
         looked_for = options.validation != "Ignore" and isinstance(self._patch, dict)
         self._duplicates = decoding.duplicate_keys(raw, count_members(self._patch)) if looked_for else []
@@ -43,20 +46,18 @@ class Patch:
 
     def apply(self, current: Obj, group: str | None = None, version: str = "", kind: str = "") -> Obj:
         """Return `current` patched and in canonical form. The kind is the call's resource's unless given."""
-        resource = self._call.resource
-        if group is None:
-            group, version, kind = resource.group, resource.version, resource.kind
-        schema = schemas.schema_of_kind(group, version, kind)
-        assert schema is not None
         if self._type == JSON_PATCH:
             patched = patches.json_patch(current, self._patch)
         elif self._type == MERGE_PATCH:
             patched = patches.merge_patch(current, self._patch)
         else:
-            patched = strategic.strategic_merge(current, self._patch, schema)
+            patched = strategic.strategic_merge(current, self._patch, self._schema(group, version, kind))
         if not isinstance(patched, dict):
             raise status.rejected()
-        conformed = decoding.conform(schema, group, version, kind, patched)
+        if group is None:
+            conformed = decoding.conform_to(self._call.resource, patched)
+        else:
+            conformed = decoding.conform(self._schema(group, version, kind), group, version, kind, patched)
         self._found = decoding.Decoded(conformed.object, conformed.unknown, self._duplicates)
         if self._options.validation == "Strict":
             check_fields(self._call, self._options, self._found)
@@ -64,6 +65,13 @@ class Patch:
             conformed.object["metadata"]["name"] = self._call.info.name
         self._check_identity(conformed.object)
         return conformed.object
+
+    def _schema(self, group: str | None, version: str, kind: str) -> schemas.Schema:
+        if group is None:
+            return schemas.schema_for(self._call.resource)
+        found = schemas.schema_of_kind(group, version, kind)
+        assert found is not None
+        return found
 
     def warn(self) -> None:
         """Send warnings of the unknown fields that the last application found."""

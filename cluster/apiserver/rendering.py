@@ -93,8 +93,8 @@ def _spliced(resource: Resource, shown: Page) -> list[bytes]:
         resource.api_version.encode(),
         orjson.dumps(shown.metadata()),
     )
-    # Items of typed lists carry no kind and apiVersion of their own.
-    skip = len(views.head(resource))
+    # Items of typed lists carry no kind and apiVersion of their own; those of custom resources do.
+    skip = len(views.head(resource)) if resource.custom is None else 1
     parts = [head]
     for number, one in enumerate(shown.entries):
         parts.append(b",{" if number else b"{")
@@ -113,7 +113,8 @@ def _list_document(
         items = [_metadata_only(views.parsed(resource, one), representation, nested=True) for one in shown.entries]
     else:
         kind, version = resource.list_kind, resource.api_version
-        items = [_headless(views.parsed(resource, one)) for one in shown.entries]
+        objects = [views.parsed(resource, one) for one in shown.entries]
+        items = objects if resource.custom is not None else [_headless(one) for one in objects]
     return {"kind": kind, "apiVersion": version, "metadata": shown.metadata(), "items": items}
 
 

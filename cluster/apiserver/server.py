@@ -11,14 +11,18 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from oarlock.cluster.apiserver import clock, documents, metrics
 from oarlock.cluster.apiserver.admission.chain import Admission
-from oarlock.cluster.apiserver.allocation import Pool
+from oarlock.cluster.apiserver.allocation.addresses import Addresses
+from oarlock.cluster.apiserver.allocation.ports import Ports
+from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
 from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.bootstrap import Bootstrap
+from oarlock.cluster.apiserver.definitions import Definitions
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
 from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import Answer, Request
+from oarlock.cluster.apiserver.flowschemas import FlowSchemaConditions
 from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
@@ -26,6 +30,7 @@ from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.relaying import Relays
 from oarlock.cluster.apiserver.reviews import Reviews
+from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.cluster.apiserver.storage import Storage
@@ -54,6 +59,7 @@ class ApiServer:
         self._stopped = asyncio.Event()
         self._bootstrapped = False
         self._cache = WatchCache(store)
+        self._served = Served(self._cache)
         self._watching = Watching(self._cache)
         self._leases = Leases(store)
         backends = Backends(self._cache, settings.kubelet_tls)
@@ -63,11 +69,15 @@ class ApiServer:
         self._connecting = Connecting(backends, upgrades)
         self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
         storage = Storage(store, self._cache)
-        self._pool = Pool(settings.service_cidr, settings.node_port_range, self._cache)
+        addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
         reader = Reader(store, self._cache)
-        admission = Admission(storage, self._pool)
+        ports = Ports(settings.node_port_range, self._cache)
+        self._allocation = ServiceAllocation(storage, addresses, ports)
+        admission = Admission(storage, self._allocation, settings.pod_security, settings.disabled_plugins)
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
+        self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
+        self._definitions = Definitions(self._cache, self._writer, self._deleter, now)
         self._reader = reader
         self._now = now
         self._storage = storage
@@ -109,18 +119,22 @@ class ApiServer:
             self._dispatcher = Dispatcher(
                 authenticator,
                 self._verbs(authenticator, accounts),
-                Documents(f"{self._settings.advertise_address}:{port}"),
+                Documents(f"{self._settings.advertise_address}:{port}", self._served),
                 accounts.published(self.url),
                 self._health(),
                 self._leases,
                 Targets(self._store),
                 InFlight(self._settings.reads_inflight_max, self._settings.writes_inflight_max),
                 self._cache,
+                self._served,
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
-            await Bootstrap(self._writer, self._pool, address, port).run()
+            client_ca = _text(self._settings.tls.ca_file) if self._settings.tls is not None else ""
+            await Bootstrap(self._writer, self._allocation, address, port, self._now, client_ca).run()
             self._bootstrapped = True
+            self._flow_schemas.start()
+            self._definitions.start()
         except BaseException:
             await self.stop()
             raise
@@ -133,8 +147,10 @@ class ApiServer:
             return
         self._stopping = True
         self._watching.stop()
+        await self._definitions.stop()
         self._leases.stop()
         await self._front.stop(self._settings.shutdown_grace_s)
+        await self._flow_schemas.stop()
         await self._cache.stop()
         await self._relays.stop()
         self._stopped.set()
@@ -196,6 +212,10 @@ class ApiServer:
 
     async def _check_shutdown(self) -> str:
         return "the server is shutting down" if self._stopping else ""
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text(encoding="utf-8")
 
 
 def _token_key(path: str | None) -> TokenKey:

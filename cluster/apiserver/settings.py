@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oarlock.cluster.apiserver.admission.pod_security.plugin import PodSecurity
+
 
 @dataclass(frozen=True, slots=True)
 class Tls:
@@ -21,8 +23,10 @@ class ApiServerSettings:
     `port` 0 takes a free one. Without `tls` it speaks plain HTTP and trusts every caller as an administrator: tests
     only. `advertise_address` and `advertise_port` are what the `kubernetes` Service's endpoints name; port 0 means the
     port that is listened on. `service_account_key_file` (PEM, ECDSA on P-256) signs service accounts' tokens and must
-    be the same for all API servers; without one, tokens hold for this process. `loopback_network` permits endpoints on
-    127.0.0.0/8, which upstream forbids.
+    be the same for all API servers; without one, tokens hold for this process. `service_cidr` is one range, or one of
+    each IP family with a comma between, the default family's first. `loopback_network` permits endpoints on
+    127.0.0.0/8, which upstream forbids. `disabled_plugins` names admission plugins that are left out, as upstream's
+    --disable-admission-plugins does.
     """
 
     name: str
@@ -38,6 +42,9 @@ class ApiServerSettings:
     advertise_address: str = "127.0.0.1"
     advertise_port: int = 0
     loopback_network: bool = False
+    disabled_plugins: tuple[str, ...] = ()
+    pod_security: PodSecurity = PodSecurity()
+    """What namespaces without labels are held to, and who is exempt."""
     shutdown_grace_s: float = 5.0
     """How long requests under way may go on after the server was asked to stop."""
     reads_inflight_max: int = 2000

@@ -1,21 +1,22 @@
 """One object's step in the store: a transaction of its put or delete with everything that must hold beside it.
 
 What must hold: the object is still at the revision that the decision was based on, every fence's lease is still held,
-and what the object claims (addresses, ports) is free. All of it is one transaction, so nothing needs repair after a
-crash.
+and so does every claim (`claims`). All of it is one transaction, so nothing needs repair after a crash.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from oarlock.cluster.apiserver.claims import Claims, Unmet
 from oarlock.cluster.apiserver.watchcache import Entry, WatchCache
 from oarlock.cluster.objects import codec, status
 from oarlock.consensus.model import Compare, Delete, KeyValue, Operation, Put, Range, RangeResult, Store, Transaction
 
 LEASES = b"/oarlock/leases/"
+CATCH_UP_S = 10.0
 
 
 class Stale(Exception):
@@ -24,14 +25,6 @@ class Stale(Exception):
     def __init__(self, live: Entry | None) -> None:
         super().__init__("the object has changed")
         self.live = live
-
-
-class Taken(Exception):
-    """Claimed keys that belong to somebody else."""
-
-    def __init__(self, keys: tuple[bytes, ...]) -> None:
-        super().__init__("claimed keys are taken")
-        self.keys = keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +39,15 @@ class Fence:
         return LEASES + self.name.encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """Keys to take (with their values) and to give back in the object's own transaction."""
-
-    take: Mapping[bytes, bytes] = field(default_factory=dict)
-    release: tuple[bytes, ...] = ()
-
-
-NO_CLAIMS = Claims()
-
-
 class Storage:
-    """Reads and writes single objects. Raises StoreError, Stale, Taken, and ApiError 409 for a lost fence."""
+    """Reads and writes single objects. Raises StoreError, Stale, Unmet, and ApiError 409 for a lost fence."""
 
     def __init__(self, store: Store, cache: WatchCache) -> None:
         self._store = store
         self.cache = cache
+        self.decisive: tuple[bytes, ...] = ()
+        """Key prefixes of objects that later writes are decided by."""
+        self._decided_at = 0
 
     async def live(self, key: bytes) -> Entry | None:
         """Return the object as the store holds it now (a linearizable read)."""
@@ -76,13 +61,25 @@ class Storage:
         result = await self._store.transact(Transaction((), tuple(Range(key) for key in keys), ()))
         return tuple(found.kvs[0].key for found in result.responses if isinstance(found, RangeResult) and found.kvs)
 
+    async def catch_up(self, revision: int) -> None:
+        """Wait until the cache holds `revision`: what was decided on less is decided anew. Raises ApiError 504."""
+        try:
+            await self.cache.reach(revision, CATCH_UP_S)
+        except TimeoutError:
+            raise status.timeout("the server's cache is behind the store") from None
+
+    async def see_own(self) -> None:
+        """Wait until the cache holds every decisive write made through here: whoever made it counts on it now."""
+        if self.cache.revision < self._decided_at:
+            await self.catch_up(self._decided_at)
+
     async def put(
         self,
         key: bytes,
         obj: Mapping[str, Any],
         expected: Entry | None,
         fences: tuple[Fence, ...] = (),
-        claims: Claims = NO_CLAIMS,
+        claims: Claims = (),
         lease: int = 0,
     ) -> Entry:
         """Store `obj` if the key is still at `expected` (None: absent). Returns the new state."""
@@ -91,9 +88,7 @@ class Storage:
         create_revision = expected.create_revision if expected is not None else revision
         return Entry.of(KeyValue(key, value, create_revision, revision, 0, lease))
 
-    async def remove(
-        self, key: bytes, expected: Entry, fences: tuple[Fence, ...] = (), claims: Claims = NO_CLAIMS
-    ) -> int:
+    async def remove(self, key: bytes, expected: Entry, fences: tuple[Fence, ...] = (), claims: Claims = ()) -> int:
         """Delete the object if it is still at `expected`. Returns the deletion's revision."""
         return await self._transact(key, Delete(key), expected, fences, claims)
 
@@ -103,20 +98,30 @@ class Storage:
         revision = 0 if expected is None else expected.revision
         compares = [Compare(key, "mod", "==", revision)]
         compares += [Compare(fence.key, "create", "==", fence.epoch) for fence in fences]
-        compares += [Compare(taken, "version", "==", 0) for taken in claims.take]
-        success: list[Operation] = [operation]
-        success += [Put(taken, owner) for taken, owner in claims.take.items()]
-        success += [Delete(released) for released in claims.release if released not in claims.take]
-        failure = [Range(key), *(Range(fence.key) for fence in fences), *(Range(taken) for taken in claims.take)]
-        result = await self._store.transact(Transaction(tuple(compares), tuple(success), tuple(failure)))
+        compares += [Compare(claim.key, "mod", "==", claim.revision) for claim in claims]
+        changes = [claim.change for claim in claims if claim.change is not None]
+        reads = [Range(key), *(Range(fence.key) for fence in fences), *(Range(claim.key) for claim in claims)]
+        result = await self._store.transact(Transaction(tuple(compares), (operation, *changes), tuple(reads)))
         if result.succeeded:
+            if key.startswith(self.decisive):
+                self._decided_at = result.revision
             return result.revision
         found = [response.kvs for response in result.responses if isinstance(response, RangeResult)]
         _check_fences(fences, found[1 : 1 + len(fences)])
         live = Entry.of(found[0][0]) if found[0] else None
         if (live.revision if live is not None else 0) != revision:
             raise Stale(live)
-        raise Taken(tuple(kvs[0].key for kvs in found[1 + len(fences) :] if kvs))
+        raise _unmet(claims, found[1 + len(fences) :], result.revision)
+
+
+def _unmet(claims: Claims, found: list[tuple[KeyValue, ...]], revision: int) -> Unmet:
+    held = {claim.key: kvs[0] if kvs else None for claim, kvs in zip(claims, found, strict=True)}
+    wrong = {
+        claim.key: held[claim.key]
+        for claim in claims
+        if claim.revision != (0 if (kv := held[claim.key]) is None else kv.mod_revision)
+    }
+    return Unmet(wrong, revision)
 
 
 def _check_fences(fences: tuple[Fence, ...], found: list[tuple[KeyValue, ...]]) -> None:

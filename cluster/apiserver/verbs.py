@@ -140,6 +140,11 @@ class Verbs:
         negotiate(call.accept)
         if call.resource.kind == "Binding":
             return await self._bind(call)
+        if call.resource.custom is not None and call.resource.custom.terminating:
+            text = "create not allowed while custom resource definition is terminating"
+            raise status.ApiError(
+                405, "MethodNotAllowed", text, {"group": call.resource.group, "kind": call.resource.plural}
+            )
         if (call.resource.group, call.resource.kind) in self._reviews.KINDS:
             return self._document(call, await self._reviews.create(call), 201)
         return self._object(call, await self._writer.create(call), 201)

@@ -6,13 +6,18 @@ from typing import Any
 
 from oarlock.cluster.apiserver import conversion
 from oarlock.cluster.apiserver.watchcache import Entry
-from oarlock.cluster.objects import codec
+from oarlock.cluster.objects import codec, defaulting
 from oarlock.cluster.objects.resources import Resource
 
 
-def is_view(resource: Resource) -> bool:
-    """Tell whether the resource's objects are stored in another form."""
-    return (resource.group, resource.version) != resource.stored_as
+def as_stored(resource: Resource, entry: Entry) -> bool:
+    """Tell whether `resource` shows an object in the very form in which it is stored."""
+    custom = resource.custom
+    if custom is None:
+        return (resource.group, resource.version) == resource.stored_as
+    if custom.has_defaults and entry.revision < custom.revision:
+        return False
+    return custom.uniform or entry.wire.startswith(head(resource))
 
 
 def head(resource: Resource) -> bytes:
@@ -22,7 +27,7 @@ def head(resource: Resource) -> bytes:
 
 def wire(resource: Resource, entry: Entry) -> bytes:
     """Return the object's JSON as `resource` shows it."""
-    if not is_view(resource):
+    if as_stored(resource, entry):
         return entry.wire
     shown = parsed(resource, entry)
     revision = shown["metadata"].get("resourceVersion", "")
@@ -33,14 +38,20 @@ def wire(resource: Resource, entry: Entry) -> bytes:
 def parsed(resource: Resource, entry: Entry) -> dict[str, Any]:
     """Return a fresh parsed object as `resource` shows it."""
     obj = entry.object()
-    if is_view(resource):
+    if as_stored(resource, entry):
+        return obj
+    if resource.custom is None:
         return conversion.from_storage(resource, obj)
-    return obj
+    shown = conversion.of_custom(resource, obj, resource.api_version)
+    defaulting.default(resource, shown)
+    return shown
 
 
 def stored(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
     """Return `obj`, given in `resource`'s form, in the form that is stored."""
-    if is_view(resource):
+    if resource.custom is not None:
+        return conversion.of_custom(resource, obj, "/".join(resource.stored_as))
+    if (resource.group, resource.version) != resource.stored_as:
         return conversion.to_storage(resource, obj)
     return obj
 

@@ -122,11 +122,14 @@ class Collection:
         self.watchers: set[Watcher] = set()
         self.floor = floor
         """A watch may resume from this revision or a newer one."""
+        self.removals = 0
+        """Counts what went: what was found to be used up stays so while this stays."""
         self._ring: deque[Change] = deque()
 
     def reset(self, floor: int) -> None:
         """Forget everything; what comes next starts at revision `floor`."""
         self.entries, self.keys, self.floor = {}, [], floor
+        self.removals += 1
         self._ring.clear()
 
     def fill(self, entries: Iterable[Entry]) -> None:
@@ -152,6 +155,7 @@ class Collection:
         if new is None:
             if old is not None:
                 del self.entries[key]
+                self.removals += 1
                 del self.keys[bisect_left(self.keys, key)]
         else:
             self.entries[key] = new
@@ -218,6 +222,10 @@ class WatchCache:
         if found is None:
             found = self._collections[prefix] = Collection(prefix, self._floor)
         return found
+
+    def entry(self, key: bytes) -> Entry | None:
+        """Return what the cache shows under a key of the registry."""
+        return self.collection(_prefix(key)).entries.get(key)
 
     def collections(self) -> list[Collection]:
         """Return every collection that was ever asked for or filled."""

@@ -102,13 +102,13 @@ class _Watcher:
 
     def initial(self, entry: Entry) -> bytes:
         """Return the ADDED line of an object that is there already."""
-        if self._shared:
+        if self._is_shared(entry):
             return b'{"type":"ADDED","object":%b}\n' % entry.wire
         return self._encoded("ADDED", entry)
 
-    @property
-    def _shared(self) -> bool:
-        return not self._representation.transform and not views.is_view(self._chosen.resource)
+    def _is_shared(self, entry: Entry) -> bool:
+        """Whether this watcher sees the same bytes as all others that want no other form."""
+        return not self._representation.transform and views.as_stored(self._chosen.resource, entry)
 
     def _line(self, change: Change) -> bytes:
         if not self._chosen.holds(change.key):
@@ -118,7 +118,9 @@ class _Watcher:
         if not was and not matches:
             return b""
         kind = "MODIFIED" if was and matches else "ADDED" if matches else "DELETED"
-        return change.line(kind) if self._shared else self._encoded(kind, change.shown(kind))
+        shown = change.old if kind == "DELETED" else change.new
+        assert shown is not None
+        return change.line(kind) if self._is_shared(shown) else self._encoded(kind, change.shown(kind))
 
     def _encoded(self, kind: str, entry: Entry) -> bytes:
         resource = self._chosen.resource

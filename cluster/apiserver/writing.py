@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from oarlock.cluster.apiserver import applying, bodies, clock, patching, views
+from oarlock.cluster.apiserver import applying, bodies, clock, patching, removing, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.claims import Claims, Unmet
 from oarlock.cluster.apiserver.expiry import Expiry
 from oarlock.cluster.apiserver.options import WriteOptions, write_options
-from oarlock.cluster.apiserver.storage import Claims, Stale, Storage, Taken
+from oarlock.cluster.apiserver.storage import Stale, Storage
 from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import codec, defaulting, status, strategy, validation
+from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError, Cause
 from oarlock.consensus.model import LeaseNotFound, Store
@@ -46,7 +48,7 @@ class Proposal:
     """What a rewrite wants the object to become; `tracked`: its managedFields are already what they shall be."""
 
     obj: Obj
-    claims: Claims = Claims()
+    claims: Claims = ()
     tracked: bool = False
 
 
@@ -81,14 +83,14 @@ class Writer:
             if generated:
                 fresh["metadata"]["name"] = generated_name(fresh["metadata"]["generateName"])
             try:
-                return await self._create_named(call, fresh, dry_run=dry_run, tracked=tracked)
+                return await self._create_named(call, fresh, dry_run=dry_run, tracked=tracked, generated=generated)
             except ApiError as error:
                 if not generated or error.reason != "AlreadyExists":
                     raise
         base = obj["metadata"]["generateName"]
         raise status.already_exists(call.resource.qualified, base)
 
-    async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool, tracked: bool) -> Written:
+    async def _create_named(self, call: Call, obj: Obj, *, dry_run: bool, tracked: bool, generated: bool) -> Written:
         resource, metadata = call.resource, obj["metadata"]
         if metadata.get("resourceVersion"):
             # Upstream answers 500, though the fault is the client's.
@@ -101,38 +103,54 @@ class Writer:
             owned = applying.created(call, obj, owned, self._now)
         if owned:
             metadata["managedFields"] = owned
-        await self.admission.mutate_create(call, obj)
-        strategy.prepare_create(resource, obj)
-        causes = self._standing(validation.validate_create(resource, obj))
-        if causes:
-            raise status.invalid(resource.kind, resource.group, metadata.get("name", ""), causes)
-        # Kinds without a name of their own (Binding) are never stored by a plain create.
-        if not metadata.get("name"):
-            raise status.method_not_allowed()
-        key = resource.key(call.namespace, metadata["name"])
+        attributes = self.admission.attributes(call, obj, None, "", dry_run=dry_run, generated=generated)
+        await self.admission.mutate(attributes)
         for _ in range(ATTEMPTS_MAX):
-            decision = await self.admission.decide_create(call, obj)
-            if dry_run:
-                await self.admission.refuse_taken(decision)
-                if await self.storage.live(key) is not None:
-                    raise status.already_exists(resource.qualified, metadata["name"])
-                return Written(views.unsaved(decision.obj), created=True)
-            stored = views.stored(resource, decision.obj)
-            try:
-                lease = await self._expiry.lease(resource)
-                entry = await self.storage.put(key, stored, None, call.fences, decision.claims, lease)
-            except Stale:
-                # What the object would hold is looked at before its name.
-                await self.admission.refuse_taken(decision)
-                raise status.already_exists(resource.qualified, metadata["name"]) from None
-            except Taken as taken:
-                self.admission.taken(decision, taken.keys)
-                continue
-            except LeaseNotFound:
-                self._expiry.forget()
-                continue
-            return Written(entry, created=True)
+            written = await self._attempt_create(call, obj, dry_run=dry_run)
+            if written is not None:
+                return written
         raise status.server_timeout(resource.qualified, "create")
+
+    async def _attempt_create(self, call: Call, obj: Obj, *, dry_run: bool) -> Written | None:
+        """Allocate, validate and store; None means that something it relied on has changed."""
+        resource = call.resource
+        given = await self.admission.give(call, obj, None, "", dry_run=dry_run)
+        new, name = given.obj, given.obj["metadata"].get("name", "")
+        strategy.prepare_create(resource, new)
+        causes = self._standing(validation.validate_create(resource, new))
+        if causes:
+            raise status.invalid(resource.kind, resource.group, name, causes)
+        # Kinds without a name of their own (Binding) are never stored by a plain create.
+        if not name:
+            raise status.method_not_allowed()
+        attributes = self.admission.attributes(call, new, None, "", dry_run=dry_run)
+        await self.admission.validate(attributes)
+        key = resource.key(call.namespace, name)
+        if dry_run:
+            await self.admission.quotas.check(attributes)
+            if await self.storage.live(key) is not None:
+                raise status.already_exists(resource.qualified, name)
+            return Written(views.unsaved(new), created=True)
+        claims = (*given.guards, *await self.admission.claims(resource, new, None))
+        try:
+            lease = await self._expiry.lease(resource)
+            stored = views.stored(resource, new)
+            entry = await self.admission.quotas.put(
+                attributes, lambda paid: self.storage.put(key, stored, None, call.fences, (*claims, *paid), lease)
+            )
+        except Stale as stale:
+            if claims and stale.live is not None:
+                # What the object would hold is looked at before its name.
+                await self.storage.catch_up(stale.live.revision)
+                await self.admission.give(call, obj, None, "", dry_run=False)
+            raise status.already_exists(resource.qualified, name) from None
+        except Unmet as unmet:
+            await self.storage.catch_up(unmet.revision)
+            return None
+        except LeaseNotFound:
+            self._expiry.forget()
+            return None
+        return Written(entry, created=True)
 
     def _standing(self, causes: list[Cause]) -> list[Cause]:
         return [cause for cause in causes if _LOOPBACK_REFUSED not in cause.message] if self._loopback else causes
@@ -150,7 +168,7 @@ class Writer:
             return dict(given, metadata=dict(given["metadata"]))
 
         try:
-            return await self.rewrite(call, compute, wanted, explicit=True)
+            return await self.rewrite(call, compute, wanted)
         except ApiError as error:
             if error.code == 404 and not call.info.subresource and strategy.creates_on_update(call.resource):
                 return await self.create_object(call, given, dry_run=wanted.dry_run)
@@ -199,12 +217,10 @@ class Writer:
         compute: Compute,
         wanted: WriteOptions,
         *,
-        explicit: bool = False,
         subresource: str | None = None,
     ) -> Written:
         """Change the named object by `compute`, which gets a fresh copy of the current one and returns the new one.
 
-        `explicit`: the new object was given whole, so kinds that insist on a resourceVersion get their due.
         What `compute` or a check refuses on a cached object is decided again on the live one before it is reported.
         """
         part = call.info.subresource if subresource is None else subresource
@@ -216,7 +232,7 @@ class Writer:
             if current is None:
                 raise status.not_found(call.resource.qualified, call.info.name)
             try:
-                return await self._attempt(call, compute, wanted, current, explicit=explicit, part=part)
+                return await self._attempt(call, compute, wanted, current, part=part)
             except Stale as stale:
                 current, is_live = stale.live, True
             except ApiError:
@@ -229,65 +245,63 @@ class Writer:
         raise status.conflict(call.resource.qualified, call.info.name)
 
     async def _attempt(
-        self, call: Call, compute: Compute, wanted: WriteOptions, current: Entry, *, explicit: bool, part: str
+        self, call: Call, compute: Compute, wanted: WriteOptions, current: Entry, *, part: str
     ) -> Written:
         resource = call.resource
         old = views.parsed(resource, current)
         made = compute(views.parsed(resource, current), current)
         proposal = made if isinstance(made, Proposal) else Proposal(made)
         new = proposal.obj
-        _check_preconditions(resource, new, old, explicit=explicit and not part)
+        _check_preconditions(resource, new, old)
         defaulting.default(resource, new)
-        self.admission.mutate_update(call, new)
+        attributes = self.admission.attributes(call, new, old, part, dry_run=wanted.dry_run)
+        await self.admission.mutate(attributes)
         owned = new["metadata"].pop("managedFields", None)
         strategy.prepare_update(resource, new, old, part)
         if not proposal.tracked:
             owned = applying.updated(call, old, new, owned, part, self._now)
         if owned:
             new["metadata"]["managedFields"] = owned
+        given = await self.admission.give(call, new, old, part, dry_run=wanted.dry_run)
+        new = given.obj
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
             raise status.invalid(resource.kind, resource.group, call.info.name, causes)
-        decision = await self.admission.decide_update(call, new, old, part)
-        new = decision.obj
+        attributes = self.admission.attributes(call, new, old, part, dry_run=wanted.dry_run)
+        await self.admission.validate(attributes)
         if wanted.dry_run:
+            await self.admission.quotas.check(attributes)
             return Written(views.unsaved(new))
         stored = views.stored(resource, new)
         if codec.with_revision(codec.encode(stored), current.revision) == current.wire:
             return Written(current)
         if is_finished(resource, new, old):
-            claims = self.admission.released(resource, old)
-            await self.storage.remove(call.key, current, call.fences, claims)
+            guards = (*proposal.claims, *given.guards)
+            await removing.remove(self.storage, self.admission, call, call.key, old, current, guards)
             return Written(views.unsaved(new), removed=True)
-        claims = _joined(proposal.claims, decision.claims)
+        claims = (*proposal.claims, *given.guards, *await self.admission.claims(resource, new, old))
         try:
             lease = await self._expiry.lease(resource)
-            return Written(await self.storage.put(call.key, stored, current, call.fences, claims, lease))
-        except Taken as taken:
-            self.admission.taken(decision, taken.keys)
-            raise Stale(current) from None
+            return Written(
+                await self.admission.quotas.put(
+                    attributes,
+                    lambda paid: self.storage.put(call.key, stored, current, call.fences, (*claims, *paid), lease),
+                )
+            )
+        except Unmet as unmet:
+            await self.storage.catch_up(unmet.revision)
         except LeaseNotFound:
             self._expiry.forget()
-            raise Stale(current) from None
+        raise Stale(current)
 
 
-def _joined(one: Claims, other: Claims) -> Claims:
-    return Claims({**one.take, **other.take}, one.release + other.release)
+def _check_preconditions(resource: Resource, new: Obj, old: Obj) -> None:
+    """Compare what the new object says of its identity with the old one. Raises ApiError 409, 422.
 
-
-def _check_preconditions(resource: Resource, new: Obj, old: Obj, *, explicit: bool) -> None:
-    """Compare what the new object says of its identity with the old one. Raises ApiError 409, 422."""
+    What is refused here is refused by the store of the resource, which upstream names by its plural, not its kind.
+    """
     metadata, present = new["metadata"], old["metadata"]
-    name = present["name"]
-    version = metadata.get("resourceVersion") or ""
-    if version and version != present["resourceVersion"]:
-        raise status.conflict(resource.qualified, name)
-    if explicit and not version and strategy.needs_version(resource):
-        cause = Cause(
-            "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
-        )
-        raise status.invalid(resource.kind, resource.group, name, [cause])
-    uid = metadata.get("uid") or ""
+    name, uid, version = present["name"], metadata.get("uid") or "", metadata.get("resourceVersion") or ""
     if uid and uid != present["uid"]:
         key = resource.key(present.get("namespace", ""), name).decode().replace("/registry/core/", "/registry/")
         why = (
@@ -295,6 +309,11 @@ def _check_preconditions(resource: Resource, new: Obj, old: Obj, *, explicit: bo
             f"failed: UID in precondition: {uid}, UID in object meta: {present['uid']}"
         )
         raise status.conflict(resource.qualified, name, why)
+    if not version and strategy.needs_version(resource):
+        unsaid = invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        raise status.invalid(resource.plural, resource.group, name, [unsaid])
+    if version and version != present["resourceVersion"]:
+        raise status.conflict(resource.qualified, name)
     metadata["resourceVersion"] = present["resourceVersion"]
 
 

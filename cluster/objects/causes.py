@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+import orjson
+
 from oarlock.cluster.objects import gostructs
 from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.gotext import quote
@@ -60,10 +62,16 @@ def too_many(field: str, count: int, count_max: int) -> Cause:
     return Cause("FieldValueTooMany", f"Too many: {count}: must have at most {count_max} {noun}", field)
 
 
+class GoFields(dict[str, Any]):
+    """A value as Go holds it: every field there, by its name in Go, in the order of its struct."""
+
+
 def shown(value: Any) -> str:
     """A value as a field error shows it: strings quoted, structs as their internal type's JSON, the rest as JSON."""
     if isinstance(value, str):
         return quote(value)
+    if isinstance(value, GoFields):
+        return orjson.dumps(value).decode()
     if isinstance(value, Struct):
         return gostructs.shown(value)
     return gostructs.as_json(value)

@@ -35,6 +35,11 @@ SCALAR_TYPES: Final[Mapping[str, str]] = {
     _EXTENSIONS + "JSONSchemaPropsOrBool": "any",
     _EXTENSIONS + "JSONSchemaPropsOrStringArray": "any",
 }
+#: Types that hold a schema or something else, by what that is.
+WRAPPERS: Final[Mapping[str, str]] = {
+    _EXTENSIONS + "JSONSchemaPropsOrArray": "list",
+    _EXTENSIONS + "JSONSchemaPropsOrBool": "bool",
+}
 _PLAIN: Final = {"string": "string", "boolean": "bool", "number": "double"}
 
 
@@ -77,6 +82,7 @@ def compile_field(spec: Mapping[str, Any], keeps_zero: bool) -> str | list[Any]:
         "keys": spec.get("x-kubernetes-list-map-keys"),
         "map": spec.get("x-kubernetes-map-type"),
         "zero": keeps_zero,
+        "schema-or": WRAPPERS.get(spec.get("$ref", "").removeprefix(_REF)),
     }
     more = {key: value for key, value in more.items() if value}
     text = type_text(spec)
@@ -84,9 +90,14 @@ def compile_field(spec: Mapping[str, Any], keeps_zero: bool) -> str | list[Any]:
 
 
 def _keeps_zero(owner: str, field: str, spec: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
-    """Whether an optional scalar's zero value is written out, that is: whether it is a pointer in Go."""
+    """Whether an optional scalar's zero value is written out, that is: whether it is a pointer in Go.
+
+    Of lists, only those are kept empty whose defaults upstream gives to absent ones alone.
+    """
     path = f"{owner.rpartition('.')[2]}.{field}"
     text = type_text(spec)
+    if text.startswith("[]"):
+        return path in facts["empty"]
     if text == "string":
         return path in facts["pointers"]
     return text in {"bool", "int32", "int64", "double"} and path not in facts["plain"]

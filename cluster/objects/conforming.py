@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import quantity
 from oarlock.cluster.objects.gotext import quote
-from oarlock.cluster.objects.schemas import Schema
+from oarlock.cluster.objects.schemas import Schema, schema_of_type
 
 _INT_LIMITS: Final = {"int32": 1 << 31, "int64": 1 << 63, "int-or-string": 1 << 31}
 #: The JSON types that a scalar is read from. Upstream matches a quantity's raw text, whatever its JSON type.
@@ -93,7 +93,7 @@ class Conforming:
             return self._map(schema, value)
         if kind == "any":
             self.members += count_members(value)
-            return value
+            return value if schema.schema_or is None else _schema_or(schema.schema_or, value)
         return self._scalar(kind, schema, value)
 
     def _list(self, schema: Schema, values: list[Any]) -> list[Any]:
@@ -141,13 +141,38 @@ class Conforming:
         return convert(value) if convert is not None else value
 
 
+_SCHEMA: Final = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps"
+
+
+def _schema_or(other: str, value: Any) -> Any:
+    """A schema within a schema, or a list of them, or a flag; such types decode themselves and tell no unknown fields.
+
+    Source: apiextensions `v1/marshal.go`.
+    """
+    schema = schema_of_type(_SCHEMA)
+    if type(value) is dict:
+        return Conforming().value(schema, value)
+    if other == "list":
+        return [Conforming().value(schema, one) for one in value] if type(value) is list else None
+    if type(value) is not bool:
+        raise Mismatch("boolean or JSON schema expected")
+    return value
+
+
 #: Kinds whose zero is written out: Go does not call a struct empty, and raw JSON is kept as it came.
 _NEVER_EMPTY: Final = frozenset({"quantity", "int-or-string", "any"})
 
 
 def _zero(schema: Schema) -> Any:
     """What a null element of a list or map becomes in Go."""
-    zeros: Mapping[str, Any] = {"string": "", "bool": False, "object": {}, "quantity": "0", "int-or-string": 0}
+    zeros: Mapping[str, Any] = {
+        "string": "",
+        "bytes": "",
+        "bool": False,
+        "object": {},
+        "quantity": "0",
+        "int-or-string": 0,
+    }
     return 0 if schema.kind in {"int32", "int64", "double"} else zeros.get(schema.kind)
 
 

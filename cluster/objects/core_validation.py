@@ -1,4 +1,4 @@
-"""Validate ConfigMaps, Secrets, Namespaces, Nodes, PersistentVolumes and their claims.
+"""Validate ConfigMaps, Secrets, Namespaces and Nodes.
 
 Source: upstream's `pkg/apis/core/validation/validation.go`.
 """
@@ -9,18 +9,15 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects import jsontext, names, quantity
+from oarlock.cluster.objects import jsontext, names
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required, too_long
-from oarlock.cluster.objects.gostructs import difference, same
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
-from oarlock.cluster.objects.scheduling_validation import TAINT_EFFECTS, node_selector
+from oarlock.cluster.objects.scheduling_validation import TAINT_EFFECTS
 from oarlock.cluster.objects.status import Cause
-from oarlock.cluster.objects.volume_validation import ACCESS_MODES, VOLUME_MODES, claim_spec, positive
 
 Obj = Mapping[str, Any]
 DATA_BYTES_MAX: Final = 1024 * 1024
 SEALED: Final = "field is immutable when `immutable` is set"
-_RECLAIM: Final = ("Delete", "Recycle", "Retain")
 #: The keys that a Secret of a type must have.
 _SECRET_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "kubernetes.io/dockercfg": (".dockercfg",),
@@ -48,7 +45,7 @@ def config_map(obj: Obj) -> list[Cause]:
 
 
 def decoded_bytes(text: str | None) -> int:
-    """How many bytes a base64 text stands for; none where a client sent null, which is kept."""
+    """How many bytes a base64 text stands for."""
     if not text:
         return 0
     return len(text) * 3 // 4 - text[-2:].count("=")
@@ -82,7 +79,7 @@ def secret(obj: Obj) -> list[Cause]:
     if kind == "kubernetes.io/basic-auth" and not any(key in data for key in _BASIC_AUTH):
         causes += [required(f"data[{key}]") for key in _BASIC_AUTH]
     for key in _SECRET_KEYS.get(kind, ()):
-        if key not in data:
+        if key not in data or (kind == "kubernetes.io/ssh-auth" and not data[key]):
             causes.append(required(f"data[{key}]"))
         elif kind.startswith("kubernetes.io/docker"):
             causes += _json_member(data[key], f"data[{key}]")
@@ -149,112 +146,3 @@ def node_update(new: Obj, old: Obj) -> list[Cause]:
             why = f'node updates may not change {shown} except from "" to valid'
             causes.append(forbidden(f"spec.{name}", why))
     return causes
-
-
-def persistent_volume(obj: Obj) -> list[Cause]:
-    """What is wrong with a PersistentVolume beyond its metadata."""
-    spec = obj["spec"]
-    causes: list[Cause] = []
-    modes = spec.get("accessModes", ())
-    if not modes:
-        causes.append(required("spec.accessModes"))
-    causes += [not_supported("spec.accessModes", one, ACCESS_MODES) for one in modes if one not in ACCESS_MODES]
-    capacity = spec.get("capacity", {})
-    if not capacity:
-        causes.append(required("spec.capacity"))
-    if list(capacity) != ["storage"]:
-        causes.append(not_supported("spec.capacity", capacity or None, ("storage",)))
-    for name, amount in capacity.items():
-        causes += positive(amount, f"spec.capacity[{name}]")
-    policy = spec.get("persistentVolumeReclaimPolicy", "")
-    if policy not in _RECLAIM:
-        causes.append(not_supported("spec.persistentVolumeReclaimPolicy", policy, _RECLAIM))
-    if spec.get("nodeAffinity", {}).get("required") is not None:
-        causes += node_selector(spec["nodeAffinity"]["required"], "spec.nodeAffinity.required")
-    sources = volume_sources(spec)
-    if not sources:
-        causes.append(required("spec", "must specify a volume type"))
-    causes += [forbidden(f"spec.{name}", "may not specify more than 1 volume type") for name in sources[1:]]
-    if "hostPath" in spec and not spec["hostPath"].get("path"):
-        causes.append(required("spec.hostPath.path"))
-    name = spec.get("storageClassName")
-    if name:
-        causes += [invalid("spec.storageClassName", name, why) for why in names.dns_subdomain(name)]
-    mode = spec.get("volumeMode")
-    if mode is not None and mode not in VOLUME_MODES:
-        causes.append(not_supported("spec.volumeMode", mode, VOLUME_MODES))
-    return causes
-
-
-_NOT_SOURCES: Final = frozenset(
-    {
-        *("accessModes", "capacity", "claimRef", "mountOptions", "nodeAffinity", "persistentVolumeReclaimPolicy"),
-        *("storageClassName", "volumeAttributesClassName", "volumeMode"),
-    }
-)
-
-
-def volume_sources(spec: Obj) -> list[str]:
-    """The names of the sources that a PersistentVolume's spec has."""
-    return [name for name in spec if name not in _NOT_SOURCES]
-
-
-def persistent_volume_update(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a PersistentVolume that replaces `old`: its source and mode are fixed."""
-    causes = persistent_volume(new)
-    wanted, present = new["spec"], old["spec"]
-    sources = [{name: spec[name] for name in volume_sources(spec)} for spec in (wanted, present)]
-    if sources[0] != sources[1]:
-        causes.append(
-            forbidden("spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation")
-        )
-    if wanted.get("volumeMode") != present.get("volumeMode"):
-        causes.append(invalid("volumeMode", wanted.get("volumeMode"), IMMUTABLE))
-    if present.get("nodeAffinity") and wanted.get("nodeAffinity") != present["nodeAffinity"]:
-        why = f"{IMMUTABLE}, except for updating from beta label to GA"
-        causes.append(invalid("nodeAffinity", wanted.get("nodeAffinity"), why))
-    return causes
-
-
-def persistent_volume_claim(obj: Obj) -> list[Cause]:
-    """What is wrong with a PersistentVolumeClaim beyond its metadata."""
-    return claim_spec(obj["spec"], "spec")
-
-
-_CLAIM_FROZEN: Final = (
-    "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-)
-
-
-def persistent_volume_claim_update(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a claim that replaces `old`: only a bound claim's request may grow."""
-    causes = persistent_volume_claim(new)
-    wanted, present = new["spec"], old["spec"]
-    compared = _claim_frozen(wanted, present, bound=new.get("status", {}).get("phase") == "Bound")
-    kept = dict(present) if present.get("volumeName") else {**present, "volumeName": wanted.get("volumeName", "")}
-    if not same("core.v1.PersistentVolumeClaimSpec", compared, kept):
-        lines = difference("core.v1.PersistentVolumeClaimSpec", kept, compared)
-        causes.append(forbidden("spec", f"{_CLAIM_FROZEN}\n{lines}"))
-    sizes = [spec.get("resources", {}).get("requests", {}).get("storage", "0") for spec in (wanted, present)]
-    if quantity.parse(sizes[0]) < quantity.parse(sizes[1]):
-        why = "field can not be less than status.capacity"
-        causes.append(forbidden("spec.resources.requests.storage", why))
-    if wanted.get("volumeMode") != present.get("volumeMode"):
-        causes.append(invalid("volumeMode", wanted.get("volumeMode"), IMMUTABLE))
-    return causes
-
-
-def _claim_frozen(spec: Obj, present: Obj, *, bound: bool) -> dict[str, Any]:
-    """The spec with what may change of it taken from the present one."""
-    frozen = dict(spec)
-    frozen.setdefault("volumeName", "")
-    if present.get("storageClassName") is None and spec.get("storageClassName") is not None and bound:
-        frozen.pop("storageClassName", None)
-    if bound and spec.get("resources", {}).get("requests"):
-        held = present.get("resources", {}).get("requests", {}).get("storage")
-        frozen["resources"] = {**spec["resources"], "requests": {**spec["resources"]["requests"], "storage": held}}
-    if "volumeAttributesClassName" in present:
-        frozen["volumeAttributesClassName"] = present["volumeAttributesClassName"]
-    else:
-        frozen.pop("volumeAttributesClassName", None)
-    return frozen

@@ -15,13 +15,14 @@ from oarlock.cluster.objects import jsontext
 from oarlock.cluster.objects.conforming import Conforming, Mismatch, go_json_kind
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.resources import Resource
-from oarlock.cluster.objects.schemas import Schema, schema_of_kind
+from oarlock.cluster.objects.schemas import Schema, schema_for, schema_of_kind
 from oarlock.cluster.objects.status import ApiError, bad_request, unsupported_media_type
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 ACCEPTED: Final = (JSON, YAML, PROTOBUF, "application/cbor")
+ACCEPTED_OF_CUSTOM: Final = (JSON, YAML, "application/cbor")
 _SCHEME: Final = "pkg/api/legacyscheme/scheme.go:30"
 _SCHEMES: Final = {
     "apiextensions.k8s.io": "k8s.io/apiextensions-apiserver/pkg/apiserver/apiserver.go:55",
@@ -50,6 +51,8 @@ class Decoded:
 
 def decode(resource: Resource, raw: bytes, content_type: str = JSON) -> Decoded:
     """Return the object in a request body for `resource`. Raises ApiError 400 or 415."""
+    if resource.custom is not None:
+        return _decode_custom(resource, raw, content_type)
     return decode_kind(resource.group, resource.version, resource.kind, raw, content_type)
 
 
@@ -87,6 +90,43 @@ def conform(schema: Schema, group: str, version: str, kind: str, document: dict[
     if "metadata" in schema.fields:
         head["metadata"] = obj.get("metadata", {})
     return Conformed({**head, **rest}, walk.unknown, walk.members)
+
+
+def conform_to(resource: Resource, document: dict[str, Any]) -> Conformed:
+    """Bring an already parsed document of a resource's kind into canonical shape. Raises ApiError 400."""
+    if resource.custom is None:
+        schema = schema_for(resource)
+        return conform(schema, resource.group, resource.version, resource.kind, document)
+    from oarlock.cluster.objects.custom import decoding
+
+    try:
+        obj, unknown, members = decoding.conformed(resource.custom, document)
+    except Mismatch as error:
+        raise _unhandled(resource.kind, resource.version, resource.kind, str(error)) from None
+    head = {"kind": resource.kind, "apiVersion": resource.api_version}
+    rest = {key: value for key, value in obj.items() if key not in {"kind", "apiVersion", "metadata"}}
+    given = {key: obj[key] for key in ("kind", "apiVersion") if obj.get(key)}
+    return Conformed({**head, **given, "metadata": obj["metadata"], **rest}, unknown, members)
+
+
+def _decode_custom(resource: Resource, raw: bytes, content_type: str) -> Decoded:
+    if _media_type(content_type) == PROTOBUF:
+        raise unsupported_media_type(ACCEPTED_OF_CUSTOM)
+    document, duplicates = _parse(resource.kind, raw, content_type)
+    if not isinstance(document, dict):
+        raise _unrecognized(resource.kind, f"json: cannot unmarshal {go_json_kind(document)} into an object", raw)
+    for name in ("apiVersion", "kind"):
+        if document.get(name) is not None and not isinstance(document[name], str):
+            raise _unrecognized(resource.kind, f"json: cannot unmarshal {name} into a string", raw)
+    asked = document.get("apiVersion") or resource.api_version
+    if asked != resource.api_version:
+        raise bad_request(
+            f"the API version in the data ({asked}) does not match the expected API version ({resource.api_version})"
+        )
+    found = conform_to(resource, document)
+    if duplicates is None:
+        duplicates = duplicate_keys(raw, found.members)
+    return Decoded(found.object, found.unknown, duplicates)
 
 
 def strict_error(kind: str, version: str, complaints: list[str]) -> ApiError:

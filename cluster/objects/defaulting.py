@@ -10,7 +10,15 @@ import base64
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects import autoscaling_defaults, pod_defaults, policy_defaults, workload_defaults
+from oarlock.cluster.objects import (
+    autoscaling_defaults,
+    device_defaults,
+    pod_defaults,
+    policy_defaults,
+    workload_defaults,
+)
+from oarlock.cluster.objects.custom import defaulting as custom_defaulting
+from oarlock.cluster.objects.extensions import definition_defaults
 from oarlock.cluster.objects.pod_defaults import Obj, Table, fill
 from oarlock.cluster.objects.resources import Resource
 
@@ -31,6 +39,7 @@ _TOP: Final[Mapping[tuple[str, str], Table]] = {
     ("scheduling.k8s.io", "PriorityClass"): (("preemptionPolicy", "PreemptLowerPriority"), ("value", 0)),
     (RBAC_GROUP, "Role"): (("rules", None),),
     (RBAC_GROUP, "ClusterRole"): (("rules", None),),
+    ("apps", "ControllerRevision"): (("revision", 0),),
     ("discovery.k8s.io", "EndpointSlice"): (("ports", None), ("endpoints", None)),
 }
 
@@ -96,6 +105,9 @@ def always_written(resource: Resource) -> tuple[str, ...]:
 
 def default(resource: Resource, obj: dict[str, Any]) -> None:
     """Fill in the defaults of an object of `resource`, in place."""
+    if resource.custom is not None:
+        custom_defaulting.apply(resource.custom.schema, obj)
+        return
     key = (resource.group, resource.kind)
     for path in _STRUCTS.get(key, ()):
         holder = obj
@@ -195,17 +207,7 @@ def _persistent_volume(obj: Obj) -> None:
 
 def _persistent_volume_claim(obj: Obj) -> None:
     obj["spec"].setdefault("volumeMode", "Filesystem")
-    data_sources(obj["spec"])
     obj["status"].setdefault("phase", "Pending")
-
-
-def data_sources(spec: Obj) -> None:
-    """`dataSource` and `dataSourceRef` mirror each other unless the reference leaves the namespace."""
-    source, ref = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source and not ref:
-        spec["dataSourceRef"] = dict(source)
-    elif ref and not source and not ref.get("namespace"):
-        spec["dataSource"] = {name: value for name, value in ref.items() if name != "namespace"}
 
 
 def _network_policy(obj: Obj) -> None:
@@ -245,10 +247,13 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("", "ReplicationController"): workload_defaults.replication_controller,
     ("", "Secret"): _secret,
     ("", "Service"): _service,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicy"): policy_defaults.admission_policy,
+    ("admissionregistration.k8s.io", "MutatingAdmissionPolicyBinding"): policy_defaults.admission_binding,
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"): policy_defaults.webhooks,
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"): policy_defaults.webhooks,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policy_defaults.admission_policy,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): policy_defaults.admission_binding,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): definition_defaults.definition,
     ("apps", "DaemonSet"): workload_defaults.daemon_set,
     ("apps", "Deployment"): workload_defaults.deployment,
     ("apps", "ReplicaSet"): workload_defaults.replica_set,
@@ -264,6 +269,9 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("policy", "PodDisruptionBudget"): policy_defaults.disruption_budget,
     (RBAC_GROUP, "ClusterRoleBinding"): _binding,
     (RBAC_GROUP, "RoleBinding"): _binding,
+    ("resource.k8s.io", "ResourceClaim"): device_defaults.claim,
+    ("resource.k8s.io", "ResourceClaimTemplate"): device_defaults.template,
+    ("resource.k8s.io", "ResourceSlice"): device_defaults.resource_slice,
     ("storage.k8s.io", "CSIDriver"): policy_defaults.csi_driver,
     ("storage.k8s.io", "CSINode"): policy_defaults.csi_node,
 }

@@ -38,7 +38,7 @@ def selectable(resource: Resource, obj: Object) -> dict[str, str]:
     values = {NAME: metadata.get("name", "")}
     if resource.namespaced:
         values[NAMESPACE] = metadata.get("namespace", "")
-    known = _KINDS.get((resource.group, resource.kind))
+    known = _known(resource)
     if known is not None:
         values |= {field: read(obj) for field, read in known.fields.items()}
     return values
@@ -46,7 +46,7 @@ def selectable(resource: Resource, obj: Object) -> dict[str, str]:
 
 def check(resource: Resource, selector: FieldSelector) -> None:
     """Raise ApiError 400 if the selector names a field that this kind can't be selected by."""
-    known = _KINDS.get((resource.group, resource.kind))
+    known = _known(resource)
     for requirement in selector.requirements:
         field = requirement.field
         if field in (NAME, NAMESPACE) or (known is not None and field in known.fields):
@@ -63,10 +63,16 @@ def matcher(resource: Resource, selector: FieldSelector) -> Callable[[Object], b
 
 
 def _reader(resource: Resource, field: str) -> Read:
-    known = _KINDS.get((resource.group, resource.kind))
+    known = _known(resource)
     if known is not None and field in known.fields:
         return known.fields[field]
     return _text(*field.split(".")) if field in (NAME, NAMESPACE) else lambda _: ""
+
+
+def _known(resource: Resource) -> Selectable | None:
+    if resource.custom is not None:
+        return Selectable({path: _text(*path.split(".")) for path in resource.custom.selectable})
+    return _KINDS.get((resource.group, resource.kind))
 
 
 def _value(obj: Object, path: tuple[str, ...]) -> Any:
@@ -81,6 +87,8 @@ def _text(*path: str, default: str = "") -> Read:
 
     def read(obj: Object) -> str:
         found = _value(obj, path)
+        if isinstance(found, bool):
+            return "true" if found else "false"
         return default if found is None or found == "" else str(found)
 
     return read

@@ -41,6 +41,11 @@ NAME_RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("", "Service"): names.dns_1035_label,
     ("apps", "StatefulSet"): names.dns_label,
     ("batch", "CronJob"): _cron_job_name,
+    ("certificates.k8s.io", "CertificateSigningRequest"): names.path_segment,
+    ("networking.k8s.io", "IPAddress"): names.canonical_address,
+    ("policy", "PodDisruptionBudget"): names.path_segment,
+    ("resource.k8s.io", "DeviceClass"): names.long_name,
+    ("apiregistration.k8s.io", "APIService"): names.path_segment,
     **{("rbac.authorization.k8s.io", kind): names.path_segment for kind in _PATH_SEGMENT_KINDS},
 }
 

@@ -77,7 +77,16 @@ def dns_label(text: str) -> tuple[str, ...]:
 @lru_cache(maxsize=4096)
 def dns_subdomain(text: str) -> tuple[str, ...]:
     """A DNS subdomain: labels with dots between, at most 253 in all."""
-    errors = [no_longer_than(SUBDOMAIN_MAX)] if len(text) > SUBDOMAIN_MAX else []
+    return _subdomain(text, "characters")
+
+
+def long_name(text: str) -> tuple[str, ...]:
+    """The same, told of in bytes, as upstream's declared rules do."""
+    return _subdomain(text, "bytes")
+
+
+def _subdomain(text: str, unit: str) -> tuple[str, ...]:
+    errors = [no_longer_than(SUBDOMAIN_MAX, unit)] if len(text) > SUBDOMAIN_MAX else []
     if not _SUBDOMAIN.match(text):
         errors.append(_worded(_SUBDOMAIN_RULE, _SUBDOMAIN_FORM, "example.com"))
     return tuple(errors)
@@ -137,7 +146,7 @@ def qualified_name(text: str) -> tuple[str, ...]:
         if not prefix:
             errors.append(f"prefix part {NON_EMPTY}")
         else:
-            errors.extend(f"prefix part {message}" for message in dns_subdomain(prefix))
+            errors.extend(f"prefix part {message}" for message in _subdomain(prefix, "bytes"))
     if not name:
         errors.append(f"name part {NON_EMPTY}")
     elif len(name) > LABEL_MAX:
@@ -223,6 +232,17 @@ def ip_address(text: str) -> tuple[str, ...]:
     except ValueError:
         return ("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",)
     return ("must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",) if "%" in text else ()
+
+
+def canonical_address(text: str) -> tuple[str, ...]:
+    """An address as it is written canonically (an IPAddress' name)."""
+    wrong = ip_address(text)
+    if wrong:
+        return wrong
+    found = ipaddress.ip_address(text)
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        return ("must not be an IPv4-mapped IPv6 address",)
+    return () if str(found) == text else (f'must be in canonical form ("{found}")',)
 
 
 def cidr(text: str) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import openapi_paths
 from oarlock.cluster.objects.compile import RELEASE, definitions
+from oarlock.cluster.objects.custom import documents
 from oarlock.cluster.objects.resources import RESOURCES, Resource
 
 Document = dict[str, Any]
@@ -28,49 +29,51 @@ _REPLACED: Final[Mapping[str, Document]] = {
 }
 
 
-def v2() -> Document:
+def v2(resources: Sequence[Resource] = RESOURCES) -> Document:
     """The OpenAPI v2 (swagger) document of everything."""
+    source = {**definitions(), **documents.definitions(resources, v2=True)}
     return {
         "swagger": "2.0",
         "info": dict(_INFO),
-        "paths": {path: item for one in RESOURCES for path, item in openapi_paths.v2_paths(one)},
-        "definitions": {name: _definition(name, body, _V2_REFS) for name, body in definitions().items()},
+        "paths": {path: item for one in resources for path, item in openapi_paths.v2_paths(one)},
+        "definitions": {name: _definition(name, body, _V2_REFS) for name, body in source.items()},
     }
 
 
-def v2_protobuf() -> bytes:
+def v2_protobuf(resources: Sequence[Resource] = RESOURCES) -> bytes:
     """The v2 document in gnostic's protobuf encoding (V2_PROTOBUF)."""
     from oarlock.cluster.objects import openapi_protobuf
 
-    return openapi_protobuf.encode(v2())
+    return openapi_protobuf.encode(v2(resources))
 
 
-def v3_index() -> Document:
+def v3_index(resources: Sequence[Resource] = RESOURCES) -> Document:
     """The index of `/openapi/v3`: for each group and version its document's URL, with a hash for caches."""
     return {
         "paths": {
             _v3_path(group_version): {
-                "serverRelativeURL": f"/openapi/v3/{_v3_path(group_version)}?hash={v3_hash(group_version)}"
+                "serverRelativeURL": f"/openapi/v3/{_v3_path(group_version)}?hash={v3_hash(group_version, resources)}"
             }
-            for group_version in dict.fromkeys(one.api_version for one in RESOURCES)
+            for group_version in dict.fromkeys(one.api_version for one in resources)
         }
     }
 
 
-def v3_hash(group_version: str) -> str:
+def v3_hash(group_version: str, resources: Sequence[Resource] = RESOURCES) -> str:
     """A hash that changes when the document of a group and version does: with the release or what is served."""
-    rows = [repr(one) for one in RESOURCES if one.api_version == group_version]
+    served = [one for one in resources if one.api_version == group_version]
+    rows = [f"{one!r} {one.custom.revision if one.custom else ''}" for one in served]
     return hashlib.sha512("\n".join((RELEASE, *sorted(rows))).encode()).hexdigest().upper()
 
 
-def v3(group_version: str) -> Document:
+def v3(group_version: str, resources: Sequence[Resource] = RESOURCES) -> Document:
     """The OpenAPI v3 document of `v1`, `apps/v1`, … KeyError where that is not served."""
-    resources = [one for one in RESOURCES if one.api_version == group_version]
-    if not resources:
+    served = [one for one in resources if one.api_version == group_version]
+    if not served:
         raise KeyError(group_version)
-    source = definitions()
-    paths = {path: item for one in resources for path, item in openapi_paths.v3_paths(one)}
-    names = _reachable(_kinds_of(resources, source), source)
+    source = {**definitions(), **documents.definitions(served)}
+    paths = {path: item for one in served for path, item in openapi_paths.v3_paths(one)}
+    names = _reachable(_kinds_of(served, source), source)
     return {
         "openapi": "3.0.0",
         "info": dict(_INFO),
@@ -87,8 +90,12 @@ def _kinds_of(resources: Sequence[Resource], source: Mapping[str, Any]) -> set[s
     """The definitions of all kinds that the resources' requests and answers hold."""
     wanted = {*openapi_paths.COMMON_TYPES}
     for one in resources:
-        wanted |= {openapi_paths.definition_name(one.group, one.version, kind) for kind in (one.kind, one.list_kind)}
-        wanted |= {openapi_paths.definition_name(sub.group, sub.version, sub.kind) for sub in one.subresources.values()}
+        wanted |= {
+            openapi_paths.definition_name(one, one.group, one.version, kind) for kind in (one.kind, one.list_kind)
+        }
+        wanted |= {
+            openapi_paths.definition_name(one, sub.group, sub.version, sub.kind) for sub in one.subresources.values()
+        }
     return wanted & source.keys()
 
 

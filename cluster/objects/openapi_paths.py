@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+from oarlock.cluster.objects.custom import documents
 from oarlock.cluster.objects.resources import Resource, Subresource
 from oarlock.cluster.objects.schemas import schema_of_kind
 
@@ -94,8 +95,13 @@ _ACTIONS: Final[Mapping[str, str]] = {
 }
 
 
-def definition_name(group: str, version: str, kind: str) -> str:
-    """The full name of a kind's definition; empty where it has none (options of connect requests)."""
+def definition_name(resource: Resource, group: str, version: str, kind: str) -> str:
+    """The full name of the definition of a kind that a resource's requests or answers hold.
+
+    Empty where it has none (options of connect requests).
+    """
+    if resource.custom is not None and group == resource.group:
+        return documents.definition_name(group, version, kind)
     schema = schema_of_kind(group, version, kind)
     return schema.type_name if schema else ""
 
@@ -167,8 +173,8 @@ def _paths(
 
 
 def _operations(resource: Resource, collection: str) -> Iterator[tuple[str, list[_Operation]]]:
-    own = definition_name(resource.group, resource.version, resource.kind)
-    listed = definition_name(resource.group, resource.version, resource.list_kind)
+    own = definition_name(resource, resource.group, resource.version, resource.kind)
+    listed = definition_name(resource, resource.group, resource.version, resource.list_kind)
 
     def operations(path: str, *verbs: str) -> list[_Operation]:
         return [
@@ -183,7 +189,7 @@ def _operations(resource: Resource, collection: str) -> Iterator[tuple[str, list
     yield f"{collection}/{{name}}", operations(f"{collection}/{{name}}", "get", "update", "delete", "patch")
     for sub in resource.subresources.values():
         path = f"{collection}/{{name}}/{sub.name}"
-        kind = definition_name(sub.group, sub.version, sub.kind)
+        kind = definition_name(resource, sub.group, sub.version, sub.kind)
         verbs = [verb for verb in ("get", "update", "create", "delete", "patch") if verb in sub.verbs]
         yield path, [_Operation(resource, verb, path, _body(verb, kind), kind, sub) for verb in verbs]
 

@@ -26,7 +26,9 @@ _CSI_DRIVER: Final[Table] = (
 
 def limit_range(obj: Obj) -> None:
     """For containers: a maximum is the default limit, the default limit the default request, else the minimum."""
-    for item in obj["spec"].get("limits", ()):
+    spec = obj["spec"]
+    spec["limits"] = spec.get("limits") or None
+    for item in spec["limits"] or ():
         if item.get("type") != "Container":
             continue
         limits = dict(item.get("max", {})) | item.get("default", {})
@@ -63,9 +65,11 @@ def match_resources(obj: Obj) -> None:
 
 
 def admission_policy(obj: Obj) -> None:
-    """A policy fails closed."""
-    obj["spec"].setdefault("failurePolicy", "Fail")
-    match_resources(obj["spec"].setdefault("matchConstraints", {}))
+    """A policy, of either kind, fails closed."""
+    spec = obj.setdefault("spec", {})
+    spec.setdefault("failurePolicy", "Fail")
+    if "matchConstraints" in spec:
+        match_resources(spec["matchConstraints"])
 
 
 def admission_binding(obj: Obj) -> None:
@@ -76,22 +80,24 @@ def admission_binding(obj: Obj) -> None:
 
 
 def flow_schema(obj: Obj) -> None:
-    """The middle precedence."""
+    """The middle precedence; the namespaces of a rule are always written."""
     obj["spec"].setdefault("matchingPrecedence", 1000)
+    for rule in obj["spec"].get("rules") or ():
+        for one in rule.get("resourceRules") or ():
+            one.setdefault("namespaces", None)
 
 
 def priority_level(obj: Obj) -> None:
-    """Thirty shares, a queue of the usual shape."""
+    """Thirty shares, none lent, queues of the usual shape; what isn't there at all isn't made up."""
     spec = obj["spec"]
-    if spec.get("type") == "Exempt":
-        fill(spec.setdefault("exempt", {}), (("nominalConcurrencyShares", 0), ("lendablePercent", 0)))
+    if "exempt" in spec:
+        fill(spec["exempt"], (("nominalConcurrencyShares", 0), ("lendablePercent", 0)))
     limited = spec.get("limited")
     if limited is None:
         return
     fill(limited, (("nominalConcurrencyShares", 30), ("lendablePercent", 0)))
-    response = limited.setdefault("limitResponse", {})
-    if response.get("type") == "Queue":
-        queuing = response.setdefault("queuing", {})
+    queuing = limited.setdefault("limitResponse", {}).get("queuing")
+    if queuing is not None:
         fill(queuing, (("queues", 64), ("handSize", 8), ("queueLengthLimit", 50)))
 
 
@@ -105,9 +111,15 @@ def csi_driver(obj: Obj) -> None:
     """A driver attaches, and mounts persistent volumes only."""
     spec = obj.setdefault("spec", {})
     fill(spec, _CSI_DRIVER)
-    spec.setdefault("volumeLifecycleModes", ["Persistent"])
+    spec["volumeLifecycleModes"] = spec.get("volumeLifecycleModes") or ["Persistent"]
+    for request in spec.get("tokenRequests") or ():
+        request.setdefault("audience", "")
 
 
 def csi_node(obj: Obj) -> None:
-    """The list of drivers is always written."""
-    obj.setdefault("spec", {}).setdefault("drivers", None)
+    """The lists of drivers and of their keys are always written, empty ones as null."""
+    spec = obj.setdefault("spec", {})
+    spec["drivers"] = spec.get("drivers") or None
+    for driver in spec["drivers"] or ():
+        fill(driver, (("name", ""), ("nodeID", "")))
+        driver["topologyKeys"] = driver.get("topologyKeys") or None

@@ -1,6 +1,6 @@
-"""Validate RBAC, disruption budgets, autoscalers, leases, storage and priority classes.
+"""Validate RBAC, disruption budgets, leases and priority classes.
 
-Source: upstream's `pkg/apis/{rbac,policy,autoscaling,coordination,storage,scheduling}/validation`.
+Source: upstream's `pkg/apis/{rbac,policy,coordination,scheduling}/validation`.
 """
 
 from __future__ import annotations
@@ -145,33 +145,6 @@ def disruption_budget(obj: Obj) -> list[Cause]:
     return causes
 
 
-def autoscaler(obj: Obj) -> list[Cause]:
-    """What is wrong with a HorizontalPodAutoscaler beyond its metadata: its bounds and its target."""
-    spec = obj["spec"]
-    causes: list[Cause] = []
-    low, high = spec.get("minReplicas"), spec.get("maxReplicas", 0)
-    if low is not None and low < 1:
-        causes.append(invalid("spec.minReplicas", low, "must be greater than or equal to 1"))
-    if high < 1:
-        causes.append(required("spec.maxReplicas", "must be set and greater than 0"))
-    if low is not None and high < low:
-        causes.append(invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`"))
-    return causes + _scale_target(spec.get("scaleTargetRef", {}), "spec.scaleTargetRef")
-
-
-def _scale_target(target: Obj, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    for name in ("kind", "name"):
-        value = target.get(name, "")
-        if not value:
-            causes.append(required(f"{path}.{name}"))
-        else:
-            causes += [invalid(f"{path}.{name}", value, why) for why in names.path_segment(value)]
-    if target.get("kind") and "/" not in target.get("apiVersion", "") and target["kind"] != "ReplicationController":
-        causes.append(invalid(f"{path}.apiVersion", target.get("apiVersion", ""), "apiVersion must specify API group"))
-    return causes
-
-
 def lease(obj: Obj) -> list[Cause]:
     """What is wrong with a Lease beyond its metadata."""
     spec = obj["spec"]
@@ -183,41 +156,6 @@ def lease(obj: Obj) -> list[Cause]:
         causes.append(invalid("spec.leaseTransitions", moves, "must be greater than or equal to 0"))
     if spec.get("holderIdentity") == "":
         causes.append(invalid("spec.holderIdentity", "", "must not be empty"))
-    return causes
-
-
-def storage_class(obj: Obj) -> list[Cause]:
-    """What is wrong with a StorageClass beyond its metadata."""
-    causes: list[Cause] = []
-    name = obj.get("provisioner", "")
-    if not name:
-        causes.append(required("provisioner"))
-    else:
-        causes += [invalid("provisioner", name, why) for why in names.qualified_name(name.lower())]
-    policy = obj.get("reclaimPolicy")
-    if policy is not None and policy not in {"Delete", "Retain"}:
-        causes.append(not_supported("reclaimPolicy", policy, ("Delete", "Retain")))
-    mode = obj.get("volumeBindingMode")
-    modes = ("Immediate", "WaitForFirstConsumer")
-    if mode not in modes:
-        causes.append(not_supported("volumeBindingMode", mode, modes) if mode else required("volumeBindingMode"))
-    return causes
-
-
-def storage_class_update(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a StorageClass that replaces `old`: what it provisions by is fixed."""
-    causes = storage_class(new)
-    if new.get("parameters") != old.get("parameters"):
-        causes.append(forbidden("parameters", "updates to parameters are forbidden."))
-    if new.get("provisioner") != old.get("provisioner"):
-        causes.append(forbidden("provisioner", "updates to provisioner are forbidden."))
-    for name in ("reclaimPolicy", "volumeBindingMode"):
-        if new.get(name) != old.get(name):
-            causes.append(
-                forbidden(name, f"updates to {name} are forbidden.")
-                if name == "reclaimPolicy"
-                else invalid(name, new.get(name), IMMUTABLE)
-            )
     return causes
 
 

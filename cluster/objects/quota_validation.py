@@ -24,7 +24,7 @@ _COMPUTE: Final = frozenset({"cpu", "memory", "limits.cpu", "limits.memory", "re
 _STORAGE: Final = frozenset(
     {"ephemeral-storage", "requests.ephemeral-storage", "limits.ephemeral-storage", "requests.storage"}
 )
-_STANDARD: Final = _COUNTED | _COMPUTE | _STORAGE
+STANDARD: Final = _COUNTED | _COMPUTE | _STORAGE
 _OF_PODS: Final = _COMPUTE | {"pods"}
 _SCOPES: Final[Mapping[str, frozenset[str]]] = {
     "Terminating": _OF_PODS,
@@ -67,7 +67,7 @@ def quota_update(new: Obj, old: Obj) -> list[Cause]:
 def _amount(name: str, amount: Any, path: str) -> list[Cause]:
     causes = [invalid(path, name, why) for why in names.qualified_name(name)]
     huge = name.startswith(("hugepages-", "requests.hugepages-"))
-    if not causes and "/" not in name and name not in _STANDARD and not huge:
+    if not causes and "/" not in name and name not in STANDARD and not huge:
         causes.append(invalid(path, name, "must be a standard resource for quota"))
     value = quantity.parse(amount)
     if value < quantity.ZERO:
@@ -92,7 +92,7 @@ def _scopes(spec: Obj, hard: Iterable[str]) -> list[Cause]:
 
 def _misplaced(scope: str, hard: Iterable[str]) -> int:
     """Return how many of the standard resources can't be limited in a scope."""
-    return sum(name in _STANDARD and name not in _SCOPES.get(scope, _STANDARD) for name in hard)
+    return sum(name in STANDARD and name not in _SCOPES.get(scope, STANDARD) for name in hard)
 
 
 def _selector(selector: Obj | None, hard: Iterable[str]) -> list[Cause]:

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+
+if TYPE_CHECKING:
+    from oarlock.cluster.objects.custom.kind import CustomKind
 
 ALL_VERBS: Final = frozenset({"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"})
 _STATUS_VERBS: Final = frozenset({"get", "patch", "update"})
@@ -42,7 +45,10 @@ class Subresource:
 
 @dataclass(frozen=True)
 class Resource:
-    """One row of the API: a plural name in a group and version. `subresources` is by name."""
+    """One row of the API: a plural name in a group and version. `subresources` is by name.
+
+    `custom` are the rules of one that a CustomResourceDefinition makes; two generations of it are equal, not the same.
+    """
 
     group: str
     version: str
@@ -54,6 +60,7 @@ class Resource:
     categories: tuple[str, ...] = ()
     verbs: frozenset[str] = ALL_VERBS
     subresources: Mapping[str, Subresource] = field(default_factory=dict, hash=False)
+    custom: CustomKind | None = field(default=None, compare=False, repr=False)
 
     @cached_property
     def api_version(self) -> str:
@@ -77,7 +84,9 @@ class Resource:
 
     @cached_property
     def stored_as(self) -> tuple[str, str]:
-        """(group, version) in which the objects are stored; differs for kinds served in two forms."""
+        """(group, version) in which the objects are stored; differs for kinds served in several forms."""
+        if self.custom is not None:
+            return self.group, self.custom.storage_version
         return _STORED_AS.get((self.group, self.version, self.plural), (self.group, self.version))
 
     @cached_property

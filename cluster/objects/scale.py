@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from oarlock.cluster.objects import selectors
+from oarlock.cluster.objects.custom import scale as custom_scale
 from oarlock.cluster.objects.resources import Resource
-from oarlock.cluster.objects.status import Cause, bad_request, conflict, invalid
+from oarlock.cluster.objects.status import Cause, bad_request, conflict, internal, invalid
 
 _IDENTITY = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
 def to_scale(resource: Resource, obj: Mapping[str, Any]) -> dict[str, Any]:
-    """The Scale of a Deployment, ReplicaSet, StatefulSet or ReplicationController."""
+    """The Scale of a Deployment, ReplicaSet, StatefulSet, ReplicationController or custom object.
+
+    Raises ApiError 500 for a custom object without the field that holds its replicas.
+    """
     metadata = obj["metadata"]
-    replicas = obj.get("spec", {}).get("replicas", 1)
-    status: dict[str, Any] = {"replicas": obj.get("status", {}).get("replicas", 0)}
-    selector = _selector_text(resource, obj)
+    replicas, present, selector = _counts(resource, obj)
+    status: dict[str, Any] = {"replicas": present}
     if selector:
         status["selector"] = selector
     return {
@@ -46,7 +49,23 @@ def from_scale(resource: Resource, obj: Mapping[str, Any], scale: Mapping[str, A
     if replicas < 0:
         message = f"Invalid value: {replicas}: must be greater than or equal to 0"
         raise invalid("Scale", "autoscaling", name, [Cause("FieldValueInvalid", message, "spec.replicas")])
+    if resource.custom is not None:
+        assert resource.custom.scale is not None
+        return custom_scale.with_replicas(resource.custom.scale, obj, replicas)
     return {**obj, "spec": {**obj.get("spec", {}), "replicas": replicas}}
+
+
+def _counts(resource: Resource, obj: Mapping[str, Any]) -> tuple[int, int, str]:
+    if resource.custom is None:
+        wanted = obj.get("spec", {}).get("replicas", 1)
+        return wanted, obj.get("status", {}).get("replicas", 0), _selector_text(resource, obj)
+    paths = resource.custom.scale
+    assert paths is not None
+    found, present, selector = custom_scale.counts(paths, obj)
+    if found is None:
+        path = "." + ".".join(str(step) for step in paths.spec_replicas)
+        raise internal(f'the spec replicas field "{path}" does not exist')
+    return found, present, selector
 
 
 def _selector_text(resource: Resource, obj: Mapping[str, Any]) -> str:

@@ -25,6 +25,12 @@ KINDS: Final = frozenset(
 )
 
 _ZEROS: Final[Mapping[str, Any]] = {"string": "", "bool": False, "int32": 0, "int64": 0, "double": 0}
+#: Required fields that Go holds by pointers: left out they are null, not zero, and validation refuses them.
+_REQUIRED_POINTERS: Final = frozenset(
+    f"io.k8s.api.admissionregistration.{version}.{kind}Webhook.sideEffects"
+    for version in ("v1", "v1beta1")
+    for kind in ("Mutating", "Validating")
+)
 _LIST_KINDS: Final = ("[]", "{}")
 
 
@@ -35,6 +41,7 @@ class Schema:
     - `patch_strategy`: upstream's list, e.g. ("merge", "retainKeys"); `patch_merge_key`: the key of a merged list.
     - `list_type`: "atomic", "set", "map" or None; `list_map_keys`: the keys of a "map" list.
     - `map_type`: "atomic", "granular" or None. `keeps_zero`: whether an empty or zero scalar is written out.
+    - `schema_or`: for an `any` that is a schema of a CustomResourceDefinition or else a "list" of them or a "bool".
     """
 
     __slots__ = (
@@ -49,6 +56,7 @@ class Schema:
         "map_type",
         "patch_merge_key",
         "patch_strategy",
+        "schema_or",
         "type_name",
     )
 
@@ -64,6 +72,7 @@ class Schema:
         self.patch_merge_key: str | None = more.get("merge")
         self.list_type: str | None = more.get("list")
         self.list_map_keys: tuple[str, ...] = tuple(more.get("keys", ()))
+        self.schema_or: str | None = more.get("schema-or")
         self.map_type: str | None = more.get("map") or (_type(self.type_name).get("map") if self.type_name else None)
 
     @property
@@ -84,7 +93,8 @@ class Schema:
     def written_zeros(self) -> tuple[tuple[str, Any], ...]:
         """The required scalars with their zero values: Go writes them out even where a client left them out."""
         if self._written_zeros is None:
-            zeros = ((name, _ZEROS.get(self.fields[name].kind)) for name in self.required)
+            told = (name for name in self.required if f"{self.type_name}.{name}" not in _REQUIRED_POINTERS)
+            zeros = ((name, _ZEROS.get(self.fields[name].kind)) for name in told)
             self._written_zeros = tuple((name, zero) for name, zero in zeros if zero is not None)
         return self._written_zeros
 
@@ -162,7 +172,9 @@ def schema_of_kind(group: str, version: str, kind: str) -> Schema | None:
 
 
 def schema_for(resource: Resource) -> Schema:
-    """The schema of a built-in resource's objects. KeyError for a resource that is not built in."""
+    """The schema of a resource's objects. KeyError for one that is neither built in nor custom."""
+    if resource.custom is not None:
+        return resource.custom.shape
     schema = schema_of_kind(resource.group, resource.version, resource.kind)
     if schema is None:
         raise KeyError(resource.qualified_kind)

@@ -1,72 +1,79 @@
-"""What writes to Services reset and carry over: address families, and what a change of type releases.
+"""What updates of Services carry over, and what a change of type lets go.
 
-Source: upstream's `pkg/registry/core/service/{strategy,storage/alloc}.go`. Addresses and ports themselves are
-allocated by the API server, in the Service's own transaction.
+Addresses and ports themselves are allocated by the API server, in the Service's own transaction.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 Obj = dict[str, Any]
 
 
-def new_service(obj: Obj) -> None:
-    """Single-stack families unless the client asks otherwise; a headless service's address is `None` in both fields."""
-    spec = obj["spec"]
-    if spec["type"] == "ExternalName":
+def carry_over(wanted: Obj, present: Obj) -> None:
+    """Fill in, in place, what an update's spec leaves out of the values that were allocated for the present one.
+
+    Whoever sends the same text again that made the Service means no change. Source: patchAllocatedValues,
+    normalizeClusterIPs in `pkg/registry/core/service/storage/storage.go`.
+    """
+    if "ExternalName" not in (wanted["type"], present["type"]):
+        for name in ("clusterIP", "clusterIPs"):
+            if not wanted.get(name) and present.get(name):
+                wanted[name] = copy.copy(present[name])
+    if _has_node_ports(wanted["type"]) and _has_node_ports(present["type"]):
+        _carry_node_ports(wanted, present)
+    checked = needs_health_check(wanted) and needs_health_check(present)
+    if checked and present.get("healthCheckNodePort") and not wanted.get("healthCheckNodePort"):
+        wanted["healthCheckNodePort"] = present["healthCheckNodePort"]
+    same_address(wanted, present)
+
+
+def same_address(wanted: Obj, present: Obj | None) -> None:
+    """Make `clusterIP` and `clusterIPs` agree where a client knows one of them only. Source: normalizeClusterIPs."""
+    one, many = wanted.get("clusterIP", ""), wanted.get("clusterIPs") or []
+    if present is None:
+        if one and not many:
+            wanted["clusterIPs"] = [one]
         return
-    _same_address(spec)
-    if "ipFamilyPolicy" not in spec:
-        spec["ipFamilyPolicy"] = "SingleStack"
-        if spec.get("clusterIP") == "None" and not spec.get("selector"):
-            spec["ipFamilyPolicy"] = "RequireDualStack"
-    if not spec.get("ipFamilies"):
-        spec["ipFamilies"] = ["IPv6" if ":" in spec.get("clusterIP", "") else "IPv4"]
-    if spec["ipFamilyPolicy"] == "RequireDualStack" and spec.get("clusterIP") == "None":
-        spec["ipFamilies"] = list(dict.fromkeys([*spec["ipFamilies"], "IPv4", "IPv6"]))
-
-
-def _same_address(spec: Obj) -> None:
-    """`clusterIP` is the first of `clusterIPs`."""
-    if spec.get("clusterIP") and not spec.get("clusterIPs"):
-        spec["clusterIPs"] = [spec["clusterIP"]]
+    had, had_many = present.get("clusterIP", ""), present.get("clusterIPs") or []
+    if one == had:
+        if had_many and not many:
+            wanted["clusterIPs"] = list(had_many)
+    elif many == had_many:
+        if one:
+            wanted["clusterIPs"] = [one]
+        else:
+            wanted.pop("clusterIPs", None)
 
 
 def updated_service(new: Obj, old: Obj) -> None:
-    """Carry allocated values over where the client left them out, and drop those that the new type does not use.
+    """Drop, in place, allocated values that the new type does not use, unless the client has changed them.
 
-    Only values that the client sent back unchanged are dropped: what it changed it must mean.
+    What it changed it must mean. Source: dropTypeDependentFields in `pkg/registry/core/service/strategy.go`.
     """
     wanted, present = new["spec"], old["spec"]
-    _release(wanted, present)
-    if wanted["type"] == "ExternalName":
-        return
-    if present["type"] != "ExternalName":
-        if not wanted.get("clusterIP") and not wanted.get("clusterIPs"):
-            for name in ("clusterIP", "clusterIPs"):
-                if name in present:
-                    wanted[name] = present[name]
-        for name in ("ipFamilies", "ipFamilyPolicy"):
-            if name not in wanted and name in present:
-                wanted[name] = present[name]
-    _same_address(wanted)
-    _carry_node_ports(wanted, present)
-
-
-def _release(wanted: Obj, present: Obj) -> None:
     was, becomes = present["type"], wanted["type"]
     if was != "ExternalName" and becomes == "ExternalName":
-        _drop_same(wanted, present, "clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy")
-    if _has_node_ports(was) and not _has_node_ports(becomes):
-        numbers = [[port.get("nodePort") for port in spec.get("ports", ())] for spec in (wanted, present)]
-        if numbers[0] == numbers[1]:
-            for port in wanted.get("ports", ()):
-                port.pop("nodePort", None)
+        if all(wanted.get(name) == present.get(name) for name in ("clusterIP", "clusterIPs")):
+            _drop_same(wanted, present, "clusterIP", "clusterIPs")
+        _drop_same(wanted, present, "ipFamilies", "ipFamilyPolicy")
+    if _has_node_ports(was) and not _has_node_ports(becomes) and _numbers(wanted) <= _numbers(present):
+        for port in wanted.get("ports", ()):
+            port.pop("nodePort", None)
+    if needs_health_check(present) and not needs_health_check(wanted):
+        _drop_same(wanted, present, "healthCheckNodePort")
     if was == "LoadBalancer" != becomes:
-        _drop_same(wanted, present, "allocateLoadBalancerNodePorts", "loadBalancerClass", "healthCheckNodePort")
+        _drop_same(wanted, present, "allocateLoadBalancerNodePorts", "loadBalancerClass")
     if _is_external(present) and not _is_external(wanted):
         _drop_same(wanted, present, "externalTrafficPolicy")
+    if becomes != "LoadBalancer" and new.get("status", {}).get("loadBalancer"):
+        new["status"] = {**new["status"], "loadBalancer": {}}
+
+
+def needs_health_check(spec: Obj) -> bool:
+    """Tell whether a load balancer must be able to ask each node for endpoints of its own."""
+    return bool(spec["type"] == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local")
 
 
 def _has_node_ports(kind: str) -> bool:
@@ -83,15 +90,15 @@ def _drop_same(wanted: Obj, present: Obj, *names: str) -> None:
             del wanted[name]
 
 
+def _numbers(spec: Obj) -> set[int]:
+    return {port["nodePort"] for port in spec.get("ports", ()) if port.get("nodePort")}
+
+
 def _carry_node_ports(wanted: Obj, present: Obj) -> None:
-    if not (_has_node_ports(wanted["type"]) and _has_node_ports(present["type"])):
-        return
-    taken = {port["nodePort"] for port in wanted.get("ports", ()) if port.get("nodePort")}
-    by_port = {(port.get("protocol"), port.get("port")): port.get("nodePort") for port in present.get("ports", ())}
+    """A port that had a number keeps it, known by its name, unless another port asks for that number."""
+    used = _numbers(present) & _numbers(wanted)
+    by_name = {port.get("name", ""): port.get("nodePort") for port in present.get("ports", ())}
     for port in wanted.get("ports", ()):
-        had = by_port.get((port.get("protocol"), port.get("port")))
-        if not port.get("nodePort") and had and had not in taken:
+        had = by_name.get(port.get("name", ""))
+        if not port.get("nodePort") and had and had not in used:
             port["nodePort"] = had
-            taken.add(had)
-    if present.get("healthCheckNodePort") and wanted.get("externalTrafficPolicy") == "Local":
-        wanted.setdefault("healthCheckNodePort", present["healthCheckNodePort"])

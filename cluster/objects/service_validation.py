@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from oarlock.cluster.objects import metadata_validation, names
+from oarlock.cluster.objects import metadata_validation, names, service_families
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required, too_many
 from oarlock.cluster.objects.container_validation import PROTOCOLS
 from oarlock.cluster.objects.status import Cause
@@ -18,8 +18,6 @@ Obj = Mapping[str, Any]
 TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _AFFINITIES: Final = ("ClientIP", "None")
 _TRAFFIC: Final = ("Cluster", "Local")
-_FAMILIES: Final = ("IPv4", "IPv6")
-_FAMILY_POLICIES: Final = ("PreferDualStack", "RequireDualStack", "SingleStack")
 _DISTRIBUTIONS: Final = ("PreferClose", "PreferSameZone", "PreferSameNode")
 _AFFINITY_SECONDS_MAX: Final = 86400
 _ENDPOINTS_MAX: Final = 1000
@@ -118,21 +116,7 @@ def _affinity(spec: Obj) -> list[Cause]:
 
 
 def _addresses(spec: Obj) -> list[Cause]:
-    causes: list[Cause] = []
-    for index, family in enumerate(spec.get("ipFamilies", ())):
-        if family not in _FAMILIES:
-            causes.append(not_supported(f"spec.ipFamilies[{index}]", family, _FAMILIES))
-    policy = spec.get("ipFamilyPolicy")
-    if policy is not None and policy not in _FAMILY_POLICIES:
-        causes.append(not_supported("spec.ipFamilyPolicy", policy, _FAMILY_POLICIES))
-    addresses: Sequence[str] = spec.get("clusterIPs", ())
-    for index, address in enumerate(addresses):
-        place = f"spec.clusterIPs[{index}]"
-        if address == "None":
-            if len(addresses) > 1:
-                causes.append(invalid(place, address, "'None' must be the first and only value"))
-        else:
-            causes += [invalid(place, address, why) for why in names.ip_address(address)]
+    causes = service_families.related_causes(spec)
     for index, address in enumerate(spec.get("externalIPs", ())):
         place = f"spec.externalIPs[{index}]"
         wrong = names.ip_address(address)
@@ -227,12 +211,8 @@ def _traffic(spec: Obj) -> list[Cause]:
 
 def service_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a Service that replaces `old`: addresses stay while the type uses them."""
-    causes: list[Cause] = []
     wanted, present = new["spec"], old["spec"]
-    if "ExternalName" not in (wanted.get("type"), present.get("type")):
-        had, asked = present.get("clusterIPs", ()), wanted.get("clusterIPs", ())
-        if had and list(asked[:1]) != list(had[:1]):
-            causes.append(invalid("spec.clusterIPs[0]", asked[0] if asked else None, "may not change once set"))
+    causes = service_families.update_causes(wanted, present)
     if wanted.get("type") == present.get("type") == "LoadBalancer":
         name, before = wanted.get("loadBalancerClass"), present.get("loadBalancerClass")
         if name != before:

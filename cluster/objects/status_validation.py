@@ -1,6 +1,6 @@
-"""Validate what comes through `status`, `finalize` and `approval`: counts, phases, conditions, containers' states.
+"""Validate what comes through `status` and `finalize`: counts, phases, conditions, containers' states.
 
-Source: upstream's Validate…StatusUpdate functions in pkg/apis/{core,apps,batch,policy,certificates}/validation.
+Source: upstream's Validate…StatusUpdate functions in pkg/apis/{core,apps,batch,policy}/validation.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import names
-from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.causes import duplicate, forbidden, invalid
+from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
 Rule = Callable[[Obj, Obj], list[Cause]]
 
-NOT_NEGATIVE: Final = "must be greater than or equal to 0"
 _BEYOND_REPLICAS: Final = "cannot be greater than status.replicas"
 _NO_ADDRESS: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 
@@ -140,67 +140,3 @@ def node(new: Obj, _: Obj) -> list[Cause]:
             causes.append(duplicate(f"status.addresses[{index}]", dict(address)))
         seen.add(pair)
     return causes
-
-
-_DECISIONS: Final = ("Approved", "Denied")
-_ALWAYS_TRUE: Final = (*_DECISIONS, "Failed")
-
-
-def signing_request(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a CertificateSigningRequest's new status: decisions stay with who makes them."""
-    causes = _conditions(new)
-    for kind in _DECISIONS:
-        if _condition(new, kind) != _condition(old, kind):
-            causes.append(
-                forbidden(
-                    "status.conditions",
-                    f"updates may not {_change(new, old, kind)} a condition of type {_quoted(kind)}",
-                )
-            )
-    return causes
-
-
-def approval(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a CertificateSigningRequest's decision: it is made once, and is one."""
-    causes = _conditions(new)
-    for kind in _DECISIONS:
-        if _condition(old, kind) and not _condition(new, kind):
-            causes.append(forbidden("status.conditions", f"updates may not remove a condition of type {_quoted(kind)}"))
-    return causes
-
-
-def _conditions(request: Obj) -> list[Cause]:
-    causes: list[Cause] = []
-    seen: set[str] = set()
-    for index, condition in enumerate((request.get("status") or {}).get("conditions") or ()):
-        place, kind, truth = f"status.conditions[{index}]", condition.get("type", ""), condition.get("status", "")
-        if not kind:
-            causes.append(required(f"{place}.type"))
-        if kind in seen:
-            causes.append(duplicate(f"{place}.type", kind))
-        seen.add(kind)
-        if not truth:
-            causes.append(required(f"{place}.status"))
-        elif truth not in (("True",) if kind in _ALWAYS_TRUE else ("True", "False", "Unknown")):
-            causes.append(
-                not_supported(
-                    f"{place}.status", truth, ("True",) if kind in _ALWAYS_TRUE else ("False", "True", "Unknown")
-                )
-            )
-        if (kind == "Denied" and "Approved" in seen) or (kind == "Approved" and "Denied" in seen):
-            causes.append(invalid(f"{place}.type", kind, "Approved and Denied conditions are mutually exclusive"))
-    return causes
-
-
-def _condition(request: Obj, kind: str) -> list[Obj]:
-    return [one for one in (request.get("status") or {}).get("conditions") or () if one.get("type") == kind]
-
-
-def _change(new: Obj, old: Obj, kind: str) -> str:
-    if not _condition(old, kind):
-        return "add"
-    return "modify" if _condition(new, kind) else "remove"
-
-
-def _quoted(kind: str) -> str:
-    return f'"{kind}"'

@@ -8,10 +8,12 @@ functions work in place on canonical objects (decoded and defaulted) and come be
 from __future__ import annotations
 
 import copy
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from oarlock.cluster.objects import pod_strategy, service_strategy
+from oarlock.cluster.objects.custom import strategy as custom_strategy
 from oarlock.cluster.objects.resources import Resource
 
 Obj = dict[str, Any]
@@ -42,8 +44,17 @@ _GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("networking.k8s.io", "NetworkPolicy"): ("spec",),
     ("policy", "PodDisruptionBudget"): ("spec",),
     ("resource.k8s.io", "DeviceClass"): ("spec",),
+    ("resource.k8s.io", "ResourceSlice"): ("spec",),
     ("scheduling.k8s.io", "PriorityClass"): ("value", "globalDefault", "description", "preemptionPolicy"),
     ("storage.k8s.io", "VolumeAttributesClass"): (),
+}
+
+#: The same for kinds whose new objects have no generation.
+_LATE_GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
+    ("storage.k8s.io", "CSIDriver"): (
+        *("spec.tokenRequests", "spec.requiresRepublish", "spec.seLinuxMount"),
+        "spec.nodeAllocatableUpdatePeriodSeconds",
+    ),
 }
 
 #: What a new object's status is; kinds not listed that have a status get what defaulting makes of an empty one.
@@ -123,6 +134,9 @@ def prepare_create(resource: Resource, obj: Obj) -> None:
     metadata = obj["metadata"]
     for name in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "generation"):
         metadata.pop(name, None)
+    if resource.custom is not None:
+        custom_strategy.prepare_create(resource.custom, obj)
+        return
     if key in _GENERATION:
         metadata["generation"] = 1
     if "status" in resource.subresources and key not in _STATUS_ON_CREATE:
@@ -148,6 +162,10 @@ def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = ""
     spec moves the generation on.
     """
     key = (resource.group, resource.kind)
+    if resource.custom is not None:
+        _keep_metadata(new["metadata"], old["metadata"])
+        custom_strategy.prepare_update(resource.custom, new, old, subresource)
+        return
     if subresource:
         _keep_but(_SUBRESOURCE_FIELDS.get(subresource, (subresource,)), key, new, old)
     elif "status" in resource.subresources:
@@ -161,7 +179,8 @@ def prepare_update(resource: Resource, new: Obj, old: Obj, subresource: str = ""
     rule = _ON_UPDATE.get(key)
     if rule is not None and not subresource:
         rule(new, old)
-    if not subresource and any(_at(new, path) != _at(old, path) for path in _GENERATION.get(key, ())):
+    counted = (*_GENERATION.get(key, ()), *_LATE_GENERATION.get(key, ()))
+    if not subresource and any(_at(new, path) != _at(old, path) for path in counted):
         new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
 
@@ -278,10 +297,44 @@ def _updated_stateful_set(new: Obj, old: Obj) -> None:
         _new_stateful_set(new)
 
 
+def _new_limit_range(obj: Obj) -> None:
+    """A LimitRange without a name gets one that nobody else has."""
+    metadata = obj["metadata"]
+    if not metadata.get("name") and metadata.get("uid"):
+        metadata["name"] = str(uuid.uuid5(uuid.UUID(metadata["uid"]), "name"))
+
+
 def _new_claim(obj: Obj) -> None:
     finalizers = obj["metadata"].setdefault("finalizers", [])
     if "kubernetes.io/pvc-protection" not in finalizers:
         finalizers.append("kubernetes.io/pvc-protection")
+    spec = obj["spec"]
+    if not _is_known_source(spec.get("dataSource") or {}):
+        spec.pop("dataSource", None)
+    _mirror_sources(spec)
+
+
+def _is_known_source(source: Obj) -> bool:
+    """The older field takes claims and snapshots only, and drops everything else."""
+    group, kind = source.get("apiGroup", ""), source.get("kind")
+    return (group, kind) in {("", "PersistentVolumeClaim"), ("snapshot.storage.k8s.io", "VolumeSnapshot")}
+
+
+def _mirror_sources(spec: Obj) -> None:
+    """`dataSource` and `dataSourceRef` mirror each other unless the reference leaves the namespace."""
+    source, ref = spec.get("dataSource"), spec.get("dataSourceRef")
+    if source and not ref:
+        spec["dataSourceRef"] = dict(source)
+    elif ref and not source and not ref.get("namespace"):
+        spec["dataSource"] = {name: value for name, value in ref.items() if name != "namespace"}
+
+
+def _updated_claim(new: Obj, old: Obj) -> None:
+    spec, present = new["spec"], old["spec"]
+    had = present.get("dataSource") or present.get("dataSourceRef")
+    if not had and not _is_known_source(spec.get("dataSource") or {}):
+        spec.pop("dataSource", None)
+    _mirror_sources(spec)
 
 
 def _new_volume(obj: Obj) -> None:
@@ -294,9 +347,23 @@ def _new_volume(obj: Obj) -> None:
 
 def _new_definition(obj: Obj) -> None:
     """A CustomResourceDefinition has no names yet, and keeps its objects in the version that it names for storage."""
-    versions = obj.get("spec", {}).get("versions") or ()
-    stored = [version.get("name", "") for version in versions if version.get("storage")]
+    stored = _storage_version(obj)
     obj["status"] = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored}
+
+
+def _storage_version(obj: Obj) -> list[str]:
+    """The first version that a definition names for storage, if any."""
+    versions = obj.get("spec", {}).get("versions") or ()
+    return [version.get("name", "") for version in versions if version.get("storage")][:1]
+
+
+def _updated_definition(new: Obj, _: Obj) -> None:
+    """A definition that names another version for storage will have objects in it."""
+    state = dict(new.get("status") or {})
+    stored = list(state.get("storedVersions") or ())
+    added = [name for name in _storage_version(new) if name not in stored]
+    if added:
+        new["status"] = {**state, "storedVersions": stored + added}
 
 
 def _new_api_service(obj: Obj) -> None:
@@ -309,11 +376,11 @@ def _updated_signing_request(new: Obj, old: Obj) -> None:
 
 
 _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
+    ("", "LimitRange"): _new_limit_range,
     ("", "Namespace"): _new_namespace,
     ("", "PersistentVolume"): _new_volume,
     ("", "PersistentVolumeClaim"): _new_claim,
     ("", "Pod"): pod_strategy.new_pod,
-    ("", "Service"): service_strategy.new_service,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): _new_definition,
     ("apiregistration.k8s.io", "APIService"): _new_api_service,
     ("apps", "DaemonSet"): _new_daemon_set,
@@ -323,7 +390,9 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
 
 _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
     ("", "Namespace"): _updated_namespace,
+    ("", "PersistentVolumeClaim"): _updated_claim,
     ("", "Service"): service_strategy.updated_service,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _updated_definition,
     ("apps", "DaemonSet"): _updated_daemon_set,
     ("apps", "StatefulSet"): _updated_stateful_set,
     ("certificates.k8s.io", "CertificateSigningRequest"): _updated_signing_request,

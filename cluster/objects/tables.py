@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from oarlock.cluster.objects import column_docs
 from oarlock.cluster.objects.cells import CREATED, NAME, Cells, Column, Object, Printer, Printers, name_of
+from oarlock.cluster.objects.custom import columns as custom_columns
 from oarlock.cluster.objects.resources import Resource
 
 IncludeObject = Literal["Metadata", "Object", "None"]
@@ -26,11 +27,16 @@ _LIST_METADATA: Final = ("resourceVersion", "continue", "remainingItemCount")
 
 def columns(resource: Resource) -> tuple[Column, ...]:
     """The columns of a resource's table, descriptions resolved."""
+    if resource.custom is not None:
+        found = custom_columns.all_columns(resource.custom.columns)
+        return tuple(column_docs.resolved(column) for column in found)
     return _columns(resource.group, resource.kind)
 
 
 def row(resource: Resource, obj: Object, now: datetime) -> Cells:
     """The cells of one object at `now`, one for each column."""
+    if resource.custom is not None:
+        return custom_columns.row(resource.custom.columns, obj, now.timestamp())
     return _printer(resource.group, resource.kind).row(obj, now.timestamp())
 
 

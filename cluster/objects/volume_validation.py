@@ -203,8 +203,15 @@ def claim_spec(spec: Obj, path: str) -> list[Cause]:
         if field in spec:
             causes += _data_source(spec[field], f"{path}.{field}")
     source, ref = spec.get("dataSource"), spec.get("dataSourceRef")
-    if source is not None and ref is not None and not ref.get("namespace") and source != ref:
-        causes.append(invalid(path, f"{path}.dataSource", "must match dataSourceRef"))
+    if source is not None and ref is not None:
+        if ref.get("namespace"):
+            why = "may not be specified when dataSourceRef.namespace is specified"
+            causes.append(invalid(path, f"{path}.dataSource", why))
+        elif source != {name: value for name, value in ref.items() if name != "namespace"}:
+            causes.append(invalid(path, f"{path}.dataSource", "must match dataSourceRef"))
+    name = spec.get("volumeAttributesClassName")
+    if name:
+        causes += [invalid(f"{path}.volumeAttributesClassName", name, why) for why in names.dns_subdomain(name)]
     return causes
 
 
@@ -220,7 +227,10 @@ def _data_source(source: Obj, path: str) -> list[Cause]:
         why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
         causes.append(invalid(path, source.get("kind", ""), why))
     if group:
-        causes += [invalid(path, group, why) for why in names.dns_subdomain(group)]
+        causes += [invalid(f"{path}.apiGroup", group, why) for why in names.dns_subdomain(group)]
+    namespace = source.get("namespace")
+    if namespace:
+        causes += [invalid(f"{path}.namespace", namespace, why) for why in names.dns_label(namespace)]
     return causes
 
 

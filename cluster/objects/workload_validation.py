@@ -340,7 +340,7 @@ def controller_revision(obj: Obj) -> list[Cause]:
 
 def controller_revision_update(new: Obj, old: Obj) -> list[Cause]:
     """A revision's data never changes."""
-    causes = controller_revision(new)
+    causes = counts(new, "revision", "revision")
     if new.get("data") != old.get("data"):
         causes.append(invalid("data", new.get("data"), IMMUTABLE))
     return causes

@@ -59,7 +59,9 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
     async def serve() -> None:
         stop = asyncio.Event()
-        async with start_api_server(folder, tls=None, kubelet_tls=None) as api:
+        # Without controllers nobody makes the accounts that pods would wait for.
+        disabled = ("ServiceAccount",)
+        async with start_api_server(folder, tls=None, kubelet_tls=None, disabled_plugins=disabled) as api:
             started.append(Target(api.url))
             ends.append((asyncio.get_running_loop(), stop))
             ready.set()

@@ -16,7 +16,15 @@ from typing import Any
 
 import pytest
 
-from oarlock.cluster.objects import decoding, defaulting, status, strategy, validation
+from oarlock.cluster.objects import (
+    decoding,
+    defaulting,
+    service_families,
+    service_strategy,
+    status,
+    strategy,
+    validation,
+)
 from oarlock.cluster.objects.resources import Resource, lookup
 from oarlock.cluster.objects.status import ApiError
 
@@ -79,8 +87,8 @@ class Replay:
             metadata["name"] = metadata["generateName"] + "abcde"
         defaulting.default(resource, obj)
         metadata |= {"uid": UID, "creationTimestamp": "2026-01-01T00:00:00Z"}
-        strategy.prepare_create(resource, obj)
         _admit(resource, obj)
+        strategy.prepare_create(resource, obj)
         causes = validation.validate_create(resource, obj)
         if causes:
             raise status.invalid(resource.kind, resource.group, metadata.get("name", ""), causes)
@@ -100,8 +108,10 @@ class Replay:
             obj["metadata"].setdefault("namespace", namespace)
         defaulting.default(resource, obj)
         old = copy.deepcopy(self.stored[resource.qualified, name])
-        strategy.prepare_update(resource, obj, old)
+        if resource.kind == "Service":
+            service_strategy.carry_over(obj["spec"], old["spec"])
         _admit(resource, obj)
+        strategy.prepare_update(resource, obj, old)
         causes = validation.validate_update(resource, obj, old)
         if causes:
             raise status.invalid(resource.kind, resource.group, name, causes)
@@ -116,8 +126,12 @@ def _admit(resource: Resource, obj: Obj) -> None:
             spec.setdefault(name, value)
         spec.setdefault("serviceAccount", spec["serviceAccountName"])
         spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    if resource.kind == "Service" and spec["type"] != "ExternalName" and "clusterIP" not in spec:
-        spec |= {"clusterIP": "10.0.0.7", "clusterIPs": ["10.0.0.7"]}
+    if resource.kind == "Service" and spec["type"] != "ExternalName":
+        spec.setdefault("clusterIP", "10.0.0.7")
+        service_strategy.same_address(spec, None)
+        causes = service_families.settle(spec, None, ("IPv4",))
+        if causes:
+            raise status.invalid(resource.kind, resource.group, obj["metadata"].get("name", ""), causes)
 
 
 def _causes(body: Obj) -> list[tuple[str, str]]:

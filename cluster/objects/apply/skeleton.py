@@ -16,9 +16,13 @@ from oarlock.cluster.objects.schemas import Schema
 _STRUCTS: Final = frozenset({"PodTemplateSpec", "PodSpec", "ObjectMeta", "JobTemplateSpec", "JobSpec"})
 
 
-@cache
 def of(resource: Resource) -> dict[str, Any]:
     """Return the empty object of a kind. Shared: not to be changed."""
+    return {"metadata": {}} if resource.custom is not None else _built_in(resource)
+
+
+@cache
+def _built_in(resource: Resource) -> dict[str, Any]:
     schema = schemas.schema_for(resource)
     made: dict[str, Any] = {"metadata": {}, **_required(schema)}
     for path in defaulting.always_written(resource):

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from prometheus_client import REGISTRY
 
 from oarlock.actors.controllers.component import create
@@ -18,6 +19,7 @@ from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.informers import Informers
 from oarlock.cluster.client.leases import LeaseHolder
+from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.memory import MemoryStore
 
 Object = dict[str, Any]
@@ -197,5 +199,63 @@ def test_a_deposed_copy_changes_nothing() -> None:
             await deposed.stop()
             await second.release()
             assert (await here.client.list("/apis/apps/v1/replicasets"))["items"] == []
+
+    asyncio.run(scenario())
+
+
+QUOTAS = "/api/v1/namespaces/default/resourcequotas"
+
+
+def test_a_quota_holds_and_what_goes_is_given_back() -> None:
+    async def scenario() -> None:
+        async with cluster() as here, acting(here):
+            quotas = here.watch("", "v1", "resourcequotas")
+            pod = {"apiVersion": "v1", "kind": "Pod", "spec": TEMPLATE["spec"]}
+            here.informers.start()
+            await here.informers.synced()
+
+            def used() -> str | None:
+                state = (quotas.get("default/q") or {}).get("status") or {}
+                return (state.get("used") or {}).get("pods")
+
+            spec = {"hard": {"pods": "2"}}
+            metadata = {"name": "q"}
+            quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": metadata, "spec": spec}
+            await here.client.create(QUOTAS, quota)
+            await here.until(lambda: used() == "0")
+            for name in ("a", "b"):
+                await here.client.create(PODS, {**pod, "metadata": {"name": name}})
+            with pytest.raises(ApiError, match="exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"):
+                await here.client.create(PODS, {**pod, "metadata": {"name": "c"}})
+            await here.client.delete(f"{PODS}/a")
+            await here.until(lambda: used() == "1")
+            await here.client.create(PODS, {**pod, "metadata": {"name": "c"}})
+            await here.until(lambda: used() == "2")
+
+    asyncio.run(scenario())
+
+
+def test_a_claim_goes_once_its_pod_has_gone() -> None:
+    async def scenario() -> None:
+        async with cluster() as here, acting(here):
+            claims = here.watch("", "v1", "persistentvolumeclaims")
+            here.informers.start()
+            await here.informers.synced()
+            path = "/api/v1/namespaces/default/persistentvolumeclaims"
+            asked = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+            metadata = {"name": "data"}
+            await here.client.create(
+                path, {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": asked}
+            )
+            volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]
+            spec = {**TEMPLATE["spec"], "volumes": volumes}
+            await here.client.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec})
+            await here.until(lambda: (here.pods.get("default/p") or {"spec": {}})["spec"].get("nodeName") is not None)
+            await here.client.delete(f"{path}/data")
+            await here.until(
+                lambda: bool((claims.get("default/data") or {"metadata": {}})["metadata"].get("deletionTimestamp"))
+            )
+            await here.client.delete(f"{PODS}/p")
+            await here.until(lambda: claims.get("default/data") is None)
 
     asyncio.run(scenario())

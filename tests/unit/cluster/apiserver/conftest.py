@@ -70,7 +70,13 @@ def with_api() -> Callable[..., Any]:
     def run(scenario: Scenario, **settings: Any) -> Any:
         async def main() -> Any:
             store = MemoryStore()
-            chosen: dict[str, Any] = {"service_cidr": "10.0.0.0/24", "shutdown_grace_s": 0.5, **settings}
+            # No controllers run here, and so nobody makes the accounts that pods would need.
+            chosen: dict[str, Any] = {
+                "service_cidr": "10.0.0.0/24",
+                "shutdown_grace_s": 0.5,
+                "disabled_plugins": ("ServiceAccount",),
+                **settings,
+            }
             server = ApiServer(ApiServerSettings("test", **chosen), store)
             await server.start()
             try:

@@ -159,11 +159,11 @@ def test_clients_do_not_choose_how_many_series_there_are(with_api: Any) -> None:
             await api(f"BREW{number}", "/")
             await api(f"BREW{number}", MAPS)
             await api("GET", f"{MAPS}/x/sub{number}")
-            await api("GET", f"/apis/g{number}/v1/things")
+            await api("GET", f"/apis/nobody{number}.example.com/v1/things")
         _, text = await api("GET", "/metrics")
         assert "BREW" not in text
         assert "sub0" not in text
-        assert "g0" not in text
+        assert "nobody0" not in text
 
     with_api(scenario)
 

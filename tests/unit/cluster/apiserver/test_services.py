@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from oarlock.cluster.apiserver.bootstrap import Bootstrap
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings
+from oarlock.consensus.memory import MemoryStore
 
 SERVICES = "/api/v1/namespaces/default/services"
 
@@ -106,12 +106,18 @@ def test_a_taken_port_is_told_before_a_taken_name_and_in_dry_runs(with_api: Any)
     with_api(scenario)
 
 
-def test_a_server_may_begin_while_another_has_just_begun(with_api: Any) -> None:
+def test_servers_may_begin_at_the_same_moment(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
-        late = ApiServer(ApiServerSettings("late", service_cidr="10.0.0.0/24"), api.store)
-        # Its cache is still empty, as when another server writes between its load and its bootstrap.
-        await Bootstrap(late._writer, late._pool, None, 443).run()
-        _, found = await api("GET", SERVICES)
-        assert [one["metadata"]["name"] for one in found["items"]] == ["kubernetes"]
+        store = MemoryStore()
+        settings = [ApiServerSettings(f"s{number}", service_cidr="10.0.0.0/24") for number in range(3)]
+        servers = [ApiServer(one, store) for one in settings]
+        await asyncio.gather(*(server.start() for server in servers))
+        try:
+            async with api.session.get(servers[1].url + SERVICES) as answer:
+                found = await answer.json()
+            assert [one["metadata"]["name"] for one in found["items"]] == ["kubernetes"]
+        finally:
+            await asyncio.gather(*(server.stop() for server in servers))
+            await store.close()
 
     with_api(scenario)

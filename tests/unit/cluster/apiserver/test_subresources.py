@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from harness.authority import signing_request
 
 MERGE = "application/merge-patch+json"
 PODS = "/api/v1/namespaces/default/pods"
@@ -228,7 +229,7 @@ def test_resize_keeps_the_class_of_service(with_api: Any, objects: Any) -> None:
 
 REQUEST = {
     "metadata": {"name": "r"},
-    "spec": {"request": "LS0tLS1CRUdJTg==", "signerName": "example.com/s", "usages": ["client auth"]},
+    "spec": {"request": signing_request(), "signerName": "example.com/s", "usages": ["client auth"]},
 }
 
 
@@ -244,7 +245,7 @@ def test_a_signing_requests_decision_is_made_once(with_api: Any) -> None:
             return await causes(api, f"{path}/r/{part}", {"status": {"conditions": list(conditions)}})
 
         assert await refused("status", approved) == [
-            ("status.conditions", 'Forbidden: updates may not add a condition of type "Approved"')
+            ("status.conditions[1].type", 'Forbidden: updates may not add a condition of type "Approved"')
         ]
         assert await refused("approval", {**approved, "status": "False"}) == [
             ("status.conditions[0].status", 'Unsupported value: "False": supported values: "True"')

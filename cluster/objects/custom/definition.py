@@ -1,0 +1,124 @@
+"""Read a CustomResourceDefinition into the resources that it has the server serve."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from oarlock.cluster.objects.custom import columns, jsonpath
+from oarlock.cluster.objects.custom.kind import CustomKind, ScalePaths
+from oarlock.cluster.objects.extensions.structural import compiled
+from oarlock.cluster.objects.resources import Resource, Subresource
+
+Obj = Mapping[str, Any]
+_VERSION: Final = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?")
+_STATUS_VERBS: Final = frozenset({"get", "patch", "update"})
+
+
+def condition(definition: Obj, kind: str) -> Obj | None:
+    """The condition of a type, if there is one."""
+    conditions = (definition.get("status") or {}).get("conditions") or ()
+    return next((one for one in conditions if one.get("type") == kind), None)
+
+
+def holds(definition: Obj, kind: str) -> bool:
+    """Whether the condition of a type is True."""
+    found = condition(definition, kind)
+    return found is not None and found.get("status") == "True"
+
+
+def resources(definition: Obj) -> tuple[Resource, ...]:
+    """The resources of an established definition, one for each served version, preferred ones first."""
+    if not holds(definition, "Established"):
+        return ()
+    served = [one for one in definition["spec"]["versions"] if one.get("served")]
+    return tuple(_resource(definition, one) for one in sorted(served, key=lambda one: _priority(one["name"])))
+
+
+def stored_resource(definition: Obj) -> Resource:
+    """The resource in whose form objects are stored, whether it is served or not."""
+    names = definition["spec"]["names"]
+    accepted = {**names, **((definition.get("status") or {}).get("acceptedNames") or {})}
+    stored = next(one for one in definition["spec"]["versions"] if one.get("storage"))
+    return _resource({**definition, "status": {**definition.get("status", {}), "acceptedNames": accepted}}, stored)
+
+
+def storage_version(definition: Obj) -> str:
+    """The version in whose form objects are stored."""
+    found: str = next(one["name"] for one in definition["spec"]["versions"] if one.get("storage"))
+    return found
+
+
+def _priority(name: str) -> tuple[int, int, int, str]:
+    """v10 before v2 before v1beta2 before v1alpha1 before anything else by name. Source: apimachinery pkg/version."""
+    found = _VERSION.fullmatch(name)
+    if found is None:
+        return (3, 0, 0, name)
+    level = {None: 0, "beta": 1, "alpha": 2}[found[2]]
+    return (level, -int(found[1]), -int(found[3] or 0), name)
+
+
+def _resource(definition: Obj, version: Obj) -> Resource:
+    spec = definition["spec"]
+    names = definition["status"]["acceptedNames"]
+    subresources = version.get("subresources") or {}
+    group = spec["group"]
+    parts = {}
+    if "status" in subresources:
+        parts["status"] = Subresource("status", names["kind"], group, version["name"], _STATUS_VERBS)
+    if subresources.get("scale"):
+        parts["scale"] = Subresource("scale", "Scale", "autoscaling", "v1", _STATUS_VERBS)
+    return Resource(
+        group=group,
+        version=version["name"],
+        kind=names["kind"],
+        plural=names["plural"],
+        singular=names.get("singular", ""),
+        namespaced=spec["scope"] == "Namespaced",
+        short_names=tuple(names.get("shortNames") or ()),
+        categories=tuple(names.get("categories") or ()),
+        subresources=parts,
+        custom=_custom(definition, version),
+    )
+
+
+def _custom(definition: Obj, version: Obj) -> CustomKind:
+    document = (version.get("schema") or {}).get("openAPIV3Schema") or {}
+    subresources = version.get("subresources") or {}
+    stored = storage_version(definition)
+    once_stored = (definition.get("status") or {}).get("storedVersions") or ()
+    return CustomKind(
+        schema=compiled(document),
+        document=document,
+        storage_version=stored,
+        revision=int(definition["metadata"].get("resourceVersion") or 0),
+        uniform={stored, *once_stored} == {version["name"]},
+        conversion=(definition["spec"].get("conversion") or {}).get("strategy", "None"),
+        has_status="status" in subresources,
+        scale=_scale(subresources.get("scale")),
+        columns=columns.read(version.get("additionalPrinterColumns") or []),
+        selectable=tuple(one["jsonPath"].removeprefix(".") for one in version.get("selectableFields") or ()),
+        terminating=bool(definition["metadata"].get("deletionTimestamp")),
+        deprecation=_deprecation(definition, version),
+        preserves_unknown=bool(definition["spec"].get("preserveUnknownFields")),
+    )
+
+
+def _scale(paths: Obj | None) -> ScalePaths | None:
+    if not paths:
+        return None
+    selector = paths.get("labelSelectorPath")
+    return ScalePaths(
+        jsonpath.parse(paths["specReplicasPath"]),
+        jsonpath.parse(paths["statusReplicasPath"]),
+        jsonpath.parse(selector) if selector else (),
+    )
+
+
+def _deprecation(definition: Obj, version: Obj) -> str:
+    if not version.get("deprecated"):
+        return ""
+    spec = definition["spec"]
+    plain = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
+    return str(version.get("deprecationWarning") or plain)

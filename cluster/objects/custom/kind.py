@@ -1,0 +1,63 @@
+"""One served version of a custom resource, as its rules need it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from oarlock.cluster.objects.cel import rules
+from oarlock.cluster.objects.cel.rules import Node
+from oarlock.cluster.objects.custom import defaulting
+from oarlock.cluster.objects.custom.columns import PrintedColumn
+from oarlock.cluster.objects.custom.jsonpath import Path
+from oarlock.cluster.objects.custom.shape import shape_of
+from oarlock.cluster.objects.extensions.structural import Json, Structural
+from oarlock.cluster.objects.schemas import Schema
+
+
+@dataclass(frozen=True, slots=True)
+class ScalePaths:
+    """Where an object keeps its Scale's parts; `selector` () is none."""
+
+    spec_replicas: Path
+    status_replicas: Path
+    selector: Path = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CustomKind:
+    """What is particular to a version. `document` is its OpenAPI schema as it was written.
+
+    `storage_version` is the version whose form objects are stored in; `uniform` tells that no object can be stored in
+    another form than this version's. `conversion` is None or Webhook. `revision` is the definition's: what was stored
+    before it has yet to get its defaults.
+    """
+
+    schema: Structural
+    document: Json
+    storage_version: str
+    uniform: bool
+    revision: int = 0
+    conversion: str = "None"
+    has_status: bool = False
+    scale: ScalePaths | None = None
+    columns: tuple[PrintedColumn, ...] = ()
+    selectable: tuple[str, ...] = ()
+    deprecation: str = ""
+    preserves_unknown: bool = False
+    terminating: bool = False
+
+    @cached_property
+    def has_defaults(self) -> bool:
+        """Whether the schema fills anything in."""
+        return defaulting.has_defaults(self.schema)
+
+    @cached_property
+    def rules(self) -> Node | None:
+        """The schema's CEL rules, compiled. Raises CompileError, which validation of the definition rules out."""
+        return rules.compiled(self.schema)
+
+    @cached_property
+    def shape(self) -> Schema:
+        """The schema in the form that ownership and merging use."""
+        return shape_of(self.schema)
