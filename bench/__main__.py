@@ -11,7 +11,21 @@ import sys
 
 from bench.report import ToolMissing, put_section
 
-BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "api", "failover")
+BENCHMARKS = (
+    *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "api"),
+    "failover",
+)
+    "pod_checks",
+    "idle",
+    "store_memory",
+    "etcd",
+    "takeover",
+    "saturation",
+    "ownership",
+    "allocation",
+    "api",
+    "failover",
+)
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation")
 
 

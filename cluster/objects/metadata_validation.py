@@ -38,7 +38,7 @@ _PATH_SEGMENT_KINDS: Final = ("ClusterRole", "ClusterRoleBinding", "Role", "Role
 #: The name rules of kinds whose names need not be (or must be more than) DNS subdomains.
 NAME_RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("", "Namespace"): names.dns_label,
-    ("", "Service"): names.dns_1035_label,
+    ("", "Service"): names.dns_label,
     ("apps", "StatefulSet"): names.dns_label,
     ("batch", "CronJob"): _cron_job_name,
     ("certificates.k8s.io", "CertificateSigningRequest"): names.path_segment,
