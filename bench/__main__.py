@@ -15,17 +15,6 @@ BENCHMARKS = (
     *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "api"),
     "failover",
 )
-    "pod_checks",
-    "idle",
-    "store_memory",
-    "etcd",
-    "takeover",
-    "saturation",
-    "ownership",
-    "allocation",
-    "api",
-    "failover",
-)
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation")
 
 
