@@ -15,9 +15,7 @@ from oarlock.cluster.objects.status import Cause
 Rule = Callable[[str], Sequence[str]]
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
 IMMUTABLE: Final = "field is immutable"
-_STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
-#: Groups whose finalizers must be standard or qualified.
-_CORE_FINALIZERS: Final = frozenset({""})
+STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 _CRON_JOB_NAME_MAX: Final = 52
 
