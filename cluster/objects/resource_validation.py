@@ -174,7 +174,8 @@ def pod_resources(spec: Obj, path: str) -> list[Cause]:
             why = f"must be greater than or equal to aggregate container requests of {total}"
             causes.append(invalid(f"{path}.resources.requests[{name}]", amount, why))
     limits = whole.get("limits", {})
-    for index, container in enumerate(spec.get("containers") or ()):
+    containers: Sequence[Obj] = spec.get("containers") or ()
+    for index, container in enumerate(containers):
         for name, amount in container.get("resources", {}).get("limits", {}).items():
             if name in limits and quantity.parse(amount) > quantity.parse(limits[name]):
                 why = f"must be less than or equal to pod limits of {quantity.parse(limits[name])}"

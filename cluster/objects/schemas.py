@@ -27,9 +27,15 @@ KINDS: Final = frozenset(
 _ZEROS: Final[Mapping[str, Any]] = {"string": "", "bool": False, "int32": 0, "int64": 0, "double": 0, "quantity": "0"}
 #: Required fields that Go holds by pointers: left out they are null, not zero, and validation refuses them.
 _REQUIRED_POINTERS: Final = frozenset(
-    f"io.k8s.api.admissionregistration.{version}.{kind}Webhook.sideEffects"
-    for version in ("v1", "v1beta1")
-    for kind in ("Mutating", "Validating")
+    {
+        "io.k8s.api.networking.v1.HTTPIngressPath.pathType",
+        *(
+            f"io.k8s.api.admissionregistration.{version}.{kind}Webhook.sideEffects"
+            for version in ("v1", "v1beta1")
+            for kind in ("Mutating", "Validating")
+        ),
+        *(f"io.k8s.api.resource.{version}.CapacityRequestPolicyRange.min" for version in ("v1", "v1beta1", "v1beta2")),
+    }
 )
 _LIST_KINDS: Final = ("[]", "{}")
 
