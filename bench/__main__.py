@@ -12,7 +12,18 @@ import sys
 from bench.report import ToolMissing, put_section
 
 BENCHMARKS = (
-    *("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "api"),
+    *(
+        "pod_checks",
+        "idle",
+        "store_memory",
+        "etcd",
+        "takeover",
+        "saturation",
+        "ownership",
+        "allocation",
+        "scheduling",
+        "api",
+    ),
     *("failover", "rollouts"),
 )
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling")

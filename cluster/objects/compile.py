@@ -2,7 +2,8 @@
 
 The compiled form keeps what a server needs of a type (field types, required fields, merge and list keys) and leaves
 out the descriptions, so that a process reads it in a few milliseconds. What OpenAPI cannot say (which optional scalars
-are pointers in Go, so that their zero value is kept) comes from `data/go-facts.json`.
+are pointers in Go, so that their zero value is kept, and which optional fields it always writes) comes from
+`data/go-facts.json`.
 """
 
 from __future__ import annotations
@@ -113,6 +114,10 @@ def compile_type(name: str, definition: Mapping[str, Any], facts: Mapping[str, A
     compiled: dict[str, Any] = {"fields": fields}
     if required:
         compiled["required"] = required
+    short = name.rpartition(".")[2]
+    written = [field for field in fields if f"{short}.{field}" in facts["written"]]
+    if written:
+        compiled["written"] = written
     if "x-kubernetes-map-type" in definition:
         compiled["map"] = definition["x-kubernetes-map-type"]
     return compiled

@@ -72,7 +72,7 @@ class Conforming:
                     out[key] = result
         for key, zero in schema.written_zeros:
             if key not in out:
-                out[key] = zero
+                out[key] = {} if zero == {} else zero
         self._structs.pop()
         return out
 

@@ -67,7 +67,8 @@ def containers(items: Sequence[Obj], path: str, facts: PodFacts) -> list[Cause]:
         if "lifecycle" in item:
             causes += lifecycle(item["lifecycle"], f"{place}.lifecycle", facts.grace_period_s)
         causes += probes(item, place, facts.grace_period_s)
-        causes += _restarts(item, place)
+        if "restartPolicy" in item or "restartPolicyRules" in item:
+            causes += _restarts(item, place)
     return causes + _port_conflicts(items, path)
 
 
@@ -174,8 +175,9 @@ def container(item: Obj, path: str, facts: PodFacts) -> list[Cause]:
 def padded_images(items: Sequence[Obj], path: str) -> list[Cause]:
     """The images of a Pod's containers that have white space around them; a template's may."""
     images = ((index, item.get("image", "")) for index, item in enumerate(items))
+    padded = [(index, image) for index, image in images if image != image.strip()]
     why = "must not have leading or trailing whitespace"
-    return [invalid(f"{path}[{index}].image", image, why) for index, image in images if image != image.strip()]
+    return [invalid(f"{path}[{index}].image", image, why) for index, image in padded]
 
 
 def ports(items: Sequence[Obj], path: str) -> list[Cause]:
@@ -212,7 +214,7 @@ def _port_conflicts(items: Sequence[Obj], path: str) -> list[Cause]:
     seen: set[tuple[str, str, int]] = set()
     for at, item in enumerate(items):
         for index, port in enumerate(item.get("ports", ())):
-            if not port.get("hostPort"):
+            if "hostPort" not in port or not port["hostPort"]:
                 continue
             key = (port.get("protocol", ""), port.get("hostIP", ""), port["hostPort"])
             if key in seen:

@@ -6,12 +6,12 @@ Source: upstream's `pkg/apis/core/validation/validation.go`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import jsontext, names
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required, too_long
-from oarlock.cluster.objects.metadata_validation import IMMUTABLE
+from oarlock.cluster.objects.metadata_validation import IMMUTABLE, STANDARD_FINALIZERS
 from oarlock.cluster.objects.scheduling_validation import TAINT_EFFECTS
 from oarlock.cluster.objects.status import Cause
 
@@ -104,7 +104,19 @@ def namespace(obj: Obj) -> list[Cause]:
     """What is wrong with a Namespace beyond its metadata."""
     causes: list[Cause] = []
     for name in obj["spec"].get("finalizers", ()):
-        causes += [invalid("spec.finalizers", name, why) for why in names.qualified_name(name)]
+        causes += finalizer(name, "spec.finalizers")
+    return causes
+
+
+def finalizer(name: str, path: str) -> list[Cause]:
+    """What is wrong with the name of a finalizer of the core group.
+
+    Source: upstream's `validateFinalizerName`.
+    """
+    causes = [invalid(path, name, why) for why in names.qualified_name(name)]
+    if "/" not in name and name not in STANDARD_FINALIZERS:
+        why = "name is neither a standard finalizer name nor is it fully qualified"
+        causes.append(invalid(path, name, why))
     return causes
 
 
@@ -117,9 +129,16 @@ def namespace_update(new: Obj, old: Obj) -> list[Cause]:
 def node(obj: Obj) -> list[Cause]:
     """What is wrong with a Node beyond its metadata."""
     spec = obj.get("spec", {})
+    causes = _taints(spec.get("taints", ()))
+    for index, text in enumerate(spec.get("podCIDRs", ())):
+        causes += [invalid(f"spec.podCIDRs[{index}]", text, why) for why in names.cidr(text)]
+    return causes
+
+
+def _taints(items: Sequence[Obj]) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[tuple[str, str]] = set()
-    for index, taint in enumerate(spec.get("taints", ())):
+    for index, taint in enumerate(items):
         # Upstream's path says metadata, though taints stand in the spec.
         place = f"metadata.taints[{index}]"
         key, value, effect = taint.get("key", ""), taint.get("value", ""), taint.get("effect", "")
@@ -132,15 +151,14 @@ def node(obj: Obj) -> list[Cause]:
             why = "taints must be unique by key and effect pair"
             causes.append(Cause("FieldValueDuplicate", f"Duplicate value: {why}", place))
         seen.add((key, effect))
-    for index, text in enumerate(spec.get("podCIDRs", ())):
-        causes += [invalid(f"spec.podCIDRs[{index}]", text, why) for why in names.cidr(text)]
     return causes
 
 
 def node_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a Node that replaces `old`: ranges and the provider's id are set once."""
-    causes = node(new)
     wanted, present = new.get("spec", {}), old.get("spec", {})
+    # Upstream looks at the taints of a Node on its own and again as an update.
+    causes = node(new) + _taints(wanted.get("taints", ()))
     for name, shown in (("podCIDRs", "podCIDR"), ("providerID", "providerID")):
         if present.get(name) and wanted.get(name) != present[name]:
             why = f'node updates may not change {shown} except from "" to valid'

@@ -116,9 +116,10 @@ def success_policy(spec: Obj, path: str) -> list[Cause]:
         return [required(f"{path}.rules", why)]
     causes = _count(rules, f"{path}.rules", _RULES_MAX)
     # Upstream fails on a Job without completions, which is refused for them anyway.
-    completions = spec.get("completions")
-    for index, rule in enumerate(rules if completions is not None else ()):
-        causes += _success_rule(rule, f"{path}.rules[{index}]", completions)
+    if "completions" not in spec:
+        return causes
+    for index, rule in enumerate(rules):
+        causes += _success_rule(rule, f"{path}.rules[{index}]", spec["completions"])
     return causes
 
 

@@ -15,9 +15,7 @@ from oarlock.cluster.objects.status import Cause
 Rule = Callable[[str], Sequence[str]]
 ANNOTATIONS_BYTES_MAX: Final = 256 * 1024
 IMMUTABLE: Final = "field is immutable"
-_STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
-#: Groups whose finalizers must be standard or qualified.
-_CORE_FINALIZERS: Final = frozenset({""})
+STANDARD_FINALIZERS: Final = frozenset({"kubernetes", "orphan", "foregroundDeletion"})
 
 _CRON_JOB_NAME_MAX: Final = 52
 
@@ -38,7 +36,7 @@ _PATH_SEGMENT_KINDS: Final = ("ClusterRole", "ClusterRoleBinding", "Role", "Role
 #: The name rules of kinds whose names need not be (or must be more than) DNS subdomains.
 NAME_RULES: Final[Mapping[tuple[str, str], Rule]] = {
     ("", "Namespace"): names.dns_label,
-    ("", "Service"): names.dns_1035_label,
+    ("", "Service"): names.dns_label,
     ("apps", "StatefulSet"): names.dns_label,
     ("batch", "CronJob"): _cron_job_name,
     ("certificates.k8s.io", "CertificateSigningRequest"): names.path_segment,

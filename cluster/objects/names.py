@@ -165,6 +165,7 @@ def label_value(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
+@lru_cache(maxsize=4096)
 def config_key(text: str) -> tuple[str, ...]:
     """A key of a ConfigMap or Secret."""
     errors = [no_longer_than(SUBDOMAIN_MAX)] if len(text) > SUBDOMAIN_MAX else []
@@ -179,6 +180,7 @@ def config_key(text: str) -> tuple[str, ...]:
     return tuple(errors)
 
 
+@lru_cache(maxsize=4096)
 def env_name(text: str) -> tuple[str, ...]:
     """A variable's name: any printable ASCII but `=`."""
     if not text or all(" " <= char <= "~" and char != "=" for char in text):
@@ -192,6 +194,7 @@ def port_number(number: int) -> tuple[str, ...]:
     return () if 1 <= number <= 65535 else (INCLUSIVE.format(1, 65535),)
 
 
+@lru_cache(maxsize=4096)
 def port_name(text: str) -> tuple[str, ...]:
     """A port's name (an IANA service name)."""
     errors = [no_longer_than(15)] if len(text) > 15 else []
@@ -221,6 +224,7 @@ def path_segment(text: str) -> tuple[str, ...]:
     return tuple(f"may not contain '{char}'" for char in "/%" if char in text)
 
 
+@lru_cache(maxsize=4096)
 def ip_address(text: str) -> tuple[str, ...]:
     """An IPv4 or IPv6 address."""
     try:

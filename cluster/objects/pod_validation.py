@@ -53,8 +53,9 @@ def pod_metadata_and_spec(obj: Obj) -> list[Cause]:
     causes += pod_spec(spec, "spec", metadata.get("name", ""))
     if not spec.get("serviceAccountName"):
         causes += _tokens_of_nobody(spec.get("volumes", ()))
-    for group in ("containers", "initContainers"):
-        causes += padded_images(spec.get(group) or (), f"spec.{group}")
+    causes += padded_images(spec.get("containers") or (), "spec.containers")
+    if "initContainers" in spec:
+        causes += padded_images(spec["initContainers"], "spec.initContainers")
     return causes
 
 
@@ -86,8 +87,10 @@ def pod_spec(spec: Obj, path: str, pod_name: str | None = None) -> list[Cause]:
         causes += pod_resources(spec, path)
     if spec.get("hostNetwork"):
         causes += _host_ports(spec, path, is_pod=pod_name is not None)
-    causes += _choice(spec.get("restartPolicy", ""), f"{path}.restartPolicy", RESTART_POLICIES)
-    causes += _choice(spec.get("dnsPolicy", ""), f"{path}.dnsPolicy", DNS_POLICIES)
+    if spec.get("restartPolicy") not in RESTART_POLICIES:
+        causes += _choice(spec.get("restartPolicy", ""), f"{path}.restartPolicy", RESTART_POLICIES)
+    if spec.get("dnsPolicy") not in DNS_POLICIES:
+        causes += _choice(spec.get("dnsPolicy", ""), f"{path}.dnsPolicy", DNS_POLICIES)
     if "nodeSelector" in spec:
         causes += metadata_validation.labels(spec["nodeSelector"], f"{path}.nodeSelector")
     if spec.get("securityContext") or spec.get("shareProcessNamespace"):
@@ -96,11 +99,13 @@ def pod_spec(spec: Obj, path: str, pod_name: str | None = None) -> list[Cause]:
         causes += affinity(spec["affinity"], f"{path}.affinity")
     if spec.get("dnsPolicy") == "None" or "dnsConfig" in spec:
         causes += _dns_config(spec, path)
-    causes += _gates(spec, path)
+    if "readinessGates" in spec or "schedulingGates" in spec:
+        causes += _gates(spec, path)
     if "topologySpreadConstraints" in spec:
         causes += spread_constraints(spec["topologySpreadConstraints"], f"{path}.topologySpreadConstraints")
     causes += host_processes(spec, path)
-    causes += own_users(spec, path)
+    if not facts.host_users:
+        causes += own_users(spec, path)
     causes += _names(spec, path, ("serviceAccountName", "nodeName"))
     seconds = spec.get("activeDeadlineSeconds")
     if seconds is not None and not 1 <= seconds <= SECONDS_MAX:
@@ -114,8 +119,9 @@ def pod_spec(spec: Obj, path: str, pod_name: str | None = None) -> list[Cause]:
     if "hostAliases" in spec:
         causes += _host_aliases(spec["hostAliases"], f"{path}.hostAliases")
     causes += _priority(spec, path)
-    for name, amount in spec.get("overhead", {}).items():
-        causes += resource_amount(name, amount, f"{path}.overhead[{name}]")
+    if "overhead" in spec:
+        for name, amount in spec["overhead"].items():
+            causes += resource_amount(name, amount, f"{path}.overhead[{name}]")
     return causes + operating_system(spec, path) if "os" in spec else causes
 
 

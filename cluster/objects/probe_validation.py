@@ -15,6 +15,7 @@ from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
 SCHEMES: Final = ("HTTP", "HTTPS")
+_NUMBERS: Final = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
 _HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 
 
@@ -38,8 +39,7 @@ def probes(item: Obj, path: str, grace_period_s: int | None) -> list[Cause]:
 def probe(item: Obj, path: str, grace_period_s: int | None) -> list[Cause]:
     """What is wrong with one probe."""
     causes = handler(item, path, grace_period_s)
-    numbers = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
-    causes += [invalid(f"{path}.{name}", item[name], NOT_NEGATIVE) for name in numbers if item.get(name, 0) < 0]
+    causes += [invalid(f"{path}.{name}", item[name], NOT_NEGATIVE) for name in _NUMBERS if item.get(name, 0) < 0]
     grace = item.get("terminationGracePeriodSeconds", 1)
     if grace <= 0:
         causes.append(invalid(f"{path}.terminationGracePeriodSeconds", grace, "must be greater than 0"))
@@ -51,8 +51,8 @@ def handler(item: Obj, path: str, grace_period_s: int | None) -> list[Cause]:
     given = [name for name in _HANDLERS if name in item]
     if not given:
         return [required(path, "must specify a handler type")]
-    causes = [forbidden(f"{path}.{name}", "may not specify more than 1 handler type") for name in given[1:]]
-    name = given[0]
+    name, *more = given
+    causes = [forbidden(f"{path}.{other}", "may not specify more than 1 handler type") for other in more]
     return causes + _ACTIONS[name](item[name], f"{path}.{name}", grace_period_s)
 
 

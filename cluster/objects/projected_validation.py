@@ -32,7 +32,8 @@ def files(items: Sequence[Obj], path: str) -> list[Cause]:
         if not item.get("key"):
             causes.append(required(f"{place}.key"))
         causes += _target(item, f"{place}.path")
-        causes += mode(item.get("mode"), f"{place}.mode")
+        if "mode" in item:
+            causes += mode(item["mode"], f"{place}.mode")
     return causes
 
 
@@ -66,7 +67,7 @@ def _downward_file(item: Obj, path: str) -> list[Cause]:
         causes += resource_field_ref(item["resourceFieldRef"], f"{path}.resourceFieldRef", volume=True)
     else:
         causes.append(required(path, "one of fieldRef and resourceFieldRef is required"))
-    return causes + mode(item.get("mode"), f"{path}.mode")
+    return causes + mode(item["mode"], f"{path}.mode") if "mode" in item else causes
 
 
 def projected(source: Obj, path: str) -> list[Cause]:
@@ -75,9 +76,9 @@ def projected(source: Obj, path: str) -> list[Cause]:
     taken: set[str] = set()
     for index, item in enumerate(source.get("sources") or ()):
         place = f"{path}.sources[{index}]"
-        for name, rule in _PROJECTIONS.items():
-            if name in item:
-                causes += rule(item[name], f"{place}.{name}", path)
+        for name in item if len(item) == 1 else sorted(item, key=_ORDER.index):
+            causes += _PROJECTIONS[name](item[name], f"{place}.{name}", path)
+            if name != "serviceAccountToken":
                 causes += _conflicts(name, item[name], path, taken)
         if len(item) > 1:
             causes.append(forbidden(place, "may not specify more than 1 volume type"))
@@ -182,3 +183,4 @@ _PROJECTIONS: Final = {
     "clusterTrustBundle": _trust_bundle,
     "podCertificate": _certificate,
 }
+_ORDER: Final = tuple(_PROJECTIONS)

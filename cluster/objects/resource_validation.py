@@ -33,17 +33,29 @@ def resource_requirements(
     limits, requests = item.get("limits", {}), item.get("requests", {})
     causes: list[Cause] = []
     for name, amount in limits.items():
-        causes += _amount(name, amount, f"{path}.limits[{name}]", pod_level=pod_level)
+        if not _is_plain(name, amount):
+            causes += _amount(name, amount, f"{path}.limits[{name}]", pod_level=pod_level)
     for name, amount in requests.items():
-        causes += _amount(name, amount, f"{path}.requests[{name}]", pod_level=pod_level)
+        if not _is_plain(name, amount):
+            causes += _amount(name, amount, f"{path}.requests[{name}]", pod_level=pod_level)
         if name in limits:
             causes += _within_limit(name, amount, limits[name], f"{path}.requests")
         elif not _may_overcommit(name):
             causes.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
-    named = {*limits, *requests}
-    if not named & _POD_LEVEL and any(name.startswith(_HUGE) for name in named):
+    if _only_huge_pages(limits, requests):
         causes.append(forbidden(path, "HugePages require cpu or memory"))
-    return causes + _claims(item.get("claims", ()), f"{path}.claims", claims)
+    return causes + _claims(item["claims"], f"{path}.claims", claims) if "claims" in item else causes
+
+
+def _only_huge_pages(limits: Obj, requests: Obj) -> bool:
+    if any(name in limits or name in requests for name in _POD_LEVEL):
+        return False
+    return any(name.startswith(_HUGE) for name in (*limits, *requests))
+
+
+def _is_plain(name: str, amount: str) -> bool:
+    """Whether an amount is of what all containers use and every pod may limit, and not negative."""
+    return name in _POD_LEVEL and not amount.startswith("-")
 
 
 def _claims(items: Sequence[Obj], path: str, known: Collection[str]) -> list[Cause]:
@@ -162,7 +174,8 @@ def pod_resources(spec: Obj, path: str) -> list[Cause]:
             why = f"must be greater than or equal to aggregate container requests of {total}"
             causes.append(invalid(f"{path}.resources.requests[{name}]", amount, why))
     limits = whole.get("limits", {})
-    for index, container in enumerate(spec.get("containers") or ()):
+    containers: Sequence[Obj] = spec.get("containers") or ()
+    for index, container in enumerate(containers):
         for name, amount in container.get("resources", {}).get("limits", {}).items():
             if name in limits and quantity.parse(amount) > quantity.parse(limits[name]):
                 why = f"must be less than or equal to pod limits of {quantity.parse(limits[name])}"

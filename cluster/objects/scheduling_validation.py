@@ -212,9 +212,11 @@ def tolerations(items: Sequence[Obj], path: str) -> list[Cause]:
     """What is wrong with tolerations."""
     causes: list[Cause] = []
     for index, item in enumerate(items):
-        place = f"{path}[{index}]"
         key, operator, value = item.get("key", ""), item.get("operator", ""), item.get("value", "")
         effect = item.get("effect", "")
+        if _is_plain(item, key, operator, value, effect):
+            continue
+        place = f"{path}[{index}]"
         if key:
             causes += [invalid(f"{place}.key", key, why) for why in names.qualified_name(key)]
         elif operator != "Exists":
@@ -235,6 +237,13 @@ def tolerations(items: Sequence[Obj], path: str) -> list[Cause]:
         if effect and effect not in TAINT_EFFECTS:
             causes.append(not_supported(f"{place}.effect", effect, TAINT_EFFECTS))
     return causes
+
+
+def _is_plain(item: Obj, key: str, operator: str, value: str, effect: str) -> bool:
+    """Whether a toleration is one of those that nearly all Pods have, with nothing wrong."""
+    if operator != "Exists" or value or names.qualified_name(key):
+        return False
+    return effect == "NoExecute" or ("tolerationSeconds" not in item and effect in {"", *TAINT_EFFECTS})
 
 
 def spread_constraints(items: Sequence[Obj], path: str) -> list[Cause]:

@@ -24,16 +24,17 @@ KINDS: Final = frozenset(
     }
 )
 
-_ZEROS: Final[Mapping[str, Any]] = {"string": "", "bool": False, "int32": 0, "int64": 0, "double": 0}
+_ZEROS: Final[Mapping[str, Any]] = {"string": "", "bool": False, "int32": 0, "int64": 0, "double": 0, "quantity": "0"}
 #: Required fields that Go holds by pointers: left out they are null, not zero, and validation refuses them.
 _REQUIRED_POINTERS: Final = frozenset(
     {
+        "io.k8s.api.networking.v1.HTTPIngressPath.pathType",
         *(
             f"io.k8s.api.admissionregistration.{version}.{kind}Webhook.sideEffects"
             for version in ("v1", "v1beta1")
             for kind in ("Mutating", "Validating")
         ),
-        "io.k8s.api.networking.v1.HTTPIngressPath.pathType",
+        *(f"io.k8s.api.resource.{version}.CapacityRequestPolicyRange.min" for version in ("v1", "v1beta1", "v1beta2")),
     }
 )
 _LIST_KINDS: Final = ("[]", "{}")
@@ -96,10 +97,12 @@ class Schema:
 
     @property
     def written_zeros(self) -> tuple[tuple[str, Any], ...]:
-        """The required scalars with their zero values: Go writes them out even where a client left them out."""
+        """What Go writes out even where a client left it out, with its zero value: the required scalars, and a few."""
         if self._written_zeros is None:
             told = (name for name in self.required if f"{self.type_name}.{name}" not in _REQUIRED_POINTERS)
-            zeros = ((name, _ZEROS.get(self.fields[name].kind)) for name in told)
+            zeros = [(name, _ZEROS.get(self.fields[name].kind)) for name in told]
+            written = _type(self.type_name).get("written", ()) if self.type_name else ()
+            zeros += [(name, _ZEROS.get(self.fields[name].kind, {})) for name in written]
             self._written_zeros = tuple((name, zero) for name, zero in zeros if zero is not None)
         return self._written_zeros
 

@@ -30,31 +30,35 @@ def container_security(item: Obj, path: str, *, host_users: bool) -> list[Cause]
     """What is wrong with a container's security context; `host_users`: its users are the host's."""
     causes: list[Cause] = []
     for name in ("runAsUser", "runAsGroup"):
-        causes += identity(item.get(name), f"{path}.{name}")
+        if name in item:
+            causes += identity(item[name], f"{path}.{name}")
     proc = item.get("procMount")
     if proc is not None and proc not in PROC_MOUNTS:
         causes.append(not_supported(f"{path}.procMount", proc, PROC_MOUNTS))
     if proc == "Unmasked" and host_users:
         causes.append(invalid(f"{path}.procMount", proc, "`hostUsers` must be false to use `Unmasked`"))
-    causes += seccomp(item.get("seccompProfile"), f"{path}.seccompProfile")
+    if "seccompProfile" in item:
+        causes += seccomp(item["seccompProfile"], f"{path}.seccompProfile")
     if item.get("allowPrivilegeEscalation") is False:
-        shown = Struct("core.v1.SecurityContext", item)
         if item.get("privileged"):
             why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-            causes.append(invalid(path, shown, why))
-        if "CAP_SYS_ADMIN" in item.get("capabilities", {}).get("add", ()):
+            causes.append(invalid(path, Struct("core.v1.SecurityContext", item), why))
+        if "capabilities" in item and "CAP_SYS_ADMIN" in item["capabilities"].get("add", ()):
             why = "cannot set `allowPrivilegeEscalation` to false and `capabilities.Add` CAP_SYS_ADMIN"
-            causes.append(invalid(path, shown, why))
+            causes.append(invalid(path, Struct("core.v1.SecurityContext", item), why))
     if "windowsOptions" in item:
         causes += windows_options(item["windowsOptions"], f"{path}.windowsOptions")
-    return causes + app_armor(item.get("appArmorProfile"), f"{path}.appArmorProfile")
+    if "appArmorProfile" in item:
+        causes += app_armor(item["appArmorProfile"], f"{path}.appArmorProfile")
+    return causes
 
 
 def pod_security(item: Obj, path: str, spec: Obj) -> list[Cause]:
     """What is wrong with a pod's security context."""
     causes: list[Cause] = []
     for name in ("fsGroup", "runAsUser", "runAsGroup"):
-        causes += identity(item.get(name), f"{path}.{name}")
+        if name in item:
+            causes += identity(item[name], f"{path}.{name}")
     for index, group in enumerate(item.get("supplementalGroups", ())):
         causes += identity(group, f"{path}.supplementalGroups[{index}]")
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
@@ -159,8 +163,6 @@ def _local_profile(local: str | None, path: str) -> list[Cause]:
 
 def own_users(spec: Obj, path: str) -> list[Cause]:
     """What a pod with users of its own may not share with its host."""
-    if spec.get("hostUsers") is not False:
-        return []
     # Upstream spells two of the paths so.
     shared = (("hostNetwork", "hostNetwork"), ("hostPID", "HostPID"), ("hostIPC", "HostIPC"))
     why = "when `hostUsers` is false"

@@ -12,6 +12,7 @@ from typing import Any, Final
 from oarlock.cluster.objects import metadata_validation, names, service_families
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required, too_many
 from oarlock.cluster.objects.container_validation import PROTOCOLS
+from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
@@ -82,7 +83,7 @@ def _port(port: Obj, path: str, *, named: bool) -> list[Cause]:
     target = port.get("targetPort", 0)
     rule = names.port_name(target) if isinstance(target, str) else names.port_number(target)
     causes += [invalid(f"{path}.targetPort", target, why) for why in rule]
-    if port.get("appProtocol"):
+    if "appProtocol" in port:
         application = port["appProtocol"]
         causes += [invalid(f"{path}.appProtocol", application, why) for why in names.qualified_name(application)]
     return causes
@@ -100,7 +101,8 @@ def _repeated(ports: Sequence[Obj]) -> list[Cause]:
     for index, port in enumerate(ports):
         key = (port.get("protocol", ""), port.get("port", 0))
         if key in seen:
-            causes.append(duplicate(f"spec.ports[{index}]", dict(port)))
+            shown = Struct("core.v1.ServicePort", {name: port[name] for name in ("protocol", "port") if name in port})
+            causes.append(duplicate(f"spec.ports[{index}]", shown))
         seen.add(key)
     return causes
 
@@ -174,7 +176,7 @@ def _load_balancer(spec: Obj) -> list[Cause]:
         if not balanced:
             causes.append(forbidden("spec.LoadBalancerSourceRanges", "may only be used when `type` is 'LoadBalancer'"))
             break
-        place = f"spec.loadBalancerSourceRanges[{index}]"
+        place = f"spec.LoadBalancerSourceRanges[{index}]"  # as upstream spells it
         causes += [invalid(place, source, why) for why in names.cidr(source.strip())]
     if "allocateLoadBalancerNodePorts" in spec and not balanced:
         causes.append(forbidden("spec.allocateLoadBalancerNodePorts", "may only be used when `type` is 'LoadBalancer'"))
@@ -270,7 +272,7 @@ def _endpoint_port(port: Obj, path: str, *, named: bool) -> list[Cause]:
         causes.append(required(f"{path}.protocol"))
     elif protocol not in PROTOCOLS:
         causes.append(not_supported(f"{path}.protocol", protocol, PROTOCOLS))
-    if port.get("appProtocol"):
+    if "appProtocol" in port:
         application = port["appProtocol"]
         causes += [invalid(f"{path}.appProtocol", application, why) for why in names.qualified_name(application)]
     return causes
@@ -362,7 +364,7 @@ def _slice_ports(ports: Sequence[Obj]) -> list[Cause]:
             causes.append(not_supported(f"{place}.protocol", protocol, PROTOCOLS))
         if "port" in port:
             causes += [invalid(f"{place}.port", port["port"], why) for why in names.port_number(port["port"])]
-        if port.get("appProtocol"):
+        if "appProtocol" in port:
             application = port["appProtocol"]
             causes += [invalid(f"{place}.appProtocol", application, why) for why in names.qualified_name(application)]
     return causes

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from oarlock.cluster.objects import names
+from oarlock.cluster.objects import core_validation
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid
 from oarlock.cluster.objects.condition_validation import conditions
 from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE
@@ -90,9 +90,9 @@ def finalize(new: Obj, _: Obj) -> list[Cause]:
     """What is wrong with a Namespace's new finalizers."""
     finalizers: Sequence[str] = new["spec"].get("finalizers") or ()
     return [
-        invalid(f"spec.finalizers[{index}]", name, why)
+        cause
         for index, name in enumerate(finalizers)
-        for why in names.qualified_name(name)
+        for cause in core_validation.finalizer(name, f"spec.finalizers[{index}]")
     ]
 
 

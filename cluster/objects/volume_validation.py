@@ -57,6 +57,8 @@ def _claim_name(claim: str, name: str, path: str) -> list[Cause]:
 def _source(item: Obj, path: str) -> list[Cause]:
     causes: list[Cause] = []
     given = [name for name in item if name != "name"]
+    if len(given) == 1:
+        return _check(given[0], item[given[0]], f"{path}.{given[0]}")
     if not given:
         return [required(path, "must specify a volume type")]
     first, *more = sorted(given, key=_position)
@@ -75,8 +77,11 @@ def _position(name: str) -> int:
 
 
 def _check(name: str, source: Obj, path: str) -> list[Cause]:
-    causes = [required(f"{path}.{field}") for field in _REQUIRED.get(name, ()) if not source.get(field)]
-    rule = _SOURCES.get(name) or PLUGIN_RULES.get(name)
+    rule = _SOURCES.get(name)
+    if name not in _REQUIRED:
+        return rule(source, path) if rule is not None else PLUGIN_RULES[name](source, path)
+    causes = [required(f"{path}.{field}") for field in _REQUIRED[name] if not source.get(field)]
+    rule = rule or PLUGIN_RULES.get(name)
     return causes + rule(source, path) if rule is not None else causes
 
 

@@ -78,11 +78,22 @@ def _contexts(spec: Obj, path: str) -> Iterator[tuple[Obj, str]]:
             yield container.get("securityContext", {}), f"{path}.{group}[{index}].securityContext"
 
 
+def _any_windows(spec: Obj) -> bool:
+    """Whether a container has Windows options."""
+    for group in ("containers", "initContainers", "ephemeralContainers"):
+        for container in spec.get(group) or ():
+            if "securityContext" in container and "windowsOptions" in container["securityContext"]:
+                return True
+    return False
+
+
 def host_processes(spec: Obj, path: str) -> list[Cause]:
     """What is wrong with a pod of host processes: all its containers are, and it is on the host's network."""
     pod: bool | None = spec.get("securityContext", {}).get("windowsOptions", {}).get("hostProcess")
     causes: list[Cause] = []
     modes: list[bool] = []
+    if pod is None and not _any_windows(spec):
+        return []
     for context, place in _contexts(spec, path):
         own: bool | None = context.get("windowsOptions", {}).get("hostProcess")
         if pod is not None and own is not None and pod != own:

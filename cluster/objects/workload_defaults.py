@@ -53,9 +53,11 @@ def stateful_set(obj: Obj) -> None:
     spec = obj["spec"]
     fill(spec, (("podManagementPolicy", "OrderedReady"), ("replicas", 1), *REVISION_HISTORY))
     strategy = spec.setdefault("updateStrategy", {})
-    strategy.setdefault("type", "RollingUpdate")
-    if strategy["type"] == "RollingUpdate":
-        strategy.setdefault("rollingUpdate", {}).setdefault("partition", 0)
+    if not strategy.get("type"):
+        strategy["type"] = "RollingUpdate"
+        strategy.setdefault("rollingUpdate", {})
+    if strategy["type"] == "RollingUpdate" and "rollingUpdate" in strategy:
+        strategy["rollingUpdate"].setdefault("partition", 0)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     fill(retention, (("whenDeleted", "Retain"), ("whenScaled", "Retain")))
     for claim in spec.get("volumeClaimTemplates", ()):

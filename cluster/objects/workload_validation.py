@@ -250,7 +250,7 @@ def _daemon_strategy(strategy: Obj, path: str) -> list[Cause]:
 
 def daemon_set_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a DaemonSet that replaces `old`."""
-    return daemon_set(new) + immutable(new, old, "selector")
+    return immutable(new, old, "selector") + daemon_set(new)
 
 
 def stateful_set(obj: Obj) -> list[Cause]:
@@ -281,7 +281,13 @@ def _stateful_spec(spec: Obj) -> list[Cause]:
     name = spec.get("serviceName", "")
     if name:
         causes += [invalid("spec.serviceName", name, why) for why in names.dns_label(name)]
-    return causes + template_of(spec, unfit="")
+    return causes + template_of(spec, unfit="") + _labels_again(spec.get("template", {}).get("metadata", {}))
+
+
+def _labels_again(metadata: Obj) -> list[Cause]:
+    """A StatefulSet's template has its labels and annotations looked at twice, and clients see the causes twice."""
+    causes = metadata_validation.labels(metadata.get("labels", {}), "spec.template.labels")
+    return causes + metadata_validation.annotations(metadata.get("annotations", {}), "spec.template.annotations")
 
 
 def _claim_templates(spec: Obj) -> list[Cause]:
