@@ -6,6 +6,7 @@ from typing import Any
 
 from oarlock.cluster.apiserver.admission import pods
 from oarlock.cluster.apiserver.admission.lifecycle import NamespaceLifecycle
+from oarlock.cluster.apiserver.allocation.holding import Holdings
 from oarlock.cluster.apiserver.allocation.services import Given, ServiceAllocation
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Claims
@@ -18,10 +19,11 @@ Obj = dict[str, Any]
 class Admission:
     """Mutates and refuses writes. Raises ApiError."""
 
-    def __init__(self, storage: Storage, allocation: ServiceAllocation) -> None:
+    def __init__(self, storage: Storage, allocation: ServiceAllocation, holdings: Holdings) -> None:
         self._lifecycle = NamespaceLifecycle(storage)
         self._pods = pods.PodAdmission(storage)
         self._allocation = allocation
+        self._holdings = holdings
 
     async def mutate_create(self, call: Call, obj: Obj) -> None:
         """Complete a new object before its validation, in place."""
@@ -49,13 +51,13 @@ class Admission:
 
         None stands for no object: before a creation, after a deletion.
         """
-        return self._allocation.claims(new, old) if _is_service(resource) else ()
+        return self._holdings.claims(new, old) if _is_service(resource) else ()
 
     async def remains(self, resource: Resource, obj: Obj) -> Given | None:
         """Return what takes the place of an object that is deleted, where something has to."""
         if (resource.group, resource.kind) != ("networking.k8s.io", "IPAddress"):
             return None
-        return await self._allocation.renewed(obj)
+        return await self._holdings.renewed(obj)
 
 
 def _is_service(resource: Resource) -> bool:
