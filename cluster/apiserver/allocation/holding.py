@@ -6,10 +6,10 @@ from typing import Any
 
 from oarlock.cluster.apiserver.allocation.addresses import Addresses
 from oarlock.cluster.apiserver.allocation.ports import Ports
-from oarlock.cluster.apiserver.allocation.services import Given
+from oarlock.cluster.apiserver.allocation.services import NODE_PORT_TYPES, Given
 from oarlock.cluster.apiserver.claims import CLAIMS_MAX, Claims, require
 from oarlock.cluster.apiserver.storage import Storage
-from oarlock.cluster.objects import resources, service_families, status
+from oarlock.cluster.objects import resources, service_families, service_strategy, status
 from oarlock.cluster.objects.causes import too_many
 
 Obj = dict[str, Any]
@@ -82,7 +82,9 @@ def _addresses(service: Obj | None) -> list[str]:
 
 def _ports(service: Obj | None) -> list[int]:
     spec = (service or {}).get("spec", {})
-    found = [port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")]
-    if spec.get("healthCheckNodePort"):
-        found.append(spec["healthCheckNodePort"])
+    found: list[int] = []
+    if spec.get("type") in NODE_PORT_TYPES:
+        found += [port["nodePort"] for port in spec.get("ports") or () if port.get("nodePort")]
+        if service_strategy.needs_health_check(spec) and spec.get("healthCheckNodePort"):
+            found.append(spec["healthCheckNodePort"])
     return list(dict.fromkeys(found))

@@ -21,7 +21,7 @@ from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.status import ApiError, Cause
 
 Obj = dict[str, Any]
-_NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
+NODE_PORT_TYPES = ("NodePort", "LoadBalancer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class ServiceAllocation:
 
     async def _give_ports(self, draft: _Draft, before: Obj | None) -> None:
         spec = draft.spec
-        if spec["type"] in _NODE_PORT_TYPES:
+        if spec["type"] in NODE_PORT_TYPES:
             if before is None:
                 await self._give_new_ports(draft)
             else:

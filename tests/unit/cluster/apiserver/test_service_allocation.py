@@ -287,6 +287,8 @@ def test_the_health_check_port_follows_the_traffic_policy(with_api: Any) -> None
         code, answer = await api("POST", SERVICES, service("lb2", type="LoadBalancer", **named))
         why = "failed to allocate requested HealthCheck NodePort 30999: provided port is already allocated"
         assert (code, answer["message"]) == (500, f"Internal error occurred: {why}")
+        code, answer = await patched(api, "lb", {"healthCheckNodePort": 30998})
+        assert (code, refusal(answer)) == (422, ("spec.healthCheckNodePort", "Forbidden: field is immutable"))
         code, changed = await patched(api, "lb", {"externalTrafficPolicy": "Cluster"})
         assert (code, "healthCheckNodePort" in changed["spec"], 30999 in await ports(api)) == (200, False, False)
         code, changed = await patched(api, "lb", {"externalTrafficPolicy": "Local"})
