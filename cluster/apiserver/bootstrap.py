@@ -14,7 +14,8 @@ import logging
 from typing import Any
 
 from oarlock.cluster.apiserver import clock, defaults
-from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
+from oarlock.cluster.apiserver.allocation.addresses import Addresses
+from oarlock.cluster.apiserver.allocation.holding import Holdings
 from oarlock.cluster.apiserver.authentication import MASTERS, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Unmet
@@ -53,7 +54,8 @@ class Bootstrap:
     def __init__(
         self,
         writer: Writer,
-        allocation: ServiceAllocation,
+        addresses: Addresses,
+        holdings: Holdings,
         address: str | None,
         port: int,
         now: clock.Clock,
@@ -65,8 +67,8 @@ class Bootstrap:
         """
         self._client_ca_pem = client_ca_pem
         self._writer = writer
-        self._allocation = allocation
-        self._addresses = allocation.addresses
+        self._addresses = addresses
+        self._holdings = holdings
         self._address = address
         self._port = port
         self._now = now
@@ -171,10 +173,10 @@ class Bootstrap:
 
     async def _hold_again(self) -> None:
         """Let Services hold what they have but, made by an older release or bereft by hand, don't hold."""
-        storage, allocation = self._writer.storage, self._allocation
+        storage = self._writer.storage
         for entry in list(storage.cache.collection(_resource("", "v1", "services").key_prefix).entries.values()):
             service = entry.object()
-            missing = allocation.missing(service)
+            missing = self._holdings.missing(service)
             if missing:
                 log.warning("service %s does not hold %d of what it has", entry.key.decode(), len(missing))
                 with contextlib.suppress(Stale, Unmet):

@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from oarlock.cluster.apiserver import clock, documents, metrics
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.allocation.addresses import Addresses
+from oarlock.cluster.apiserver.allocation.holding import Holdings
 from oarlock.cluster.apiserver.allocation.ports import Ports
 from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
@@ -69,11 +70,17 @@ class ApiServer:
         self._connecting = Connecting(backends, upgrades)
         self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
         storage = Storage(store, self._cache)
-        addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
         reader = Reader(store, self._cache)
+        self._addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
         ports = Ports(settings.node_port_range, self._cache)
-        self._allocation = ServiceAllocation(storage, addresses, ports)
-        admission = Admission(storage, self._allocation, settings.pod_security, settings.disabled_plugins)
+        self._holdings = Holdings(storage, self._addresses, ports)
+        admission = Admission(
+            storage,
+            ServiceAllocation(storage, self._addresses, ports),
+            self._holdings,
+            settings.pod_security,
+            settings.disabled_plugins,
+        )
         self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
         self._deleter = Deleter(storage, reader, admission, now)
         self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
@@ -131,7 +138,7 @@ class ApiServer:
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
             client_ca = _text(self._settings.tls.ca_file) if self._settings.tls is not None else ""
-            await Bootstrap(self._writer, self._allocation, address, port, self._now, client_ca).run()
+            await Bootstrap(self._writer, self._addresses, self._holdings, address, port, self._now, client_ca).run()
             self._bootstrapped = True
             self._flow_schemas.start()
             self._definitions.start()

@@ -10,7 +10,6 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from oarlock.cluster.objects import names
 from oarlock.cluster.objects.causes import duplicate, invalid, not_supported, required
 from oarlock.cluster.objects.status import Cause
 
@@ -21,12 +20,27 @@ _ADDRESSES_MAX: Final = 2
 _IPS: Final = "spec.clusterIPs"
 _FAMILIES: Final = "spec.ipFamilies"
 _POLICY: Final = "spec.ipFamilyPolicy"
+_NO_ADDRESS: Final = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 _FIXED: Final = "may not change once set"
 
 
+def canonical(address: str) -> str:
+    """Return the one text of an address by which it is known. Raises ValueError for what is no address.
+
+    Zeros before an IPv4 number mean nothing, and an IPv4 address in IPv6's clothes is IPv4.
+    Source: ParseIPSloppy in k8s.io/utils/net.
+    """
+    if "%" in address:
+        raise ValueError(f"{address} has a zone")
+    if ":" not in address:
+        return str(ipaddress.IPv4Address(".".join(part.lstrip("0") or part[:1] for part in address.split("."))))
+    ip = ipaddress.IPv6Address(address)
+    return str(ip.ipv4_mapped or ip)
+
+
 def family_of(address: str) -> str:
-    """Return an address's family; what is no IPv6 address counts as IPv4."""
-    return "IPv6" if ":" in address else "IPv4"
+    """Return an address's family. Raises ValueError for what is no address."""
+    return "IPv6" if ":" in canonical(address) else "IPv4"
 
 
 def other_family(family: str) -> str:
@@ -51,13 +65,15 @@ def related_causes(spec: Mapping[str, Any]) -> list[Cause]:
         causes.append(invalid(_IPS, addresses, "may only hold up to 2 values"))
     if wrong:
         return causes
-    if len(addresses) > 1 and len({family_of(one) for one in addresses}) == 1:
+    if is_headless(spec):
+        return causes
+    families = [family_of(one) for one in addresses]
+    if len(addresses) > 1 and len(set(families)) == 1:
         causes.append(invalid(_IPS, addresses, "may specify no more than one IP for each IP family"))
-    if not is_headless(spec):
-        for index, (address, family) in enumerate(zip(addresses, spec.get("ipFamilies") or (), strict=False)):
-            if family in FAMILIES and family_of(address) != family:
-                why = f"expected an {family} value as indicated by `ipFamilies[{index}]`"
-                causes.append(invalid(f"{_IPS}[{index}]", address, why))
+    for index, (found, family) in enumerate(zip(families, spec.get("ipFamilies") or (), strict=False)):
+        if family in FAMILIES and found != family:
+            why = f"expected an {family} value as indicated by `ipFamilies[{index}]`"
+            causes.append(invalid(f"{_IPS}[{index}]", addresses[index], why))
     return causes
 
 
@@ -91,7 +107,10 @@ def _wrong_addresses(addresses: Sequence[str]) -> list[Cause]:
             if len(addresses) > 1:
                 causes.append(invalid(_IPS, addresses, "'None' must be the first and only value"))
             continue
-        causes += [invalid(f"{_IPS}[{index}]", address, why) for why in names.ip_address(address)]
+        try:
+            canonical(address)
+        except ValueError:
+            causes.append(invalid(f"{_IPS}[{index}]", address, _NO_ADDRESS))
     return causes
 
 
@@ -226,14 +245,10 @@ def _kept(new: Mapping[str, Any], old: Mapping[str, Any], name: str, what: str) 
         return [invalid(f"spec.{name}[0]", None, f"primary {what} can not be unset")]
     causes: list[Cause] = []
     if had and asked[0] != had[0]:
-        causes.append(invalid(f"spec.{name}[0]", asked, _FIXED))
+        # Upstream shows the addresses, also where a family has changed.
+        causes.append(invalid(f"spec.{name}[0]", list(new.get("clusterIPs") or ()), _FIXED))
     policy = new.get("ipFamilyPolicy")
     if len(asked) < len(had) and len(asked) == 1 and policy != "SingleStack":
         why = f"must be set to 'SingleStack' when releasing the secondary {what}"
         causes.append(invalid(_POLICY, policy, why))
     return causes
-
-
-def canonical(address: str) -> str:
-    """Return the one text of an address by which it is known. Raises ValueError."""
-    return str(ipaddress.ip_address(address))

@@ -9,7 +9,7 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from oarlock.cluster.objects import metadata_validation, names, service_families
+from oarlock.cluster.objects import metadata_validation, names, service_families, service_strategy
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required, too_many
 from oarlock.cluster.objects.container_validation import PROTOCOLS
 from oarlock.cluster.objects.gostructs import Struct
@@ -220,6 +220,9 @@ def service_update(new: Obj, old: Obj) -> list[Cause]:
         name, before = wanted.get("loadBalancerClass"), present.get("loadBalancerClass")
         if name != before:
             causes.append(invalid("spec.loadBalancerClass", name, "may not change once set"))
+    checked = service_strategy.needs_health_check(wanted) and service_strategy.needs_health_check(present)
+    if checked and wanted.get("healthCheckNodePort") != present.get("healthCheckNodePort"):
+        causes.append(forbidden("spec.healthCheckNodePort", "field is immutable"))
     return causes + service(new)
 
 

@@ -30,6 +30,7 @@ from oarlock.cluster.apiserver.admission.pod_security import plugin as pod_secur
 from oarlock.cluster.apiserver.admission.pod_security.plugin import PodSecurity
 from oarlock.cluster.apiserver.admission.quota.ledger import Ledgers
 from oarlock.cluster.apiserver.admission.view import View, resource
+from oarlock.cluster.apiserver.allocation.holding import Holdings
 from oarlock.cluster.apiserver.allocation.services import Given, ServiceAllocation
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Claims
@@ -98,7 +99,12 @@ class Admission:
     """Mutates and refuses writes. Raises ApiError, StoreError."""
 
     def __init__(
-        self, storage: Storage, allocation: ServiceAllocation, security: PodSecurity, disabled: Iterable[str] = ()
+        self,
+        storage: Storage,
+        allocation: ServiceAllocation,
+        holdings: Holdings,
+        security: PodSecurity,
+        disabled: Iterable[str] = (),
     ) -> None:
         """`disabled` are names of plugins that are left out."""
         self._plugins = tuple(one for one in plugins(security) if one.name not in frozenset(disabled))
@@ -107,6 +113,7 @@ class Admission:
         storage.decisive = tuple(resource(*kind).key_prefix for kind in _DECISIVE)
         self._allocation = allocation
         self.quotas = Ledgers(self._view)
+        self._holdings = holdings
 
     def attributes(
         self, call: Call, obj: Obj, old: Obj | None, subresource: str, *, dry_run: bool, generated: bool = False
@@ -169,13 +176,13 @@ class Admission:
 
         None stands for no object: before a creation, after a deletion.
         """
-        return self._allocation.claims(new, old) if _is_service(resource) else ()
+        return self._holdings.claims(new, old) if _is_service(resource) else ()
 
     async def remains(self, resource: Resource, obj: Obj) -> Given | None:
         """Return what takes the place of an object that is deleted, where something has to."""
         if (resource.group, resource.kind) != ("networking.k8s.io", "IPAddress"):
             return None
-        return await self._allocation.renewed(obj)
+        return await self._holdings.renewed(obj)
 
 
 def _is_service(resource: Resource) -> bool:

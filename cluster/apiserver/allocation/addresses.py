@@ -96,7 +96,8 @@ class Addresses:
 
     def covering(self, address: str) -> Ready | None:
         """Return a range that is ready and holds `address`."""
-        return next((one for one in self.ready(family_of(address)) if one.range.holds(address)), None)
+        known = canonical(address)
+        return next((one for one in self.ready(family_of(known)) if one.range.holds(known)), None)
 
     def free(self, family: str) -> tuple[str, Ready]:
         """Return an address that seems free, and where it comes from. Raises Full."""

@@ -100,6 +100,6 @@ class AddressRange:
         return f"{number >> 24}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
     def holds(self, address: str) -> bool:
-        """Tell whether a Service could have `address` from here. Raises ValueError for what is no address."""
+        """Tell whether a Service could have `address` (in canonical form) from here. Raises ValueError."""
         ip = ipaddress.ip_address(address)
         return f"IPv{ip.version}" == self.family and int(ip) in self.span

@@ -287,6 +287,8 @@ def test_the_health_check_port_follows_the_traffic_policy(with_api: Any) -> None
         code, answer = await api("POST", SERVICES, service("lb2", type="LoadBalancer", **named))
         why = "failed to allocate requested HealthCheck NodePort 30999: provided port is already allocated"
         assert (code, answer["message"]) == (500, f"Internal error occurred: {why}")
+        code, answer = await patched(api, "lb", {"healthCheckNodePort": 30998})
+        assert (code, refusal(answer)) == (422, ("spec.healthCheckNodePort", "Forbidden: field is immutable"))
         code, changed = await patched(api, "lb", {"externalTrafficPolicy": "Cluster"})
         assert (code, "healthCheckNodePort" in changed["spec"], 30999 in await ports(api)) == (200, False, False)
         code, changed = await patched(api, "lb", {"externalTrafficPolicy": "Local"})
@@ -327,11 +329,16 @@ def test_a_service_with_a_finalizer_holds_its_address_until_it_is_gone(with_api:
     with_api(scenario)
 
 
-def test_more_ports_than_a_transaction_holds_are_refused(with_api: Any) -> None:
+def test_a_service_holds_no_more_than_can_be_given_back_at_once(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
         many = [{"name": f"p{number}", "port": number} for number in range(1, 200)]
         code, answer = await api("POST", SERVICES, service("web", type="NodePort", ports=many))
-        assert (code, "at most" in answer["message"]) == (500, True)
+        assert (code, refusal(answer)) == (422, ("spec.ports", "Too many: 200: must have at most 116 items"))
+        await api.made(SERVICES, service("web", type="NodePort", ports=many[:80]))
+        assert (await patched(api, "web", {"ports": many[:115]}))[0] == 200
+        assert (await patched(api, "web", {"ports": many[:116]}))[0] == 422
+        assert len(await ports(api)) == 115
+        assert (await api("DELETE", f"{SERVICES}/web"))[0] == 200
         assert await ports(api) == {}
 
     with_api(scenario)
@@ -386,3 +393,21 @@ def test_nobody_owns_what_was_given(with_api: Any) -> None:
         assert not any(name in owned for name in (b"f:nodePort", b"f:clusterIP", b"f:ipFamilies"))
 
     with_api(scenario, service_cidr=DUAL)
+
+
+def test_a_cluster_may_gain_its_second_family(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api.made(SERVICES, service("web"))
+        late = ApiServer(ApiServerSettings("late", service_cidr=DUAL), api.store)
+        await late.start()
+        try:
+            _, found = await api("GET", f"{CIDRS}/kubernetes")
+            assert found["spec"]["cidrs"] == DUAL.split(",")
+            path = f"{late.url}{SERVICES}/web"
+            change, headers = {"spec": {"ipFamilyPolicy": "PreferDualStack"}}, {"Content-Type": MERGE}
+            async with api.session.patch(path, data=orjson.dumps(change), headers=headers) as answer:
+                assert (await answer.json())["spec"]["ipFamilies"] == ["IPv4", "IPv6"]
+        finally:
+            await late.stop()
+
+    with_api(scenario)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from oarlock.cluster.objects.service_families import related_causes, settle, update_causes
+from oarlock.cluster.objects.service_families import canonical, family_of, related_causes, settle, update_causes
 
 Obj = dict[str, Any]
 ONE, TWO, SIX = ("IPv4",), ("IPv4", "IPv6"), ("IPv6", "IPv4")
@@ -137,6 +137,26 @@ def test_what_a_cluster_refuses(given: Obj, configured: tuple[str, ...], field: 
 )
 def test_what_fields_must_be_among_themselves(given: Obj, expected: list[tuple[str, str]]) -> None:
     assert [(cause.field, cause.message) for cause in related_causes(given)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "family"),
+    [
+        ("10.0.0.9", "10.0.0.9", "IPv4"),
+        ("010.000.0.009", "10.0.0.9", "IPv4"),
+        ("FD00:0::9", "fd00::9", "IPv6"),
+        ("::ffff:10.0.0.9", "10.0.0.9", "IPv4"),
+    ],
+)
+def test_by_which_text_an_address_is_known(text: str, known: str, family: str) -> None:
+    assert (canonical(text), family_of(text)) == (known, family)
+    assert related_causes(addressed(text)) == []
+
+
+@pytest.mark.parametrize("text", ["10.0.0", "10.0.0.256", "10.0.0.-1", "1..2.3", "fe80::1%eth0", "x", "10.0.0.9 "])
+def test_what_is_no_address(text: str) -> None:
+    (cause,) = related_causes(addressed(text))
+    assert (cause.field, cause.message.endswith(ADDRESS_FORM)) == ("spec.clusterIPs[0]", True)
 
 
 def dual(name: str = "PreferDualStack") -> Obj:
