@@ -12,10 +12,10 @@ import sys
 from bench.report import ToolMissing, put_section
 
 BENCHMARKS = (
-    *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "api"),
-    "failover",
+    *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling"),
+    *("api", "failover", "rollouts"),
 )
-HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation")
+HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling")
 
 
 def main() -> int:

@@ -20,8 +20,10 @@ from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.kubeconfig import load
 from oarlock.cluster.objects.status import ApiError
 
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 TRIALS = 10
 RECOVER_S = 60.0
+_SPEC = {"containers": [{"name": "main", "image": "host/sleep"}]}
 
 
 def measure() -> str:
@@ -29,7 +31,8 @@ def measure() -> str:
         rows = [
             ("store leader", "next acknowledged write", *_trials(running, "store", _next_write)),
             ("API server", "next acknowledged write", *_trials(running, "apiserver", _next_write)),
-            ("active scheduler", "next pod bound", *_trials(running, "actor", _next_bound)),
+            ("active scheduler", "next pod bound", *_trials(running, "scheduler", _next_bound)),
+            ("active controllers", "next Deployment's pod bound", *_trials(running, "controllers", _next_rolled_out)),
         ]
     head = ("kill -9 of the", "until the", "p50 s", "max s", "trials")
     return table(head, rows)
@@ -70,9 +73,9 @@ def _victim(running: BenchCluster, kind: str) -> Row:
 
 
 def _is_victim(row: Row, kind: str) -> bool:
-    if kind == "apiserver":
-        return row.kind == kind
-    return row.kind == kind and row.active and (kind != "actor" or row.name.startswith("scheduler"))
+    if kind in ("scheduler", "controllers"):
+        return row.kind == "actor" and row.active and row.name.startswith(kind)
+    return row.kind == kind and (row.active or kind == "apiserver")
 
 
 def _healthy(rows: list[Row]) -> bool:
@@ -99,10 +102,23 @@ async def _next_write(client: ApiClient, number: int) -> float:
 async def _next_bound(client: ApiClient, number: int) -> float:
     """Create a pod and return the seconds until it is bound."""
     name = f"bound-{number}-{time.time_ns()}"
-    spec = {"containers": [{"name": "main", "image": "host/sleep"}]}
     began = time.monotonic()
-    created: dict[str, Any] = await client.create(PATH, {"metadata": {"name": name}, "spec": spec})
-    selector = {"fieldSelector": f"metadata.name={name}", "resourceVersion": created["metadata"]["resourceVersion"]}
+    created = await client.create(PATH, {"metadata": {"name": name}, "spec": _SPEC})
+    return await _bound_s(client, created, {"fieldSelector": f"metadata.name={name}"}, began)
+
+
+async def _next_rolled_out(client: ApiClient, number: int) -> float:
+    """Create a Deployment and return the seconds until its pod is bound."""
+    name = f"rolled-{number}-{time.time_ns()}"
+    labels = {"app": name}
+    body = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": _SPEC}}
+    began = time.monotonic()
+    created = await client.create(DEPLOYMENTS, {"metadata": {"name": name}, "spec": body})
+    return await _bound_s(client, created, {"labelSelector": f"app={name}"}, began)
+
+
+async def _bound_s(client: ApiClient, created: dict[str, Any], chosen: dict[str, str], began: float) -> float:
+    selector = {**chosen, "resourceVersion": created["metadata"]["resourceVersion"]}
     async with asyncio.timeout(RECOVER_S):
         async for event in client.watch(PATH, selector):
             if event["object"].get("spec", {}).get("nodeName"):

@@ -34,11 +34,15 @@ class RecordEvent:
 
 @dataclass(frozen=True)
 class Create:
-    """Create `obj`; `done` is recorded when it was made, `failed` when it was refused."""
+    """Create `obj`; `done` is recorded when it was made, `failed` when it was refused.
+
+    `then(made)` says what is to be written once the object has its uid.
+    """
 
     obj: Object
     done: RecordEvent | None = None
     failed: RecordEvent | None = None
+    then: Callable[[Object], Sequence[UpdateStatus]] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,16 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class ScaleTo:
+    """Replace the scale at `path`, which may be of a kind that no cache has."""
+
+    path: str
+    obj: Object
+    done: RecordEvent | None = None
+    failed: RecordEvent | None = None
+
+
+@dataclass(frozen=True)
 class Requeue:
     """Look at the key again after `after_s`."""
 
@@ -97,7 +111,7 @@ class CatchUp:
     revision: int
 
 
-Write = Create | Update | UpdateStatus | Patch | Delete
+Write = Create | Update | UpdateStatus | Patch | Delete | ScaleTo
 
 
 @dataclass(frozen=True)
@@ -112,7 +126,30 @@ class Burst:
     refused: Callable[[str], Sequence[UpdateStatus]] | None = None
 
 
-Action = Write | Burst | RecordEvent | Requeue | CatchUp
+@dataclass(frozen=True)
+class Question:
+    """A read that no cache answers: of another group's scale, of a metric."""
+
+    path: str
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+Answer = Object | ApiError
+"""What a question was answered: the object, or the refusal."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Ask the API server, all at once, and go on with what `then(answers)` decides, in the questions' order.
+
+    So that a decision which needs more than the caches stays a function of values.
+    """
+
+    questions: Sequence[Question]
+    then: Callable[[Sequence[Answer]], Iterable[Action]]
+
+
+Action = Write | Burst | RecordEvent | Requeue | CatchUp | Ask
 
 
 @dataclass
@@ -141,6 +178,9 @@ class Performer:
                 case CatchUp(plurals, revision):
                     outcome.revisions.update({one: max(outcome.revisions.get(one, 0), revision) for one in plurals})
                     outcome.requeue_s = 0.0
+                case Ask(questions, then):
+                    answers = await asyncio.gather(*map(self._answer, questions))
+                    await self.perform(then(answers), outcome)
                 case Burst(writes, refused):
                     try:
                         await self._burst(writes, outcome)
@@ -155,6 +195,12 @@ class Performer:
         """Record an Event with `words` put into its message."""
         message = event.message.format(**words) if words else event.message
         self._recorder.record(event.on, event.kind, event.reason, message, component=self._source)
+
+    async def _answer(self, question: Question) -> Answer:
+        try:
+            return await self._client.get(question.path, dict(question.params))
+        except ApiError as error:
+            return error
 
     async def _burst(self, writes: Sequence[Write], outcome: Outcome) -> None:
         start, size = 0, _SLOW_START
@@ -179,13 +225,17 @@ class Performer:
             raise
         outcome.writes += 1
         revision = (answer.get("metadata") or {}).get("resourceVersion")
-        if revision:
+        if revision and not isinstance(action, ScaleTo):
             plural = resource_of(action.obj).plural
             outcome.revisions[plural] = max(outcome.revisions.get(plural, 0), int(revision))
         if action.done is not None:
             self.record(action.done, name=name)
+        if isinstance(action, Create) and action.then is not None:
+            await self.perform(action.then(answer), outcome)
 
     def _send(self, action: Write) -> Awaitable[Object]:
+        if isinstance(action, ScaleTo):
+            return self._client.update(action.path, action.obj)
         metadata = action.obj["metadata"]
         resource = resource_of(action.obj)
         path: Callable[..., str] = resource.path

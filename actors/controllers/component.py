@@ -8,10 +8,15 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
+from oarlock.actors.controllers import accounts, nodes, statefulset
 from oarlock.actors.controllers.actions import Performer
+from oarlock.actors.controllers.autoscaler import horizontal_pod_autoscaler
 from oarlock.actors.controllers.collector import Collector
+from oarlock.actors.controllers.cronjob import CRONJOB
+from oarlock.actors.controllers.daemonset import daemon_sets
 from oarlock.actors.controllers.deployment import DEPLOYMENT
+from oarlock.actors.controllers.disruption import DISRUPTION
+from oarlock.actors.controllers.disruption_target import DISRUPTION_TARGET
 from oarlock.actors.controllers.endpoints import ENDPOINT_SLICES, ENDPOINTS
 from oarlock.actors.controllers.job import JOB
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
@@ -20,7 +25,9 @@ from oarlock.actors.controllers.podgc import POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
 from oarlock.actors.controllers.resource_quota import RESOURCE_QUOTA
 from oarlock.actors.controllers.service_cidr import SERVICE_CIDR
+from oarlock.actors.controllers.sharding import EVERYTHING, NAMESPACE, WHOLE, Shard, hosted
 from oarlock.actors.controllers.storage_protection import CLAIM_PROTECTION, CLASS_PROTECTION, VOLUME_PROTECTION
+from oarlock.actors.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
@@ -34,6 +41,9 @@ from oarlock.cluster.objects.status import ApiError
 _log = logging.getLogger(__name__)
 
 _SETTLE_RETRY_S = 0.2
+COLLECTOR, NAMESPACES = "garbagecollector", "namespace"
+_WHOLE_CLUSTER = (COLLECTOR, NAMESPACES)
+"""Loops that follow all kinds, or all that is in a namespace."""
 
 
 class Loop(Protocol):
@@ -50,33 +60,57 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class ControllerSettings:
-    """`ca_pem` is published in every namespace, "" publishes none; `node_grace_s` is a node's longest silence."""
+    """`ca_pem` is published in every namespace, "" publishes none; `node_grace_s` is a node's longest silence.
+
+    `controllers` are those that act here (see `sharding.hosted`), on the keys of `shard` only.
+    """
 
     ca_pem: str = ""
     node_grace_s: float = 40.0
+    controllers: tuple[str, ...] = (EVERYTHING,)
+    shard: Shard = WHOLE
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> ControllerSettings:
         """Read the component's settings; a value of a wrong type raises ValueError."""
-        return cls(str(settings.get("ca_pem") or ""), float(str(settings.get("node_grace_s", cls.node_grace_s))))
+        wanted = settings.get("controllers") or [EVERYTHING]
+        if not isinstance(wanted, list | tuple):
+            raise ValueError(f"controllers are no list: {wanted!r}")
+        number, count = (int(str(settings.get(name, 1))) for name in ("shard", "shards"))
+        return cls(
+            str(settings.get("ca_pem") or ""),
+            float(str(settings.get("node_grace_s", cls.node_grace_s))),
+            tuple(map(str, wanted)),
+            Shard(number, count, str(settings.get("shard_by", NAMESPACE))),
+        )
 
 
 class Controllers:
-    """Hosts every controller of this slice. See `oarlock.actors.shell.component.Component`."""
+    """Hosts the controllers of one group, on one shard. See `oarlock.actors.shell.component.Component`."""
 
     def __init__(self, context: ComponentContext) -> None:
         settings = ControllerSettings.of(context.settings)
         self._fence: str | None = None
         self._client = ApiClient(replace(context.client, fence=lambda: self._fence, user_agent="oarlock-controllers"))
         self._informers = Informers(self._client)
-        self._controllers = controllers(settings)
-        decided_on = {plural for one in self._controllers for plural in one.reads}
-        self._caches = {plural: self._cache(plural, plural in decided_on) for plural in KINDS}
+        self._shard = settings.shard
+        every = controllers(settings)
+        self._names = hosted(settings.controllers, names())
+        self._controllers = [one for one in every if one.name in self._names]
+        decided_on = {plural for one in self._controllers for plural in (*one.reads, *one.looks_at)}
+        counted = {plural for one in self._controllers for plural in one.counts}
+        some = {*decided_on, *counted, *(("namespaces",) * self._hosts(NAMESPACES))}
+        watched = KINDS if self._hosts(COLLECTOR) else some
+        self._caches = {plural: self._cache(plural, plural in decided_on) for plural in KINDS if plural in watched}
         self._view = View(self._caches)
         self._recorder = Recorder(self._client, "oarlock-controllers")
         self._loops = self._hosted()
         for one in self._loops:
             one.attach()
+
+    def _hosts(self, name: str) -> bool:
+        """Whether a loop that sees the whole cluster runs here: in one shard alone."""
+        return name in self._names and self._shard.number == 1
 
     def _cache(self, plural: str, whole: bool) -> Cache:
         group, version = KINDS[plural]
@@ -105,11 +139,15 @@ class Controllers:
         def performer(source: str) -> Performer:
             return Performer(self._client, self._recorder, source)
 
-        return [
-            *(ControllerLoop(one, self._view, performer(one.source), self._settle) for one in self._controllers),
-            Collector(self._client, self._caches, performer("garbage-collector-controller")),
-            NamespaceLoop(self._client, self._caches["namespaces"]),
+        loops: list[Loop] = [
+            ControllerLoop(one, self._view, performer(one.source), self._settle, self._shard)
+            for one in self._controllers
         ]
+        if self._hosts(COLLECTOR):
+            loops.append(Collector(self._client, self._caches, performer("garbage-collector-controller")))
+        if self._hosts(NAMESPACES):
+            loops.append(NamespaceLoop(self._client, self._caches["namespaces"]))
+        return loops
 
     async def _settle(self) -> None:
         """After a write of unknown outcome: return once the caches are past the moment it failed."""
@@ -135,8 +173,13 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         REPLICASET,
         REPLICATION_CONTROLLER,
         statefulset.STATEFULSET,
-        daemonset.DAEMONSET,
+        daemon_sets(),
         JOB,
+        CRONJOB,
+        TTL_AFTER_FINISHED,
+        horizontal_pod_autoscaler(),
+        DISRUPTION,
+        DISRUPTION_TARGET,
         ENDPOINTS,
         ENDPOINT_SLICES,
         POD_GC,
@@ -160,6 +203,11 @@ async def _together(loops: list[Coroutine[Any, Any, None]]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def names() -> list[str]:
+    """Return the names of all controllers, as settings use them."""
+    return [*(one.name for one in controllers(ControllerSettings(ca_pem="any"))), *_WHOLE_CLUSTER]
 
 
 def create(context: ComponentContext) -> Controllers:

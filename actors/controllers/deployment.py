@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from oarlock.actors.controllers import deployment_status as status
-from oarlock.actors.controllers import pods, revisions, rollout
+from oarlock.actors.controllers import pods, revisions, rollback, rollout
 from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Update
 from oarlock.actors.controllers.loop import Controller
 from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
@@ -70,6 +70,8 @@ def reconcile(key: str, view: View) -> list[Action]:
 
 def _advance(view: View, going: Rollout) -> list[Action]:
     paused = bool(going.deployment["spec"].get("paused"))
+    if not paused and (back := rollback.roll_back(going.deployment, going.new, going.old)):
+        return back
     if paused or _resized(going):
         _scale(going)
         step = _writes(going)
@@ -83,7 +85,7 @@ def _advance(view: View, going: Rollout) -> list[Action]:
         # Another template has this hash, or somebody else this name: the next reconcile takes the next hash.
         return [status.collided(going.deployment)]
     step = _writes(going)
-    if going.created and not (going.deployment.get("status") or {}).get("conditions"):
+    if not (going.deployment.get("status") or {}).get("conditions") and not _is_counted(going.new):
         # Nothing was said of this Deployment yet: it is told once the ReplicaSet has its pods, in one write.
         return step
     complete = status.is_complete(going.deployment, going.deployment.get("status") or {})
@@ -205,6 +207,11 @@ def _writes(going: Rollout) -> list[Action]:
     return actions
 
 
+def _is_counted(new: Object | None) -> bool:
+    """Whether the ReplicaSet's own controller has seen it: a status that it is sure to write is on its way."""
+    return new is None or "observedGeneration" in (new.get("status") or {})
+
+
 def _is_taken(view: View, new: Object | None) -> bool:
     return new is not None and view.get("replicasets", key_of(new)) is not None
 
@@ -266,4 +273,5 @@ DEPLOYMENT = Controller(
     reads=("deployments", "replicasets"),
     keys=keys_for("Deployment", "deployments"),
     reconcile=reconcile,
+    looks_at=("pods",),
 )

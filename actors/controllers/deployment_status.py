@@ -45,7 +45,8 @@ def write(
     before = conditions.find(held, "Progressing")
     if _has_deadline(deployment) and new_set is not None and (created or before is None) and tracked:
         name = new_set["metadata"]["name"]
-        reason, words = ("NewReplicaSetCreated", "Created") if created else ("FoundNewReplicaSet", "Found")
+        ours = created or (not old.get("conditions") and not _is_older(new_set, deployment))
+        reason, words = ("NewReplicaSetCreated", "Created") if ours else ("FoundNewReplicaSet", "Found")
         message = f'{words} new replica set "{name}"'
         held = conditions.put(held, _progressing(view, "True", reason, message))
     new = _counts(deployment, sets, new_set)
@@ -64,6 +65,11 @@ def write(
     if tracked and (wait_s := _deadline_in_s(view, deployment, new)) is not None:
         actions.append(Requeue(wait_s))
     return actions
+
+
+def _is_older(replica_set: Object, deployment: Object) -> bool:
+    """Whether a ReplicaSet was there before the Deployment, which then adopted it."""
+    return bool(replica_set["metadata"]["creationTimestamp"] < deployment["metadata"]["creationTimestamp"])
 
 
 def collided(deployment: Object) -> UpdateStatus:

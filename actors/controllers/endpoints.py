@@ -277,4 +277,5 @@ ENDPOINT_SLICES = Controller(
     reads=("services", "pods", "endpointslices"),
     keys=_keys,
     reconcile=reconcile_slices,
+    looks_at=("nodes",),
 )

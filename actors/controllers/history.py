@@ -5,16 +5,28 @@ Source: upstream's pkg/controller/history.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from oarlock.actors.controllers.actions import Action, Create, Delete, Patch
-from oarlock.actors.controllers.ownership import controller_reference
-from oarlock.actors.controllers.revisions import template_hash
-from oarlock.actors.controllers.view import View
+from oarlock.actors.controllers.ownership import claim, controller_reference, selector_of
+from oarlock.actors.controllers.view import NAME_ALPHABET, View
+from oarlock.cluster.client.cache import key_of
 
 Object = dict[str, Any]
+
+_FNV_OFFSET, _FNV_PRIME = 0x811C9DC5, 0x01000193
+#: Go's JSON keeps these out of HTML.
+_GO_ESCAPES = (
+    (b"<", b"\\u003c"),
+    (b">", b"\\u003e"),
+    (b"&", b"\\u0026"),
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+)
 
 
 @dataclass(frozen=True)
@@ -30,26 +42,32 @@ def recall(
     view: View,
     owner: Object,
     label: str,
+    hash_of: Callable[[Object, int], str],
     annotations: Mapping[str, str] | None = None,
 ) -> History:
     """Return the owner's revisions; `actions` make or renumber the present one where needed.
 
-    `label` is the label that carries the hash.
+    `label` is the label that carries the hash, `hash_of(template, collisions)` makes it.
     """
-    held = sorted(
-        view.controlled("controllerrevisions", owner), key=lambda one: (one["revision"], one["metadata"]["name"])
-    )
+    found = claim(view, "controllerrevisions", owner, selector_of(owner))
+    collisions = (owner.get("status") or {}).get("collisionCount") or 0
+    held = sorted(found.owned, key=lambda one: (one["revision"], one["metadata"]["name"]))
     template = owner["spec"]["template"]
     newest = held[-1]["revision"] if held else 0
-    found = next((one for one in held if template_of(one) == template), None)
-    if found is None:
-        made = _revision(owner, label, newest + 1, annotations)
-        return History([*held, made], made, [Create(made)])
-    if found["revision"] < newest:
-        raised = {**found, "revision": newest + 1}
-        others = [one for one in held if one is not found]
-        return History([*others, raised], raised, [Patch(found, {"revision": newest + 1})])
-    return History(held, found, [])
+    same = [one for one in held if template_of(one) == template]
+    if not same:
+        made = _revision(owner, label, hash_of(template, collisions), newest + 1, annotations)
+        # Another template may have the same hash: the next one is tried.
+        while view.get("controllerrevisions", key_of(made)) is not None:
+            collisions += 1
+            made = _revision(owner, label, hash_of(template, collisions), newest + 1, annotations)
+        return History([*held, made], made, [*found.patches, Create(made)])
+    present = same[-1]
+    if present["revision"] < newest:
+        raised = {**present, "revision": newest + 1}
+        others = [one for one in held if one is not present]
+        return History([*others, raised], raised, [*found.patches, Patch(present, {"revision": newest + 1})])
+    return History(held, present, found.patches)
 
 
 def template_of(revision: Object) -> Object:
@@ -66,9 +84,32 @@ def truncate(owner: Object, revisions: Sequence[Object], in_use: set[str]) -> li
     return [Delete(one) for one in idle[: max(0, len(idle) - limit)]]
 
 
-def _revision(owner: Object, label: str, number: int, annotations: Mapping[str, str] | None) -> Object:
+def data_hash(template: Object, collisions: int) -> str:
+    """Return the hash that upstream gives to a revision of the template: FNV-1 over its data as Go writes them.
+
+    Source: upstream's history.HashControllerRevision; the digits are spelt as apimachinery's SafeEncodeString does.
+    """
+    text = orjson.dumps(_data(template), option=orjson.OPT_SORT_KEYS)
+    for plain, escaped in _GO_ESCAPES:
+        text = text.replace(plain, escaped)
+    number = _FNV_OFFSET
+    for byte in text + str(collisions).encode():
+        number = (number * _FNV_PRIME & 0xFFFFFFFF) ^ byte
+    return "".join(NAME_ALPHABET[ord(digit) % len(NAME_ALPHABET)] for digit in str(number))
+
+
+def _data(template: Object) -> Object:
+    return {"spec": {"template": {"metadata": {}, **template, "$patch": "replace"}}}
+
+
+def _revision(
+    owner: Object,
+    label: str,
+    mark: str,
+    number: int,
+    annotations: Mapping[str, str] | None,
+) -> Object:
     template = owner["spec"]["template"]
-    mark = template_hash(template, (owner.get("status") or {}).get("collisionCount") or 0)
     labels = {**((template.get("metadata") or {}).get("labels") or {}), label: mark}
     metadata: Object = {
         "name": f"{owner['metadata']['name']}-{mark}",
@@ -78,6 +119,5 @@ def _revision(owner: Object, label: str, number: int, annotations: Mapping[str, 
     }
     if annotations:
         metadata["annotations"] = dict(annotations)
-    data = {"spec": {"template": {**template, "$patch": "replace"}}}
     kind = {"apiVersion": "apps/v1", "kind": "ControllerRevision"}
-    return {**kind, "metadata": metadata, "data": data, "revision": number}
+    return {**kind, "metadata": metadata, "data": _data(template), "revision": number}

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from prometheus_client import Counter
 
 from oarlock.actors.controllers.actions import Action, Outcome, Performer, is_terminating
+from oarlock.actors.controllers.sharding import WHOLE, Shard
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.workqueue import ShutDown, WorkQueue
@@ -20,6 +21,8 @@ Object = dict[str, Any]
 
 _CAUGHT_UP_TIMEOUT_S = 10.0
 _CONFLICT = 409
+_STRIDE = 500
+"""Objects looked at in one turn of the event loop."""
 
 _RECONCILES = Counter("oarlock_controller_reconciles", "Keys reconciled, by outcome", ["controller", "outcome"])
 _WRITES = Counter("oarlock_controller_writes", "API writes by controllers, Events apart", ["controller"])
@@ -44,8 +47,9 @@ class Keys(Protocol):
 class Controller:
     """One kind's decisions. `reads` are the plural names whose changes go through `keys`.
 
-    `counts` are further ones, of whose objects the metadata is enough.
-    `source` is the component that its Events come from. `resync_s` reconciles the keys of `all_keys` again and again.
+    The first of them is the kind that keys name. `counts` are further ones, of whose objects the metadata is enough;
+    `looks_at` are kinds that decisions read without being woken by them. `source` is the component that its Events come
+    from. `resync_s` reconciles the keys of `all_keys` again and again.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Controller:
     keys: Keys
     reconcile: Callable[[str, View], Iterable[Action]]
     counts: tuple[str, ...] = ()
+    looks_at: tuple[str, ...] = ()
     workers: int = 8
     resync_s: float | None = None
     all_keys: Callable[[View], Iterable[str]] | None = None
@@ -66,8 +71,16 @@ class ControllerLoop:
     before the decision before it, and no write is repeated. This takes the place of upstream's expectations.
     """
 
-    def __init__(self, controller: Controller, view: View, performer: Performer, settle: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        controller: Controller,
+        view: View,
+        performer: Performer,
+        settle: Callable[[], Any],
+        shard: Shard = WHOLE,
+    ) -> None:
         self.controller, self._view, self._performer, self._settle = controller, view, performer, settle
+        self._shard = shard
         self.queue = WorkQueue(controller.name)
         self._acting = False
 
@@ -82,11 +95,13 @@ class ControllerLoop:
         self._acting = True
         tasks: list[asyncio.Task[None]] = []
         try:
+            loop = asyncio.get_running_loop()
             for plural in (*self.controller.reads, *self.controller.counts):
                 handle = self._handler(plural)
-                for obj in self._view.list(plural):
+                for number, obj in enumerate(self._view.list(plural), start=1):
                     handle("ADDED", None, obj)
-            loop = asyncio.get_running_loop()
+                    if number % _STRIDE == 0:
+                        await asyncio.sleep(0)  # renewals and watches go on meanwhile
             tasks = [loop.create_task(self._work()) for _ in range(self.controller.workers)]
             if self.controller.resync_s is not None:
                 tasks.append(loop.create_task(self._resync(self.controller.resync_s)))
@@ -102,9 +117,13 @@ class ControllerLoop:
         def handle(_change: str, old: Object | None, new: Object | None) -> None:
             if self._acting:
                 for due in self.controller.keys(plural, old, new, self._view):
-                    self.queue.add_after(due.key, due.after_s)
+                    if self._owns(due.key):
+                        self.queue.add_after(due.key, due.after_s)
 
         return handle
+
+    def _owns(self, key: str) -> bool:
+        return self._shard.owns(key, self._view.get(self.controller.reads[0], key))
 
     async def _work(self) -> None:
         while True:
@@ -113,9 +132,13 @@ class ControllerLoop:
             except ShutDown:
                 return
             try:
-                await self._one(key)
+                # Its object may have come or gone since the key was added, and another shard have it now.
+                if self._owns(key):
+                    await self._one(key)
             finally:
                 self.queue.done(key)
+            # A key that costs no write never waits for anything: without this a full queue would hold up all else.
+            await asyncio.sleep(0)
 
     async def _one(self, key: str) -> None:
         name = self.controller.name
@@ -165,5 +188,8 @@ class ControllerLoop:
         while True:
             await asyncio.sleep(interval_s)
             if self.controller.all_keys is not None:
-                for key in self.controller.all_keys(self._view):
-                    self.queue.add(key)
+                for number, key in enumerate(self.controller.all_keys(self._view), start=1):
+                    if self._owns(key):
+                        self.queue.add(key)
+                    if number % _STRIDE == 0:
+                        await asyncio.sleep(0)

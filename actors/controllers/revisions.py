@@ -13,13 +13,13 @@ import orjson
 
 from oarlock.actors.controllers.ownership import controller_reference
 from oarlock.actors.controllers.rollout import DESIRED, MAX, Bounds
+from oarlock.actors.controllers.view import NAME_ALPHABET
 
 Object = dict[str, Any]
 
 REVISION = "deployment.kubernetes.io/revision"
 HISTORY = "deployment.kubernetes.io/revision-history"
 TEMPLATE_HASH = "pod-template-hash"
-_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _HISTORY_CHARS_MAX = 2000
 _OWN_ANNOTATIONS = {
     "kubectl.kubernetes.io/last-applied-configuration",
@@ -37,17 +37,18 @@ def template_hash(template: Mapping[str, Any], collisions: int = 0) -> str:
     number = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
     characters = []
     for _ in range(10):
-        number, digit = divmod(number, len(_ALPHABET))
-        characters.append(_ALPHABET[digit])
+        number, digit = divmod(number, len(NAME_ALPHABET))
+        characters.append(NAME_ALPHABET[digit])
     return "".join(characters)
 
 
 def same_template(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether two pod templates differ in nothing but the hash label."""
-    return _unhashed(one) == _unhashed(other)
+    return unhashed(one) == unhashed(other)
 
 
-def _unhashed(template: Mapping[str, Any]) -> Object:
+def unhashed(template: Mapping[str, Any]) -> Object:
+    """Return a pod template without what a Deployment's ReplicaSet adds to it."""
     metadata = dict(template.get("metadata") or {})
     metadata.pop("creationTimestamp", None)
     labels = {name: value for name, value in (metadata.pop("labels", None) or {}).items() if name != TEMPLATE_HASH}

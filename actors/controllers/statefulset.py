@@ -5,15 +5,15 @@ Source: kubernetes.io "StatefulSets"; upstream's stateful_set_control.go for ord
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from oarlock.actors.controllers import history, pods
-from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Requeue, UpdateStatus
+from oarlock.actors.controllers import claims, history, pods
+from oarlock.actors.controllers.actions import Action, Create, Delete, Patch, RecordEvent, Requeue, UpdateStatus
 from oarlock.actors.controllers.loop import Controller
 from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
+from oarlock.actors.controllers.rollout import scaled
 from oarlock.actors.controllers.view import View
 
 Object = dict[str, Any]
@@ -54,19 +54,20 @@ class State:
 def reconcile(key: str, view: View) -> list[Action]:
     """Return what brings a StatefulSet one step further."""
     owner = view.get("statefulsets", key)
-    if owner is None or owner["metadata"].get("deletionTimestamp"):
+    if owner is None:
         return []
     found = claim(view, "pods", owner, selector_of(owner), lambda pod: _ordinal(owner, pod) is not None)
     if found.patches:
         return found.patches
-    past = history.recall(view, owner, _HASH_LABEL)
+    past = history.recall(view, owner, _HASH_LABEL, history.data_hash)
+    deleting = bool(owner["metadata"].get("deletionTimestamp"))
     if past.actions:
-        return list(past.actions)
+        return [] if deleting else list(past.actions)
     named = {one["metadata"]["name"]: one for one in past.all}
     current = named.get((owner.get("status") or {}).get("currentRevision", ""), past.update)
     owned = {number: pod for pod in found.owned if (number := _ordinal(owner, pod)) is not None}
     state = State(owner, owned, current, past.update)
-    step = list(_step(view, state))
+    step = [] if deleting else list(_step(view, state))
     in_use = {current["metadata"]["name"], past.update["metadata"]["name"], *map(_revision, owned.values())}
     wake = [Requeue(min(state.waits))] if state.waits else []
     status = [] if any(isinstance(one, Create | Delete) for one in step) else _status(view, state)
@@ -78,38 +79,81 @@ def _step(view: View, state: State) -> Iterator[Action]:
     for number in range(state.start, state.start + state.replicas):
         pod = state.pods.get(number)
         if pod is None:
+            if claims.is_stale(view, state.owner, number):
+                # The pod before it is still being collected, and its claim with it.
+                if state.ordered:
+                    return
+                continue
             yield from _create(view, state, number)
-        elif pods.is_ended(pod) and not pod["metadata"].get("deletionTimestamp"):
-            yield _delete(state, pod)
-        elif _available(view, state, pod):
-            continue
+        elif pods.is_ended(pod):
+            if not pod["metadata"].get("deletionTimestamp"):
+                yield _delete(state, pod)
+        else:
+            if pods.phase(pod) == "Pending":
+                yield from claims.missing(view, state.owner, number)
+                yield from claims.owners(view, state.owner, pod, number)
+            if _available(view, state, pod):
+                yield from _identity(state, pod, number)
+                yield from claims.owners(view, state.owner, pod, number)
+                continue
         if state.ordered:
             return
+    yield from _condemn(view, state)
+
+
+def _condemn(view: View, state: State) -> Iterator[Action]:
+    """Remove the pods outside the range, the highest first; then go on with the update."""
     condemned = sorted((n for n in state.pods if not state.start <= n < state.start + state.replicas), reverse=True)
     for number in condemned:
+        yield from claims.owners(view, state.owner, state.pods[number], number)
+    first_ill = next((n for n in reversed(condemned) if not _available(view, state, state.pods[n])), None)
+    for number in condemned:
         pod = state.pods[number]
-        if not pod["metadata"].get("deletionTimestamp"):
-            yield _delete(state, pod)
+        if pod["metadata"].get("deletionTimestamp"):
+            if state.ordered:
+                return
+            continue
+        if state.ordered and number != first_ill and not _available(view, state, pod):
+            return
+        yield _delete(state, pod)
         if state.ordered:
             return
     yield from _roll(view, state)
 
 
 def _roll(view: View, state: State) -> Iterator[Action]:
-    """Replace the highest pod that is of an old revision, when all above it are well."""
+    """Replace the highest pods that are of an old revision, as far as what is unavailable above them allows."""
     strategy = state.owner["spec"].get("updateStrategy") or {}
     if strategy.get("type", "RollingUpdate") != "RollingUpdate":
         return
-    partition = int((strategy.get("rollingUpdate") or {}).get("partition", 0))
-    for number in range(state.start + state.replicas - 1, max(partition, state.start) - 1, -1):
+    rolling = strategy.get("rollingUpdate") or {}
+    lowest = state.start + int(rolling.get("partition", 0))
+    budget = max(1, scaled(rolling.get("maxUnavailable", 1), state.replicas, up=False))
+    for number in range(state.start + state.replicas - 1, lowest - 1, -1):
         pod = state.pods.get(number)
-        if pod is None:
-            return
-        if _revision(pod) != state.update["metadata"]["name"] and not pod["metadata"].get("deletionTimestamp"):
+        deleting = pod is None or bool(pod["metadata"].get("deletionTimestamp"))
+        if pod is not None and not deleting and _revision(pod) != state.update["metadata"]["name"]:
             yield _delete(state, pod)
+        elif pod is not None and not deleting and _available(view, state, pod):
+            continue
+        budget -= 1
+        if budget == 0:
             return
-        if not _available(view, state, pod):
-            return
+
+
+def _identity(state: State, pod: Object, number: int) -> Iterator[Action]:
+    """Yield the patch that gives a pod back the labels by which it is known."""
+    wanted = _labels(state, number)
+    held = pod["metadata"].get("labels") or {}
+    lost = {key: value for key, value in wanted.items() if held.get(key) != value}
+    if lost:
+        name, owner_name = pod["metadata"]["name"], state.owner["metadata"]["name"]
+        message = f"Update Pod {name} in StatefulSet {owner_name} successful"
+        yield Patch(pod, {"metadata": {"labels": lost}}, done=RecordEvent(state.owner, "SuccessfulUpdate", message))
+
+
+def _labels(state: State, number: int) -> dict[str, str]:
+    return {_NAME_LABEL: f"{state.owner['metadata']['name']}-{number}", _INDEX_LABEL: str(number)}
 
 
 def _available(view: View, state: State, pod: Object) -> bool:
@@ -130,39 +174,18 @@ def _create(view: View, state: State, number: int) -> Iterator[Action]:
     metadata, spec = pod["metadata"], pod["spec"]
     metadata["name"] = name
     del metadata["generateName"]
-    labels = {_NAME_LABEL: name, _INDEX_LABEL: str(number), REVISION_LABEL: revision["metadata"]["name"]}
+    labels = {**_labels(state, number), REVISION_LABEL: revision["metadata"]["name"]}
     metadata["labels"] = {**metadata.get("labels", {}), **labels}
     spec["hostname"] = name
     if owner["spec"].get("serviceName"):
         spec["subdomain"] = owner["spec"]["serviceName"]
-    yield from _claims(view, owner, name, spec)
+    claims.mount(owner, number, spec)
+    yield from claims.missing(view, owner, number)
     done = f"Create Pod {name} in StatefulSet {owner_name} successful"
     failed = f"Create Pod {name} in StatefulSet {owner_name} failed error: {{error}}"
     yield Create(
         pod, RecordEvent(owner, "SuccessfulCreate", done), RecordEvent(owner, "FailedCreate", failed, "Warning")
     )
-
-
-def _claims(view: View, owner: Object, pod_name: str, spec: Object) -> Iterator[Action]:
-    """Yield the volume claims that a pod lacks, and put them among its volumes."""
-    volumes = {one["name"]: one for one in spec.get("volumes") or ()}
-    namespace = owner["metadata"]["namespace"]
-    for template in owner["spec"].get("volumeClaimTemplates") or ():
-        name = f"{template['metadata']['name']}-{pod_name}"
-        volumes[template["metadata"]["name"]] = {
-            "name": template["metadata"]["name"],
-            "persistentVolumeClaim": {"claimName": name},
-        }
-        if view.get("persistentvolumeclaims", f"{namespace}/{name}") is not None:
-            continue
-        labels = {**(template["metadata"].get("labels") or {}), **(owner["spec"]["selector"].get("matchLabels") or {})}
-        metadata = {**template["metadata"], "name": name, "namespace": namespace, "labels": labels}
-        kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
-        message = f"Create Claim {name} Pod {pod_name} in StatefulSet {owner['metadata']['name']} success"
-        done = RecordEvent(owner, "SuccessfulCreate", message)
-        yield Create({**kind, "metadata": metadata, "spec": copy.deepcopy(template["spec"])}, done)
-    if volumes:
-        spec["volumes"] = list(volumes.values())
 
 
 def _keeps_current(state: State, number: int) -> bool:
@@ -173,7 +196,7 @@ def _keeps_current(state: State, number: int) -> bool:
         return False
     if partition is None:
         return number < state.start + int((state.owner.get("status") or {}).get("currentReplicas", 0))
-    return number < int(partition)
+    return number < state.start + int(partition)
 
 
 def _delete(state: State, pod: Object) -> Delete:

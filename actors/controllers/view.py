@@ -51,7 +51,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "volumeattributesclasses": ("storage.k8s.io", "v1"),
 }
 
-_NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Without vowels and what looks like one, so that no word comes out. Source: apimachinery `util/rand`."""
 
 
@@ -107,7 +107,7 @@ class View:
 
     def suffix(self, length: int = 5) -> str:
         """Return a random end for a generated name."""
-        return "".join(self._random.choices(_NAME_ALPHABET, k=length))
+        return "".join(self._random.choices(NAME_ALPHABET, k=length))
 
     def get(self, plural: str, key: str) -> Object | None:
         """Return the object `namespace/name` (or `name`), with `kind` and `apiVersion`, or None."""

@@ -2,39 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from typing import Any
 
+from oarlock.actors.scheduler.disruption import budget
 from oarlock.actors.scheduler.facts import NodeFacts, PodFacts, node_facts, pod_facts
 from oarlock.actors.scheduler.metrics import CACHE_SIZE
 from oarlock.actors.scheduler.queue import SchedulingQueue
 from oarlock.actors.scheduler.snapshot import Snapshot
-from oarlock.cluster.client.cache import Cache, Change, Object
+from oarlock.cluster.client.cache import Cache, Change, Handler, Object
 
 _FINISHED = frozenset(("Succeeded", "Failed"))
+WORKLOADS = {
+    ("", "services"): "Service",
+    ("", "replicationcontrollers"): "ReplicationController",
+    ("apps", "replicasets"): "ReplicaSet",
+    ("apps", "statefulsets"): "StatefulSet",
+}
+"""Kinds whose selectors say which pods belong together, by (group, plural)."""
+
+
+def selector_only(obj: Object) -> Object:
+    """Return what scheduling needs of a workload, so that caches of them stay small."""
+    metadata = {name: obj["metadata"].get(name) for name in ("name", "namespace", "uid", "resourceVersion")}
+    return {"metadata": metadata, "spec": {"selector": (obj.get("spec") or {}).get("selector")}}
 
 
 class ClusterView:
     """Feeds one snapshot and one queue. A pod counts onto its node from the moment it is assumed there."""
 
-    def __init__(self, scheduler_name: str, queue: SchedulingQueue) -> None:
+    def __init__(self, scheduler_names: Container[str], queue: SchedulingQueue) -> None:
         self.snapshot = Snapshot()
-        self._scheduler_name = scheduler_name
+        self.scheduler_names = scheduler_names
         self._queue = queue
         self._pods: dict[str, PodFacts] = {}
         self._assumed: dict[str, str] = {}
         self._homeless: dict[str, dict[str, PodFacts]] = {}
         """Pods on nodes that aren't known (yet, or any more), by node."""
 
-    def follow(self, nodes: Cache, pods: Cache, namespaces: Cache) -> None:
+    def follow(self, nodes: Cache, pods: Cache, namespaces: Cache, budgets: Cache) -> None:
         """Take every change of these caches from now on, beginning with what they hold."""
         namespaces.add_handler(self.on_namespace)
+        budgets.add_handler(self.on_budget)
         nodes.add_handler(self.on_node)
         pods.add_handler(self.on_pod)
 
     def assume(self, pod: PodFacts, node: str) -> None:
         """Count a pod onto the node that was decided on, before the API server has heard of it."""
         self._assumed[pod.key] = node
+        self.snapshot.nominate(pod, "")
         self.snapshot.put_pod(pod, node)
         CACHE_SIZE.labels("assumed_pods").set(len(self._assumed))
 
@@ -47,7 +64,21 @@ class ClusterView:
         if node is not None:
             self.snapshot.drop_pod(pod.key, node)
             self._queue.note("AssignedPodDeleted")
+            self.snapshot.nominate(pod, pod.nominated_node)
         return current is not None and current.uid == pod.uid
+
+    def nominate(self, pod: PodFacts, node: str) -> PodFacts:
+        """Keep room on the node for a pod, before the API server has heard of it; "" ends that. Return it changed."""
+        changed = replace(pod, nominated_node=node)
+        if (current := self._pods.get(pod.key)) is not None and current.uid == pod.uid and not current.node_name:
+            self._pods[pod.key] = replace(current, nominated_node=node)
+            self.snapshot.nominate(changed, node)
+        return changed
+
+    def is_pending(self, pod: PodFacts) -> bool:
+        """Whether this very pod is still there and without a node."""
+        current = self._pods.get(pod.key)
+        return current is not None and current.uid == pod.uid and not current.node_name
 
     def current(self, key: str) -> PodFacts | None:
         """Return the pod as it was last seen."""
@@ -59,6 +90,32 @@ class ClusterView:
             self.snapshot.namespace_labels.pop(name, None)
         else:
             self.snapshot.namespace_labels[name] = new["metadata"].get("labels") or {}
+
+    def requeue(self) -> None:
+        """Queue what the profiles of a new configuration are to schedule, and drop what they aren't."""
+        for pod in self._pods.values():
+            if pod.node_name or pod.terminating or pod.key in self._assumed:
+                continue
+            if pod.scheduler_name not in self.scheduler_names:
+                self._queue.remove(pod.key)
+            elif pod.key not in self._queue:
+                self._queue.add(pod)
+        self._queue.activate_all()
+
+    def on_budget(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
+        key = _key((new or old or {})["metadata"])
+        if new is None:
+            self.snapshot.budgets.pop(key, None)
+        else:
+            self.snapshot.budgets[key] = budget(new)
+
+    def on_workload(self, kind: str) -> Handler:
+        """Return what takes changes of Services or of a kind that owns pods."""
+
+        def on_change(change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG001
+            self.snapshot.workloads.put(kind, _key((new or old or {})["metadata"]), new)
+
+        return on_change
 
     def on_node(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
         if new is None:
@@ -87,11 +144,14 @@ class ClusterView:
         CACHE_SIZE.labels("pods").set(len(self._pods))
 
     def _change_pod(self, before: PodFacts | None, pod: PodFacts) -> None:
+        self.snapshot.nominate(pod, "" if pod.node_name or pod.terminating else pod.nominated_node)
         if pod.node_name:
             self._place(before, pod)
-        elif pod.scheduler_name == self._scheduler_name:
+        elif pod.scheduler_name in self.scheduler_names:
             if pod.terminating:
                 self._queue.remove(pod.key)
+            elif before is not None and replace(before, nominated_node=pod.nominated_node) == pod:
+                self._queue.update(pod)
             elif pod.key not in self._assumed:
                 self._queue.add(pod)
 
@@ -109,6 +169,8 @@ class ClusterView:
 
     def _lose_pod(self, key: str, before: PodFacts | None) -> None:
         self._pods.pop(key, None)
+        if before is not None:
+            self.snapshot.nominate(before, "")
         self._queue.remove(key)
         node = self._assumed.pop(key, None) or (before.node_name if before is not None else "")
         if node:

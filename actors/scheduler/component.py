@@ -8,13 +8,23 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from oarlock.actors.scheduler.cluster_view import ClusterView
+from oarlock.actors.scheduler import sources
+from oarlock.actors.scheduler.binding import Reservation, bind, reserve, unreserve
+from oarlock.actors.scheduler.cluster_view import WORKLOADS, ClusterView, selector_only
+from oarlock.actors.scheduler.configuration import Configuration
 from oarlock.actors.scheduler.decision import Placement, Search, Unschedulable, decide
+from oarlock.actors.scheduler.extender import Extender, ExtenderFailed
+from oarlock.actors.scheduler.extending import extended
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.metrics import ATTEMPTS, DURATION
-from oarlock.actors.scheduler.plugins import FILTERS
-from oarlock.actors.scheduler.queue import SchedulingQueue
+from oarlock.actors.scheduler.framework import Handle, StepFailed
+from oarlock.actors.scheduler.guarding import PluginFailed, limited
+from oarlock.actors.scheduler.located import Broken
+from oarlock.actors.scheduler.metrics import ATTEMPTS, DURATION, PREEMPTIONS, VICTIMS
+from oarlock.actors.scheduler.preemption import Nomination, lower_nominated
+from oarlock.actors.scheduler.profile import DEFAULT_NAME, Profile
+from oarlock.actors.scheduler.queue import Rules, SchedulingQueue
 from oarlock.actors.scheduler.reporting import Reporter
+from oarlock.actors.scheduler.storage_view import StorageView
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.events import Recorder
@@ -22,21 +32,26 @@ from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.informers import Informers
 from oarlock.cluster.objects.status import ApiError
 
-SCHEDULER_NAME = "default-scheduler"
 _WRITES_MAX = 64
 """Bindings and refusals under way at once; the next decision waits for one of them."""
+_RELOAD_S = 1.0
+"""How often files of the configuration are looked at."""
 _LIVE_PODS = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
 _log = logging.getLogger(__name__)
 
 
 def create(context: ComponentContext) -> Scheduler:
-    """Build the scheduler. Settings: `scheduler_name` (default-scheduler)."""
+    """Build the scheduler. Raises Broken.
+
+    Settings: `scheduler_name` (default-scheduler, without a configuration file), `config`, `plugin_files`: see
+    sources.py.
+    """
     return Scheduler(context)
 
 
 class Scheduler:
-    """Binds the pods that name it. See `oarlock.actors.shell.component.Component`."""
+    """Binds the pods that name one of its profiles. See `oarlock.actors.shell.component.Component`."""
 
     def __init__(
         self,
@@ -45,22 +60,58 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.name = str(context.settings.get("scheduler_name", SCHEDULER_NAME))
+        name = str(context.settings.get("scheduler_name", DEFAULT_NAME))
+        self._sources = sources.of(context.settings, name)
+        self._stamps = self._sources.stamps()
         self._clock = clock
         self._fence: str | None = None
         self._client = ApiClient(replace(context.client, fence=lambda: self._fence, user_agent="oarlock-scheduler"))
-        self._recorder = Recorder(self._client, self.name)
+        self._recorder = Recorder(self._client, name)
         self._reporter = Reporter(self._client, self._recorder, clock=wall_clock)
-        self._queue = SchedulingQueue(FILTERS, clock=clock)
-        self.view = ClusterView(self.name, self._queue)
+        self._queue = SchedulingQueue((), clock=clock)
+        self.view = ClusterView((), self._queue)
         self._search = Search()
         self._writes: set[asyncio.Task[None]] = set()
+        self._waits: set[asyncio.Task[None]] = set()
+        """Bindings that wait for volumes or a permission: as many as there are such pods."""
+        self._extenders: list[Extender] = []
+        self._closing: set[asyncio.Task[None]] = set()
+        self._use(self._sources.load())
         self._informers = Informers(self._client)
+        self._nodes = self._informers.cache("", "v1", "nodes")
+        self._pods = self._informers.cache("", "v1", "pods", params=_LIVE_PODS)
+        self._handle = self._follow()
+
+    def _follow(self) -> Handle:
+        informers = self._informers
+        storage = StorageView(self.view.snapshot.storage, self._queue.note)
+        storage.follow(informers)
+        for (group, plural), kind in WORKLOADS.items():
+            informers.cache(group, "v1", plural, transform=selector_only).add_handler(self.view.on_workload(kind))
         self.view.follow(
-            nodes=self._informers.cache("", "v1", "nodes"),
-            pods=self._informers.cache("", "v1", "pods", params=_LIVE_PODS),
-            namespaces=self._informers.cache("", "v1", "namespaces"),
+            nodes=self._nodes,
+            pods=self._pods,
+            namespaces=informers.cache("", "v1", "namespaces"),
+            budgets=informers.cache("policy", "v1", "poddisruptionbudgets"),
         )
+        return Handle(self._client, self.view.snapshot, storage.changed)
+
+    def _use(self, configuration: Configuration) -> None:
+        """Go by this configuration from the next attempt on."""
+        self._profiles = configuration.profiles
+        self.view.scheduler_names = configuration.profiles.keys()
+        filters = {one.name: one for profile in configuration.profiles.values() for one in profile.filters}
+        rules = Rules(
+            tuple(filters.values()),
+            gates=configuration.gates,
+            backoff_s=configuration.backoff_s,
+            backoff_max_s=configuration.backoff_max_s,
+        )
+        self._queue.use(rules if configuration.order is None else replace(rules, order=configuration.order))
+        for extender in self._extenders:
+            self._closing.add(task := asyncio.ensure_future(extender.close()))
+            task.add_done_callback(self._closing.discard)
+        self._extenders = [Extender(settings) for settings in configuration.extenders]
 
     async def warm(self) -> None:
         """Fill the caches and keep them current; the queue fills along with them."""
@@ -72,10 +123,12 @@ class Scheduler:
         await self._informers.wait_revision(fence_revision(fence))
         self._fence = fence
         self._recorder.start()
+        reloading = asyncio.create_task(self._reload())
         _log.info("scheduler acting fence=%s pending=%d", fence, len(self._queue))
         try:
             await self._schedule()
         finally:
+            reloading.cancel()
             await self._abandon_writes()
             self._fence = None
             await self._recorder.stop()
@@ -83,57 +136,138 @@ class Scheduler:
     async def stop(self) -> None:
         """End the watches and close the connections. Idempotent."""
         await self._informers.stop()
+        for extender in self._extenders:
+            await extender.close()
         await self._client.close()
+
+    async def _reload(self) -> None:
+        """Follow changed files; a broken one changes nothing but the log."""
+        while True:
+            await asyncio.sleep(_RELOAD_S)
+            stamps = self._sources.stamps()
+            if stamps == self._stamps:
+                continue
+            self._stamps = stamps
+            try:
+                self._use(self._sources.load())
+                self.view.requeue()
+                _log.info("configuration read again profiles=%s", ",".join(self._profiles))
+            except Broken as broken:
+                _log.error("configuration not read again: %s", broken)
 
     async def _schedule(self) -> None:
         while True:
             pod, attempt = await self._queue.pop()
-            started = self._clock()
-            decision = decide(pod, self.view.snapshot, search=self._search)
-            if isinstance(decision, Placement):
-                self.view.assume(pod, decision.node)
-                self._write(self._bind(pod, decision, attempt, started))
-            else:
-                self._queue.refuse(pod, decision.filters, attempt)
-                self._write(self._refuse(pod, decision, started))
+            profile = self._profiles.get(pod.scheduler_name)
+            if profile is not None:
+                await self._attempt(pod, profile, attempt)
             if len(self._writes) >= _WRITES_MAX:
                 await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
 
-    async def _bind(self, pod: PodFacts, placement: Placement, attempt: int, started: float) -> None:
+    async def _attempt(self, pod: PodFacts, profile: Profile, attempt: int) -> None:
+        started = self._clock()
+        try:
+            decision = await self._decide(pod, profile)
+            if not self.view.is_pending(pod):
+                return
+            if isinstance(decision, Unschedulable):
+                self._refuse(pod, decision, attempt, started)
+                return
+            self.view.assume(pod, decision.node)
+            reservation = reserve(pod, decision.node, profile, self._handle)
+        except Exception as error:  # noqa: BLE001 - foreign code, or a bug of ours that one pod brings out
+            # One pod's attempt must never end the others'.
+            if not isinstance(error, (PluginFailed, ExtenderFailed, StepFailed)):
+                _log.exception("attempt failed pod=%s", pod.key)
+            if self.view.forget(pod):
+                self._queue.fail(pod, attempt)
+            self._count("error", profile, started)
+            self._write(self._explain(pod, str(error) or type(error).__name__))
+            return
+        self._write(self._bind(reservation, attempt, started), counts=not reservation.may_wait)
+
+    async def _decide(self, pod: PodFacts, profile: Profile) -> Placement | Unschedulable:
+        snapshot, obj = self.view.snapshot, self._pods.get(pod.key)
+        if self._extenders and obj is not None:
+            extenders = self._extenders
+            profile = await extended(pod, obj, snapshot, self._search, profile, extenders, self._nodes.get)
+        if profile.guarded:
+            return limited(lambda: decide(pod, snapshot, search=self._search, profile=profile))
+        return decide(pod, snapshot, search=self._search, profile=profile)
+
+    async def _bind(self, reservation: Reservation, attempt: int, started: float) -> None:
         result = "scheduled"
         try:
-            await self._reporter.bind(pod, placement.node)
+            await bind(reservation, self._handle, self._reporter, self._extenders)
+        except (StepFailed, ExtenderFailed) as failure:
+            result = "unschedulable"
+            self._take_back(reservation, attempt)
+            await self._explain(reservation.pod, str(failure))
         except (ApiError, Unreachable) as error:
             # Whether or not the binding arrived: if it did, the pod's next event says so and ends its waiting.
             result = "error"
-            _log.warning("binding failed pod=%s node=%s error=%r", pod.key, placement.node, str(error))
-            if self.view.forget(pod):
-                self._queue.fail(pod, attempt)
+            _log.warning("binding failed pod=%s node=%s error=%r", reservation.pod.key, reservation.node, str(error))
+            self._take_back(reservation, attempt)
         except asyncio.CancelledError:
-            if self.view.forget(pod):
-                self._queue.fail(pod, attempt)
+            self._take_back(reservation, attempt)
             raise
-        self._count(result, started)
+        self._count(result, reservation.profile, started)
 
-    async def _refuse(self, pod: PodFacts, refusal: Unschedulable, started: float) -> None:
-        self._count("unschedulable", started)
+    def _take_back(self, reservation: Reservation, attempt: int) -> None:
+        unreserve(reservation, self._handle)
+        if self.view.forget(reservation.pod):
+            self._queue.fail(reservation.pod, attempt)
+
+    async def _explain(self, pod: PodFacts, message: str) -> None:
         try:
-            await self._reporter.refuse(pod, "Unschedulable", refusal.message)
+            await self._reporter.refuse(pod, "SchedulerError", message, nominated=pod.nominated_node)
         except (ApiError, Unreachable) as error:
-            _log.warning("condition not written pod=%s error=%r", pod.key, str(error))
+            _log.warning("refusal not written pod=%s error=%r", pod.key, str(error))
 
-    def _write(self, work: Coroutine[None, None, None]) -> None:
+    def _refuse(self, pod: PodFacts, refusal: Unschedulable, attempt: int, started: float) -> None:
+        node = pod.nominated_node
+        if refusal.nomination is not None:
+            node = refusal.nomination.node
+        elif refusal.hopeless:
+            node = ""
+        changed = pod if node == pod.nominated_node else self.view.nominate(pod, node)
+        self._queue.refuse(changed, refusal.filters, attempt)
+        self._count("unschedulable", self._profiles[pod.scheduler_name], started)
+        self._write(self._tell(pod, node, refusal))
+
+    async def _tell(self, pod: PodFacts, node: str, refusal: Unschedulable) -> None:
+        try:
+            await self._reporter.refuse(pod, "Unschedulable", refusal.message, nominated=node)
+            if refusal.nomination is not None:
+                await self._make_room(pod, refusal.nomination)
+        except (ApiError, Unreachable) as error:
+            _log.warning("refusal not written pod=%s error=%r", pod.key, str(error))
+            if refusal.nomination is not None:
+                # The victims' going would have been the sign to try again.
+                self._queue.activate(pod.key)
+
+    async def _make_room(self, pod: PodFacts, nomination: Nomination) -> None:
+        PREEMPTIONS.inc()
+        VICTIMS.observe(len(nomination.victims))
+        for other in list(lower_nominated(pod, nomination.node, self.view.snapshot)):
+            await self._reporter.nominate(self.view.nominate(other, ""))
+        for victim in nomination.victims:
+            if not victim.terminating:
+                await self._reporter.evict(victim, pod, nomination.node)
+
+    def _write(self, work: Coroutine[None, None, None], *, counts: bool = True) -> None:
         task = asyncio.create_task(work)
-        self._writes.add(task)
-        task.add_done_callback(self._writes.discard)
+        among = self._writes if counts else self._waits
+        among.add(task)
+        task.add_done_callback(among.discard)
 
     async def _abandon_writes(self) -> None:
         """Stop writing at once: from here on another copy may be the active one."""
-        writes = list(self._writes)
+        writes = [*self._writes, *self._waits]
         for task in writes:
             task.cancel()
         await asyncio.gather(*writes, return_exceptions=True)
 
-    def _count(self, result: str, started: float) -> None:
-        ATTEMPTS.labels(result, self.name).inc()
-        DURATION.labels(result, self.name).observe(self._clock() - started)
+    def _count(self, result: str, profile: Profile, started: float) -> None:
+        ATTEMPTS.labels(result, profile.name).inc()
+        DURATION.labels(result, profile.name).observe(self._clock() - started)

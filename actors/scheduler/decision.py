@@ -1,18 +1,23 @@
-"""`decide`: where a pod goes, or why nowhere. Pure: the same cluster gives the same answer."""
+"""`decide`: where a pod goes, or why nowhere. Pure: the same cluster and search give the same answer."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from oarlock.actors.scheduler.examination import Examination
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure, Filter, Score
-from oarlock.actors.scheduler.plugins import FILTERS, SCORES
+from oarlock.actors.scheduler.framework import Failure, Impossible
+from oarlock.actors.scheduler.plugins import DEFAULT
+from oarlock.actors.scheduler.preemption import NOT_HELPFUL, Nomination, NoPreemption, preempt
+from oarlock.actors.scheduler.profile import Profile
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
+from oarlock.actors.scheduler.wording import NO_NODES, refusal
 
 _FEASIBLE_MIN = 100
 _PERCENT_MIN, _PERCENT_MAX, _NODES_PER_PERCENT = 5, 50, 125
+_UNASKED = "node(s) didn't satisfy plugin(s) [{}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,17 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Unschedulable:
-    """No node will do. `message` is upstream's wording; `filters` refused nodes, so their events may help."""
+    """No node will do now.
+
+    `message` is upstream's wording; `filters` refused nodes, so their events may help. With a `nomination` the pod
+    will fit once the victims are gone; `hopeless` says that preemption helps nowhere, so an earlier nomination ends.
+    """
 
     message: str
     filters: frozenset[str]
-    failures: dict[str, Failure] = field(default_factory=dict[str, Failure])
+    failures: Mapping[str, Failure] = field(default_factory=dict[str, Failure])
+    nomination: Nomination | None = None
+    hopeless: bool = False
 
 
 @dataclass(slots=True)
@@ -38,123 +49,125 @@ class Search:
     """Where the next search for feasible nodes starts, so that in a large cluster each node gets its turn."""
 
     start: int = 0
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
 
 
 def decide(
-    pod: PodFacts,
-    snapshot: Snapshot,
-    *,
-    search: Search | None = None,
-    filters: Sequence[Filter] = FILTERS,
-    scores: Sequence[Score] = SCORES,
+    pod: PodFacts, snapshot: Snapshot, *, search: Search | None = None, profile: Profile = DEFAULT
 ) -> Placement | Unschedulable:
     """Return the best node for `pod`, or why there is none.
 
     Of equally good nodes the first in the snapshot's order wins, which is what upstream mostly does.
     Looks at all nodes of a small cluster; at 100 or more it stops at enough feasible ones, as upstream does.
+    A pod that room was made for gets its nominated node if that will do.
     """
+    search = search or Search()
     if not len(snapshot):
-        return Unschedulable("no nodes available to schedule pods", frozenset(one.name for one in filters))
-    checks = _checks(pod, snapshot, filters)
-    feasible, failures, refusing = _feasible(snapshot, checks, search or Search())
-    if not feasible:
-        return Unschedulable(_message(pod, snapshot, failures, filters), frozenset(refusing), failures)
-    examined = len(feasible) + len(failures)
-    node = feasible[0] if len(feasible) == 1 else _best(pod, snapshot, feasible, scores)
-    return Placement(node.name, examined, len(feasible))
+        return Unschedulable(NO_NODES, frozenset(one.name for one in profile.filters))
+    try:
+        examination = Examination(pod, snapshot, profile.filters)
+        asked = _asked(examination, profile)
+    except Impossible as impossible:
+        return _impossible(snapshot, impossible, profile)
+    nominated = snapshot.nodes.get(pod.nominated_node)
+    if nominated is not None and examination.judge(nominated) is None:
+        return Placement(nominated.name, 1, 1)
+    fitting, failures, refusing = _feasible(examination, asked, search, profile)
+    if not fitting:
+        return _unschedulable(examination, failures, frozenset(refusing), search, profile)
+    examined = len(fitting) + len(failures)
+    node = fitting[0] if len(fitting) == 1 else _best(pod, snapshot, fitting, profile)
+    return Placement(node.name, examined, len(fitting))
 
 
-def _checks(pod: PodFacts, snapshot: Snapshot, filters: Iterable[Filter]) -> list[tuple[str, Check]]:
-    prepared = ((one.name, one.prepare(pod, snapshot)) for one in filters)
-    return [(name, check) for name, check in prepared if check is not None]
+def feasible(pod: PodFacts, snapshot: Snapshot, search: Search, profile: Profile) -> list[NodeState]:
+    """Return the nodes that a decision would choose from; none if the pod can run nowhere."""
+    try:
+        examination = Examination(pod, snapshot, profile.filters)
+        return _feasible(examination, _asked(examination, profile), replace(search), profile)[0]
+    except Impossible:
+        return []
 
 
-def _feasible(
-    snapshot: Snapshot, checks: Sequence[tuple[str, Check]], search: Search
-) -> tuple[list[NodeState], dict[str, Failure], set[str]]:
-    """Return (nodes that pass, why others don't, the filters that refused any)."""
-    nodes = snapshot.ordered()
-    enough = _enough(len(nodes))
-    feasible: list[NodeState] = []
-    failures: dict[str, Failure] = {}
-    refusing: set[str] = set()
+def _impossible(snapshot: Snapshot, impossible: Impossible, profile: Profile) -> Unschedulable:
+    everywhere = {name: Failure((impossible.reason,), final=True) for name in snapshot.nodes}
+    none = NoPreemption(dict.fromkeys(snapshot.nodes, NOT_HELPFUL))
+    message = refusal(len(snapshot), {}, none if profile.preemption else None, impossible.reason)
+    return Unschedulable(message, frozenset((impossible.filter,)), everywhere, hopeless=True)
+
+
+def _unschedulable(
+    examination: Examination,
+    failures: dict[str, Failure],
+    refusing: frozenset[str],
+    search: Search,
+    profile: Profile,
+) -> Unschedulable:
+    nodes = len(examination.snapshot)
+    if profile.preemption is None:
+        return Unschedulable(refusal(nodes, failures, None), refusing, failures)
+    outcome = preempt(examination, failures, limits=profile.preemption, chance=search.chance)
+    if isinstance(outcome, Nomination):
+        return Unschedulable(refusal(nodes, failures, None), refusing, failures, outcome)
+    return Unschedulable(refusal(nodes, failures, outcome), refusing, failures, hopeless=not outcome.hint)
+
+
+_Outcome = tuple[list[NodeState], dict[str, Failure], set[str]]
+"""(Nodes that will do, why others don't, the filters that refused any)."""
+
+
+def _feasible(examination: Examination, asked: _Outcome, search: Search, profile: Profile) -> _Outcome:
+    nodes, failures, refusing = asked
+    fitting: list[NodeState] = []
+    if not nodes:
+        return fitting, failures, refusing
+    enough = _enough(len(nodes), profile.nodes_percent)
     start = search.start % len(nodes)
     examined = 0
     for node in (*nodes[start:], *nodes[:start]):
         examined += 1
-        refusal = first_failure(node, checks)
-        if refusal is None:
-            feasible.append(node)
-            if len(feasible) >= enough:
+        refused = examination.judge(node)
+        if refused is None:
+            fitting.append(node)
+            if len(fitting) >= enough:
                 break
         else:
-            refusing.add(refusal[0])
-            failures[node.name] = refusal[1]
+            refusing.add(refused.filter)
+            failures[node.name] = refused.failure
     search.start = (start + examined) % len(nodes)
-    return feasible, failures, refusing
+    return fitting, failures, refusing
 
 
-def first_failure(node: NodeState, checks: Iterable[tuple[str, Check]]) -> tuple[str, Failure] | None:
-    """Return the first filter that refuses the node and why, or None."""
-    for name, check in checks:
-        failure = check(node)
-        if failure is not None:
-            return name, failure
-    return None
+def _asked(examination: Examination, profile: Profile) -> _Outcome:
+    """Return the nodes worth asking: a pod may name the few it wants. Raises Impossible."""
+    nodes = examination.snapshot.ordered()
+    named: frozenset[str] | None = None
+    naming: list[str] = []
+    for one in profile.filters:
+        some = one.only(examination.pod)
+        if some is not None:
+            named = some if named is None else named & some
+            naming.append(one.name)
+    if named is None:
+        return nodes, {}, set()
+    failure = Failure((_UNASKED.format(" ".join(sorted(naming))),), final=True)
+    others = {node.name: failure for node in nodes if node.name not in named}
+    return [node for node in nodes if node.name in named], others, set(naming) if others else set()
 
 
-def _enough(nodes: int) -> int:
-    """How many feasible nodes suffice. Source: upstream's numFeasibleNodesToFind, percentageOfNodesToScore 0."""
-    if nodes < _FEASIBLE_MIN:
+def _enough(nodes: int, percent: int) -> int:
+    """How many feasible nodes suffice; percent 0 means by size. Source: upstream's numFeasibleNodesToFind."""
+    if nodes < _FEASIBLE_MIN or percent >= 100:
         return nodes
-    percent = max(_PERCENT_MIN, _PERCENT_MAX - nodes // _NODES_PER_PERCENT)
-    return max(_FEASIBLE_MIN, nodes * percent // 100)
+    share = percent or max(_PERCENT_MIN, _PERCENT_MAX - nodes // _NODES_PER_PERCENT)
+    return max(_FEASIBLE_MIN, nodes * share // 100)
 
 
-def _best(pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState], scores: Iterable[Score]) -> NodeState:
+def _best(pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState], profile: Profile) -> NodeState:
     totals = dict.fromkeys((node.name for node in nodes), 0)
-    for score in scores:
+    for score, weight in profile.scores:
         grades = score.grade(pod, snapshot, nodes)
         if grades is not None:
             for name, grade in grades.items():
-                totals[name] += score.weight * grade
+                totals[name] += weight * grade
     return max(nodes, key=lambda node: totals[node.name])
-
-
-def _message(pod: PodFacts, snapshot: Snapshot, failures: dict[str, Failure], filters: Sequence[Filter]) -> str:
-    """Word the refusal as upstream does: reasons by number of nodes, then what preemption would have done."""
-    total = len(snapshot)
-    said = f"0/{total} nodes are available: {_counted(failure.reasons for failure in failures.values())}."
-    if not pod.preempts:
-        return f"{said} preemption: not eligible due to preemptionPolicy=Never."
-    outlook = _preemption_outlook(pod, snapshot, failures, filters)
-    if outlook is None:
-        return said
-    return f"{said} no new claims to deallocate, preemption: 0/{total} nodes are available: {outlook}."
-
-
-def _preemption_outlook(
-    pod: PodFacts, snapshot: Snapshot, failures: dict[str, Failure], filters: Sequence[Filter]
-) -> str | None:
-    """Say why removing lower pods would help on no node; None if it would help somewhere."""
-    reasons: list[tuple[str, ...]] = []
-    for name, failure in failures.items():
-        if failure.final:
-            reasons.append(("Preemption is not helpful for scheduling",))
-            continue
-        node = snapshot.nodes[name]
-        lower = [key for key, other in node.pods.items() if other.priority < pod.priority]
-        if not lower:
-            reasons.append(("No preemption victims found for incoming pod",))
-            continue
-        emptied = node.without(lower)
-        refusal = first_failure(emptied, _checks(pod, snapshot.replacing(emptied), filters))
-        if refusal is None:
-            return None
-        reasons.append(refusal[1].reasons)
-    return _counted(reasons)
-
-
-def _counted(reasons: Iterable[Iterable[str]]) -> str:
-    counts = Counter(reason for some in reasons for reason in some)
-    return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from oarlock.actors.scheduler.pod_volumes import Disk, claims, disk_of
+from oarlock.actors.scheduler.resizing import resized
 from oarlock.actors.scheduler.selection import (
     NodeTerm,
     PodTerm,
@@ -31,6 +33,7 @@ CPU, MEMORY, PODS = "cpu", "memory", "pods"
 DEFAULT_CPU, DEFAULT_MEMORY = 100, 200 * 1024 * 1024
 """What scores assume of a container that requests nothing. Source: upstream's scheduler util `non_zero.go`."""
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104
+PREEMPTION_REASON = "PreemptionByScheduler"
 _RESTART_ALWAYS = "Always"
 
 
@@ -47,9 +50,20 @@ class SpreadConstraint:
     honor_taints: bool
 
 
+class Group(NamedTuple):
+    """What pods have in common that no selector tells apart: most pods of a workload are one group."""
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+    terminating: bool
+
+
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One pod. `requests` are the pod's effective ones; `scored` has the assumed amounts in place of missing ones."""
+    """One pod. `requests` are the pod's effective ones; `scored` has the assumed amounts in place of missing ones.
+
+    `created` and `started` are time stamps, empty if not set; `preempted` says that it ends to make room.
+    """
 
     key: str
     namespace: str
@@ -61,6 +75,9 @@ class PodFacts:
     priority: int
     preempts: bool
     created: str
+    started: str
+    nominated_node: str
+    preempted: bool
     gates: tuple[str, ...]
     requests: Amounts
     scored: tuple[int, int]
@@ -76,6 +93,12 @@ class PodFacts:
     preferred_affinity: tuple[PodTerm, ...]
     preferred_anti_affinity: tuple[PodTerm, ...]
     terminating: bool
+    group: Group
+    owner: tuple[str, str]
+    """(Kind, name) of the controller it belongs to."""
+    claims: tuple[tuple[str, bool], ...]
+    """(Name, whether it is made along with the pod) of each PersistentVolumeClaim it uses."""
+    disks: tuple[Disk, ...]
 
     @property
     def requests_nothing(self) -> bool:
@@ -113,13 +136,14 @@ def node_facts(node: Object) -> NodeFacts:
 
 def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodFacts:
     """Read a Pod object. `priority_of` resolves a class name where admission has not filled in `spec.priority`."""
-    spec, metadata = pod["spec"], pod["metadata"]
+    spec, metadata, status = pod["spec"], pod["metadata"], pod.get("status") or {}
     namespace, labels = metadata.get("namespace") or "default", metadata.get("labels") or {}
     affinity = spec.get("affinity") or {}
     node = affinity.get("nodeAffinity") or {}
     near, apart = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
     containers = spec.get("containers") or ()
     node_required = node.get(_REQUIRED)
+    sized = resized(spec, status)
     priority = spec.get("priority")
     if priority is None:
         priority = (priority_of or {}).get(spec.get("priorityClassName") or "", 0)
@@ -134,9 +158,12 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         priority=priority,
         preempts=spec.get("preemptionPolicy") != "Never",
         created=metadata.get("creationTimestamp") or "",
+        started=status.get("startTime") or "",
+        nominated_node=status.get("nominatedNodeName") or "",
+        preempted=bool(metadata.get("deletionTimestamp")) and any(map(_is_preemption, status.get("conditions") or ())),
         gates=tuple(gate["name"] for gate in spec.get("schedulingGates") or ()),
-        requests=_pod_requests(spec),
-        scored=_scored(spec),
+        requests=_effective(sized, _requests),
+        scored=_scored(sized),
         host_ports=tuple(_host_ports(spec)),
         images=tuple(c.get("image") or "" for c in (*(spec.get("initContainers") or ()), *containers)),
         node_selector=spec.get("nodeSelector") or {},
@@ -149,6 +176,10 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         preferred_affinity=_preferred_terms(near, namespace, labels),
         preferred_anti_affinity=_preferred_terms(apart, namespace, labels),
         terminating=bool(metadata.get("deletionTimestamp")),
+        group=Group(namespace, tuple(sorted(labels.items())), bool(metadata.get("deletionTimestamp"))),
+        owner=_owner(metadata),
+        claims=tuple(claims(metadata["name"], spec.get("volumes") or ())),
+        disks=tuple(disk for volume in spec.get("volumes") or () if (disk := disk_of(volume)) is not None),
     )
 
 
@@ -163,10 +194,6 @@ def amounts(quantities: Mapping[str, Any]) -> Amounts:
 
 def _requests(container: Object) -> Amounts:
     return amounts((container.get("resources") or {}).get("requests") or {})
-
-
-def _pod_requests(spec: Object) -> Amounts:
-    return _effective(spec, _requests)
 
 
 def _scored(spec: Object) -> tuple[int, int]:
@@ -210,6 +237,21 @@ def _host_ports(spec: Object) -> Iterable[HostPort]:
         for port in container.get("ports") or ():
             if number := port.get("hostPort") or 0:
                 yield port.get("protocol") or "TCP", port.get("hostIP") or _ANY_ADDRESS, number
+
+
+def _owner(metadata: Object) -> tuple[str, str]:
+    for one in metadata.get("ownerReferences") or ():
+        if one.get("controller"):
+            return one["kind"], one["name"]
+    return "", ""
+
+
+def _is_preemption(condition: Object) -> bool:
+    return (condition.get("type"), condition.get("status"), condition.get("reason")) == (
+        "DisruptionTarget",
+        "True",
+        PREEMPTION_REASON,
+    )
 
 
 def _sidecars(spec: Object) -> Iterable[Object]:

@@ -22,3 +22,9 @@ INCOMING = Counter(
     ["queue", "event"],
 )
 CACHE_SIZE = Gauge("scheduler_cache_size", "Number of nodes, pods, and assumed pods in the scheduler cache.", ["type"])
+PREEMPTIONS = Counter("scheduler_preemption_attempts_total", "Total preemption attempts in the cluster till now.")
+VICTIMS = Histogram(
+    "scheduler_preemption_victims",
+    "Number of selected preemption victims.",
+    buckets=tuple(2**power for power in range(7)),
+)

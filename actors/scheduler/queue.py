@@ -12,6 +12,7 @@ import asyncio
 import heapq
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.framework import Filter
@@ -21,6 +22,21 @@ BACKOFF_S, BACKOFF_MAX_S = 1.0, 10.0
 REFUSED_MAX_S = 300.0
 
 _ACTIVE, _BACKOFF, _REFUSED, _GATED = "active", "backoff", "unschedulable", "gated"
+
+
+def _by_priority(pod: PodFacts) -> Any:
+    return -pod.priority
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the queue goes by: whose events help whom, who comes first, who is held back, how long back-off lasts."""
+
+    filters: tuple[Filter, ...]
+    order: Callable[[PodFacts], Any] = _by_priority
+    gates: tuple[Callable[[PodFacts], str | None], ...] = ()
+    backoff_s: float = BACKOFF_S
+    backoff_max_s: float = BACKOFF_MAX_S
 
 
 @dataclass(slots=True)
@@ -41,9 +57,10 @@ class SchedulingQueue:
 
     def __init__(self, filters: Iterable[Filter], *, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._events = {one.name: one.events for one in filters}
+        self._rules = Rules(tuple(filters))
+        self._events = {one.name: one.events for one in self._rules.filters}
         self._waiting: dict[str, Waiting] = {}
-        self._active: list[tuple[int, int, str]] = []
+        self._active: list[tuple[Any, int, str]] = []
         self._backoff: list[tuple[float, str]] = []
         self._refused: dict[str, Waiting] = {}
         """Oldest first, since a pod joins at the end."""
@@ -56,6 +73,18 @@ class SchedulingQueue:
     def __contains__(self, key: str) -> bool:
         return key in self._waiting
 
+    def use(self, rules: Rules) -> None:
+        """Go by other rules from now on; every pod that waits is sorted and held back anew."""
+        self._rules = rules
+        self._events = {one.name: one.events for one in rules.filters}
+        self._active.clear()
+        for waiting in self._waiting.values():
+            if waiting.place in (_ACTIVE, _GATED):
+                self._move(waiting, _GATED if self._is_gated(waiting.pod) else _ACTIVE, "PodChanged")
+
+    def _is_gated(self, pod: PodFacts) -> bool:
+        return bool(pod.gates) or any(gate(pod) is not None for gate in self._rules.gates)
+
     def add(self, pod: PodFacts) -> None:
         """Take a new pod, or a changed one; one that only waits for its gates to open is held."""
         known = self._waiting.get(pod.key)
@@ -63,12 +92,17 @@ class SchedulingQueue:
         waiting = known or Waiting(pod, self._clock(), self._order)
         waiting.pod = pod
         self._waiting[pod.key] = waiting
-        if pod.gates:
+        if self._is_gated(pod):
             self._move(waiting, _GATED, "PodChanged")
         elif known is None or known.place in (_GATED, _ACTIVE):
             self._move(waiting, _ACTIVE, "PodAdd")
         elif known.place == _REFUSED:
             self._retry(waiting, "PodChanged")
+
+    def update(self, pod: PodFacts) -> None:
+        """Take news of a waiting pod that gives no reason to try it again."""
+        if (known := self._waiting.get(pod.key)) is not None:
+            known.pod = pod
 
     def remove(self, key: str) -> None:
         """Forget a pod that is bound or gone."""
@@ -85,9 +119,23 @@ class SchedulingQueue:
         """Take back a pod whose attempt went wrong for no reason of its own: it is tried again after its back-off."""
         self._retry(self._returned(pod, attempts), "ScheduleAttemptFailure")
 
+    def activate(self, key: str) -> None:
+        """Try a refused pod again, whatever it was refused for."""
+        if (waiting := self._refused.get(key)) is not None:
+            self._retry(waiting, "ForceActivate")
+
+    def activate_all(self) -> None:
+        """Try every refused pod again."""
+        for key in list(self._refused):
+            self.activate(key)
+
     def note(self, *events: str) -> None:
         """Tell what changed in the cluster: refused pods that this may help are tried again."""
         happened = set(events)
+        if self._rules.gates:
+            for waiting in [one for one in self._waiting.values() if one.place == _GATED]:
+                if not self._is_gated(waiting.pod):
+                    self._move(waiting, _ACTIVE, events[0])
         for waiting in list(self._refused.values()):
             if any(not happened.isdisjoint(self._events.get(name, happened)) for name in waiting.filters):
                 self._retry(waiting, events[0])
@@ -123,7 +171,7 @@ class SchedulingQueue:
         return waiting
 
     def _retry(self, waiting: Waiting, event: str) -> None:
-        due = waiting.tried + min(BACKOFF_S * 2 ** min(waiting.attempts - 1, 10), BACKOFF_MAX_S)
+        due = waiting.tried + min(self._rules.backoff_s * 2 ** min(waiting.attempts - 1, 10), self._rules.backoff_max_s)
         if waiting.attempts and due > self._clock():
             self._move(waiting, _BACKOFF, event)
             heapq.heappush(self._backoff, (due, waiting.pod.key))
@@ -136,7 +184,7 @@ class SchedulingQueue:
         if place == _REFUSED:
             self._refused[waiting.pod.key] = waiting
         if place == _ACTIVE:
-            heapq.heappush(self._active, (-waiting.pod.priority, waiting.order, waiting.pod.key))
+            heapq.heappush(self._active, (self._rules.order(waiting.pod), waiting.order, waiting.pod.key))
         INCOMING.labels(place, event).inc()
         self._changed.set()
 

@@ -6,9 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from oarlock.actors.scheduler.facts import PodFacts
+from oarlock.actors.scheduler.facts import PREEMPTION_REASON, PodFacts
 from oarlock.cluster.client.events import Recorder
 from oarlock.cluster.client.http import STRATEGIC_PATCH, ApiClient
+from oarlock.cluster.objects.status import ApiError
+
+_GONE = frozenset((404, 409))
+"""Not there, or another pod of the same name."""
 
 
 class Reporter:
@@ -28,20 +32,49 @@ class Reporter:
                 "target": {"kind": "Node", "name": node},
             },
         )
+        self.say_bound(pod, node)
+
+    def say_bound(self, pod: PodFacts, node: str) -> None:
         self._say(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
 
-    async def refuse(self, pod: PodFacts, reason: str, message: str) -> None:
-        """Say why the pod has no node: as an Event and as its PodScheduled condition."""
+    async def refuse(self, pod: PodFacts, reason: str, message: str, *, nominated: str = "") -> None:
+        """Say why the pod has no node, as an Event and as its condition, and for which node it may hope."""
         self._say(pod, "Warning", "FailedScheduling", message)
-        condition = {
-            "type": "PodScheduled",
-            "status": "False",
+        status: dict[str, Any] = {"conditions": [self._condition("PodScheduled", "False", reason, message)]}
+        if nominated != pod.nominated_node:
+            status["nominatedNodeName"] = nominated or None
+        await self._patch_status(pod, status)
+
+    async def nominate(self, pod: PodFacts) -> None:
+        """Write down the pod's nominated node, which may be none."""
+        await self._patch_status(pod, {"nominatedNodeName": pod.nominated_node or None})
+
+    async def evict(self, victim: PodFacts, preemptor: PodFacts, node: str) -> None:
+        """Delete a pod to make room for another, with its own grace period; one that is gone already is fine."""
+        message = f"{preemptor.scheduler_name}: preempting to accommodate a higher priority pod"
+        condition = self._condition("DisruptionTarget", "True", PREEMPTION_REASON, message)
+        try:
+            await self._patch_status(victim, {"conditions": [condition]})
+            await self._client.delete(_path(victim), {"preconditions": {"uid": victim.uid}})
+        except ApiError as error:
+            if error.code not in _GONE:
+                raise
+            return
+        self._say(victim, "Normal", "Preempted", f"Preempted by pod {preemptor.uid} on node {node}")
+
+    def _condition(self, kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+        return {
+            "type": kind,
+            "status": status,
             "reason": reason,
             "message": message,
             "lastProbeTime": None,
             "lastTransitionTime": datetime.fromtimestamp(self._clock(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        await self._client.patch(f"{_path(pod)}/status", {"status": {"conditions": [condition]}}, STRATEGIC_PATCH)
+
+    async def _patch_status(self, pod: PodFacts, status: dict[str, Any]) -> None:
+        change = {"metadata": {"uid": pod.uid}, "status": status}
+        await self._client.patch(f"{_path(pod)}/status", change, STRATEGIC_PATCH)
 
     def _say(self, pod: PodFacts, kind: str, reason: str, message: str) -> None:
         reference: dict[str, Any] = {

@@ -80,6 +80,14 @@ class NodeTerm:
         named = {"metadata.name": name}
         return all(one.matches(labels) for one in self.expressions) and all(one.matches(named) for one in self.fields)
 
+    def names(self) -> frozenset[str] | None:
+        """Return the only nodes that the term can mean, if it says so by name."""
+        found: frozenset[str] | None = None
+        for one in self.fields:
+            if (one.key, one.operator) == ("metadata.name", "In"):
+                found = frozenset(one.values) if found is None else found & frozenset(one.values)
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class PodTerm:

@@ -10,6 +10,7 @@ from oarlock.cluster.apiserver.authentication import MASTERS, Authenticator, Use
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import write_options
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
+from oarlock.cluster.objects import review_validation, status
 
 Obj = dict[str, Any]
 
@@ -41,7 +42,7 @@ class Reviews:
         }
 
     async def create(self, call: Call) -> Obj:
-        """Return the review with its status. Raises ApiError 400."""
+        """Return the review with its status. Raises ApiError 400, 422."""
         wanted = write_options("CreateOptions", call.request.query)
         review = await bodies.read_object(call, wanted)
         if call.resource.namespaced:
@@ -49,6 +50,7 @@ class Reviews:
         if call.resource.kind == "SelfSubjectReview":
             review["metadata"].setdefault("creationTimestamp", clock.text(self._now()))
         review.setdefault("spec", {})
+        _check(call, review)
         if call.resource.kind == "SelfSubjectReview":
             del review["spec"]
         if call.resource.kind == "TokenReview":
@@ -70,6 +72,18 @@ class Reviews:
             "user": _user_info(user),
             "audiences": self._accounts.accepted(token, audiences),
         }
+
+
+def _check(call: Call, review: Obj) -> None:
+    """Refuse a question that can't be answered. Raises ApiError 400, 422."""
+    kind = call.resource.kind
+    if kind == "TokenReview" and not review["spec"].get("token"):
+        raise status.bad_request("token is required for TokenReview in authentication")
+    if kind == "SelfSubjectRulesReview" and not review["spec"].get("namespace"):
+        raise status.bad_request("no namespace on request")
+    causes = review_validation.RULES[kind](review) if kind in review_validation.RULES else []
+    if causes:
+        raise status.invalid("", call.resource.group, "", causes)  # upstream forgets to say of what kind
 
 
 def _user_info(user: User) -> Obj:

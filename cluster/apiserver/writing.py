@@ -119,7 +119,7 @@ class Writer:
         strategy.prepare_create(resource, new)
         causes = self._standing(validation.validate_create(resource, new))
         if causes:
-            raise status.invalid(resource.kind, resource.group, name, causes)
+            raise status.invalid(resource.kind, resource.stored_as[0], name, causes)
         # Kinds without a name of their own (Binding) are never stored by a plain create.
         if not name:
             raise status.method_not_allowed()
@@ -266,7 +266,7 @@ class Writer:
         new = given.obj
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
-            raise status.invalid(resource.kind, resource.group, call.info.name, causes)
+            raise status.invalid(resource.kind, resource.stored_as[0], call.info.name, causes)
         attributes = self.admission.attributes(call, new, old, part, dry_run=wanted.dry_run)
         await self.admission.validate(attributes)
         if wanted.dry_run:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oarlock.cluster.boot.components import CONTROLLERS, HostedComponent, components
 from oarlock.cluster.boot.network import LOOPBACK, Slot
 from oarlock.cluster.boot.parts import Part
 from oarlock.cluster.boot.pki import MASTERS, Authority, CertificateFiles
@@ -17,11 +18,6 @@ from oarlock.cluster.boot.spec import ClusterSpec
 from oarlock.cluster.boot.state import ClusterRecord, StateFolder
 
 STORES_GROUP = "system:oarlock:stores"
-COMPONENTS = {
-    "scheduler": ("oarlock.actors.scheduler.component:create", "kube-scheduler"),
-    "controllers": ("oarlock.actors.controllers.component:create", "kube-controller-manager"),
-}
-"""What the shells host: factory, and the name of the lease, which is also that of the user without `system:`."""
 LEASE_TTL_MS = 2_000
 HOLLOW_NODE = 101
 """The number whose addresses the simulated nodes share; real nodes have 1 to 100."""
@@ -134,7 +130,9 @@ class Layout:
                 "token_file": str(self.folder.settings / "ray-token"),
                 "token": self.ray_token,
                 "log_folder": str(self.folder.logs),
-                "components": [self._component(component) for component in COMPONENTS] if number == 1 else [],
+                "components": [self._component(one) for one in components(self.spec.controllers)]
+                if number == 1
+                else [],
                 "metrics": dict(tls),
             }
             yield Part(name, "ray", "raynode", settings, after=("balancer",) if number == 1 else ("ray-1",))
@@ -151,7 +149,7 @@ class Layout:
                 "socket": str(self.folder.runtime / "store"),
             },
             "apiserver": api,
-            "components": [self._component(component) for component in COMPONENTS],
+            "components": self._components(),
             "agents": [self._agent(f"node-{number}", number) for number in range(1, self.spec.nodes + 1)],
             "hollow": [part.settings for part in self._hollow()],
         }
@@ -208,16 +206,18 @@ class Layout:
             "metrics": dict(tls),
         }
 
-    def _component(self, name: str) -> dict[str, Any]:
-        factory, lease = COMPONENTS[name]
-        tls = self._server_tls(name, f"system:{lease}", [MASTERS])
-        settings: dict[str, Any] = {}
-        if name == "controllers":
+    def _components(self) -> list[dict[str, Any]]:
+        return [self._component(one) for one in components(self.spec.controllers)]
+
+    def _component(self, hosted: HostedComponent) -> dict[str, Any]:
+        tls = self._server_tls(hosted.name, f"system:{hosted.kind}", [MASTERS])
+        settings = dict(hosted.settings)
+        if hosted.kind == CONTROLLERS[2]:
             settings["ca_pem"] = Path(tls["ca_file"]).read_text()
         return {
-            "name": name,
-            "factory": factory,
-            "lease": lease,
+            "name": hosted.name,
+            "factory": hosted.factory,
+            "lease": hosted.lease,
             "lease_ttl_ms": LEASE_TTL_MS,
             "client": self._client(tls),
             "tls": tls,

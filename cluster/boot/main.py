@@ -48,6 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, default=1, metavar="N", help="node agents that run processes (1)")
     up.add_argument("--hollow", type=int, default=0, metavar="N", help="simulated nodes (0)")
     up.add_argument("--token-file", type=Path, metavar="FILE", help="static tokens as CSV: token,user,uid,groups")
+    up.add_argument(
+        "--controllers",
+        action="append",
+        default=[],
+        metavar="GROUP=NAMES[:SHARDS[:uid]]",
+        help="controllers that act apart from the others, such as batch=job,cronjob or sets=replicaset:2",
+    )
     up.add_argument("--single", action="store_true", help="everything in one process, without Ray")
     up.add_argument("--fresh", action="store_true", help="forget the objects of an earlier run")
     up.set_defaults(run=_up)
@@ -68,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
 def _up(options: argparse.Namespace) -> int:
     """Bring a cluster up in the background and add its context to the kubeconfig."""
     from oarlock.cluster.boot import kubeconfig
+    from oarlock.cluster.boot.components import parse_groups
     from oarlock.cluster.boot.spec import ClusterSpec
     from oarlock.cluster.boot.up import up
 
@@ -80,6 +88,7 @@ def _up(options: argparse.Namespace) -> int:
         options.hollow,
         options.port,
         options.token_file,
+        parse_groups(options.controllers),
     )
     kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as after Ctrl-C

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from oarlock.cluster.boot.components import ControllerGroup
 from oarlock.cluster.boot.errors import BootError
 
 NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
@@ -25,6 +26,7 @@ class ClusterSpec:
     hollow: int = 0
     port: int = 0
     token_file: Path | None = None
+    controllers: tuple[ControllerGroup, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

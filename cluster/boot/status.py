@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from oarlock.cluster.boot import control
+from oarlock.cluster.boot.components import is_component_lease
 from oarlock.cluster.boot.errors import BootError
-from oarlock.cluster.boot.layout import COMPONENTS
 from oarlock.cluster.boot.state import ClusterRecord, StateFolder
 
 ANSWER_S = 3.0
@@ -120,11 +120,10 @@ def _copy_of(holder: str) -> str:
 
 def _actors(targets: list[dict[str, Any]], active: set[str]) -> list[Row]:
     """Return the rows of the actors, which Ray runs and which register themselves."""
-    leases = {lease for _, lease in COMPONENTS.values()}
     rows = []
     for target in targets:
         labels = target["labels"]
-        if labels.get("job") in leases:
+        if is_component_lease(labels.get("job", "")):
             started = float(labels.get("started", 0))
             age_s = round(time.time() - started, 1) if started else 0.0
             name = labels["instance_name"]

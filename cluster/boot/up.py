@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from oarlock.cluster.boot import control, kubeconfig, processes
+from oarlock.cluster.boot.components import components
 from oarlock.cluster.boot.down import stop_leftovers
 from oarlock.cluster.boot.errors import BootError
-from oarlock.cluster.boot.layout import COMPONENTS, RAY_POSITIONS, Layout, choose_ports, port_names
+from oarlock.cluster.boot.layout import RAY_POSITIONS, Layout, choose_ports, port_names
 from oarlock.cluster.boot.network import Slot, choose_slot, free_ports, is_free
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.progress import Progress
@@ -50,7 +51,7 @@ def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: 
         progress = Progress(out)
         parts = _follow(folder, progress)
         if not spec.single:
-            _follow_actors(folder, spec.name, parts, progress)
+            _follow_actors(folder, spec, parts, progress)
         kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
     except BaseException:
         _abandon(folder, new=earlier is None)
@@ -160,15 +161,16 @@ def _follow(folder: StateFolder, progress: Progress) -> list[dict[str, Any]]:
     raise BootError(f"not ready after {PARTS_START_S:g} s: {late}", f"See the logs in {folder.logs}.")
 
 
-def _follow_actors(folder: StateFolder, name: str, parts: list[dict[str, Any]], progress: Progress) -> None:
+def _follow_actors(folder: StateFolder, spec: ClusterSpec, parts: list[dict[str, Any]], progress: Progress) -> None:
     """Show the actors, which Ray starts, until each component has one that acts and one that stands by."""
-    wanted = len(COMPONENTS) * len(RAY_POSITIONS)
+    hosted = len(components(spec.controllers))
+    wanted = hosted * len(RAY_POSITIONS)
     deadline = time.monotonic() + ACTORS_START_S
     actors: list[Row] = []
     while time.monotonic() < deadline:
-        actors = [row for row in gather(folder, name) if row.kind == "actor"]
+        actors = [row for row in gather(folder, spec.name) if row.kind == "actor"]
         progress.show(parts + [asdict(row) for row in actors])
-        if len(actors) == wanted and sum(row.active for row in actors) == len(COMPONENTS):
+        if len(actors) == wanted and sum(row.active for row in actors) == hosted:
             return
         time.sleep(ACTORS_LOOK_S)
     raise BootError(f"only {len(actors)} of {wanted} actors run", f"See the logs in {folder.logs}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from oarlock.cluster.objects import autoscaler_forms
 from oarlock.cluster.objects.pod_defaults import Obj, Table, fill
 
 _SCALE_UP: Final[Table] = (("stabilizationWindowSeconds", 0), ("selectPolicy", "Max"))
@@ -17,15 +18,28 @@ _POLICIES_DOWN: Final = (("Percent", 100),)
 
 def autoscaler(obj: Obj) -> None:
     """At least one replica; 80 % of the CPU request where no metric is named; behaviours filled in where present."""
-    spec = obj["spec"]
-    spec.setdefault("minReplicas", 1)
-    status = obj["status"]
-    status.setdefault("desiredReplicas", 0)
-    if obj["apiVersion"] == "autoscaling/v1":
-        spec.setdefault("targetCPUUtilizationPercentage", 80)
-        status.setdefault("currentReplicas", 0)
+    if obj["apiVersion"] != "autoscaling/v1":
+        _newer(obj)
+        _annotate(obj, autoscaler_forms.kept(obj))
         return
-    status.setdefault("currentMetrics", None)
+    newer = autoscaler_forms.lifted(obj)
+    _newer(newer)
+    older = autoscaler_forms.lowered(newer)
+    obj["spec"], obj["status"] = older["spec"], older["status"]
+    _annotate(obj, older["metadata"].get("annotations", {}))
+
+
+def _annotate(obj: Obj, annotations: dict[str, str]) -> None:
+    if annotations:
+        obj["metadata"]["annotations"] = annotations
+    else:
+        obj["metadata"].pop("annotations", None)
+
+
+def _newer(obj: Obj) -> None:
+    spec, status = obj["spec"], obj["status"]
+    spec.setdefault("minReplicas", 1)
+    fill(status, (("desiredReplicas", 0), ("currentMetrics", None)))
     if not spec.get("metrics"):
         target = {"type": "Utilization", "averageUtilization": 80}
         spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]

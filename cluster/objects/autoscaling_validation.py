@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects import names, quantity
+from oarlock.cluster.objects import autoscaler_forms, names, quantity
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
 from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE, resource_name
 from oarlock.cluster.objects.status import Cause
@@ -28,18 +28,24 @@ _NO_GROUP: Final = "apiVersion must specify API group"
 
 def autoscaler(obj: Obj) -> list[Cause]:
     """What is wrong with a new HorizontalPodAutoscaler beyond its metadata."""
-    return _spec(obj["spec"], replicas_min=1, known_target=None)
+    return _spec(_newer_spec(obj), replicas_min=1, known_target=None)
 
 
 def autoscaler_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with one that replaces `old`; what was odd about `old` may stay odd."""
-    before: Obj = old["spec"]
+    before = _newer_spec(old)
     low = 0 if before.get("minReplicas") == 0 else 1
-    causes = _spec(new["spec"], replicas_min=low, known_target=before.get("scaleTargetRef", {}))
+    causes = _spec(_newer_spec(new), replicas_min=low, known_target=before.get("scaleTargetRef", {}))
     described = [one["object"].get("describedObject", {}) for one in before.get("metrics") or () if "object" in one]
     if any(_version_error(one.get("apiVersion", ""), needs_group=False) for one in described):
         return [cause for cause in causes if not cause.field.endswith(".describedObject.apiVersion")]
     return causes
+
+
+def _newer_spec(obj: Obj) -> Obj:
+    """The spec in the second version's form, in which upstream tells what is wrong with either."""
+    spec: Obj = autoscaler_forms.lifted(obj)["spec"] if obj["apiVersion"] == "autoscaling/v1" else obj["spec"]
+    return spec
 
 
 def _spec(spec: Obj, *, replicas_min: int, known_target: Obj | None) -> list[Cause]:
@@ -52,10 +58,6 @@ def _spec(spec: Obj, *, replicas_min: int, known_target: Obj | None) -> list[Cau
     if low is not None and high < low:
         causes.append(invalid("spec.maxReplicas", high, "must be greater than or equal to `minReplicas`"))
     causes += _target(spec.get("scaleTargetRef", {}), known_target)
-    if "targetCPUUtilizationPercentage" in spec:
-        # The first version's only metric, told by the place that it has in the second's.
-        target = {"type": "Utilization", "averageUtilization": spec["targetCPUUtilizationPercentage"]}
-        causes += _metric_target(target, "spec.metrics[0].resource.target")
     metrics = spec.get("metrics") or ()
     for index, metric in enumerate(metrics):
         causes += _metric(metric, f"spec.metrics[{index}]")

@@ -165,11 +165,12 @@ _NEVER_EMPTY: Final = frozenset({"quantity", "int-or-string", "any"})
 
 def _zero(schema: Schema) -> Any:
     """What a null element of a list or map becomes in Go."""
+    if schema.kind == "object":
+        return dict(schema.written_zeros)
     zeros: Mapping[str, Any] = {
         "string": "",
         "bytes": "",
         "bool": False,
-        "object": {},
         "quantity": "0",
         "int-or-string": 0,
     }

@@ -185,7 +185,7 @@ def _service(obj: Obj) -> None:
 def _endpoints(obj: Obj) -> None:
     for subset in obj.get("subsets", ()):
         for port in subset.get("ports", ()):
-            port.setdefault("protocol", "TCP")
+            port["protocol"] = port.get("protocol") or "TCP"
 
 
 def _endpoint_slice(obj: Obj) -> None:
@@ -230,9 +230,24 @@ def _binding(obj: Obj) -> None:
 
 
 def _ingress(obj: Obj) -> None:
-    for rule in obj["spec"].get("rules", ()):
-        for path in rule.get("http", {}).get("paths") or ():
-            path.setdefault("backend", {})
+    spec = obj["spec"]
+    backends = [spec.get("defaultBackend", {})]
+    for rule in spec.get("rules", ()):
+        backends += [path.setdefault("backend", {}) for path in rule.get("http", {}).get("paths") or ()]
+    for backend in backends:
+        if "resource" in backend:
+            backend["resource"].setdefault("apiGroup", None)
+
+
+def _ingress_class(obj: Obj) -> None:
+    if "parameters" in obj["spec"]:
+        obj["spec"]["parameters"].setdefault("scope", "Cluster")
+
+
+def _api_service(obj: Obj) -> None:
+    service = obj.setdefault("spec", {}).get("service")
+    if service is not None:
+        service.setdefault("port", 443)
 
 
 _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
@@ -254,6 +269,7 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): policy_defaults.admission_policy,
     ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"): policy_defaults.admission_binding,
     ("apiextensions.k8s.io", "CustomResourceDefinition"): definition_defaults.definition,
+    ("apiregistration.k8s.io", "APIService"): _api_service,
     ("apps", "DaemonSet"): workload_defaults.daemon_set,
     ("apps", "Deployment"): workload_defaults.deployment,
     ("apps", "ReplicaSet"): workload_defaults.replica_set,
@@ -265,6 +281,7 @@ _RULES: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("flowcontrol.apiserver.k8s.io", "FlowSchema"): policy_defaults.flow_schema,
     ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): policy_defaults.priority_level,
     ("networking.k8s.io", "Ingress"): _ingress,
+    ("networking.k8s.io", "IngressClass"): _ingress_class,
     ("networking.k8s.io", "NetworkPolicy"): _network_policy,
     ("policy", "PodDisruptionBudget"): policy_defaults.disruption_budget,
     (RBAC_GROUP, "ClusterRoleBinding"): _binding,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from oarlock.cluster.objects import names
-from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
+from oarlock.cluster.objects import metadata_validation, names
+from oarlock.cluster.objects.causes import GoFields, forbidden, invalid, not_supported, required
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.status import Cause
@@ -38,7 +38,10 @@ def cluster_role(obj: Obj) -> list[Cause]:
         return [*causes, required("aggregationRule.clusterRoleSelectors", why)]
     for index, selector in enumerate(selectors):
         place = f"aggregationRule.clusterRoleSelectors[{index}]"
-        causes += label_selector(selector, place)
+        wrong = label_selector(selector, place)
+        causes += wrong
+        if wrong:
+            causes.append(invalid(place, None, "invalid label selector."))
     return causes
 
 
@@ -121,13 +124,25 @@ def role_binding_update(new: Obj, old: Obj) -> list[Cause]:
     rule = role_binding if new["kind"] == "RoleBinding" else cluster_role_binding
     causes = rule(new)
     if new.get("roleRef") != old.get("roleRef"):
-        causes.append(invalid("roleRef", new.get("roleRef"), "cannot change roleRef"))
+        role = new.get("roleRef", {})
+        shown = GoFields(APIGroup=role.get("apiGroup", ""), Kind=role.get("kind", ""), Name=role.get("name", ""))
+        causes.append(invalid("roleRef", shown, "cannot change roleRef"))
     return causes
 
 
 def disruption_budget(obj: Obj) -> list[Cause]:
-    """What is wrong with a PodDisruptionBudget beyond its metadata."""
-    spec = obj["spec"]
+    """What is wrong with a new PodDisruptionBudget; its name may be anything that fits into a path."""
+    return _budget(obj["spec"]) or metadata_validation.validate_metadata(
+        obj["metadata"], "metadata", names.path_segment, namespaced=True
+    )
+
+
+def disruption_budget_update(new: Obj, _: Obj) -> list[Cause]:
+    """What is wrong with a PodDisruptionBudget that replaces another."""
+    return _budget(new["spec"])
+
+
+def _budget(spec: Obj) -> list[Cause]:
     causes: list[Cause] = []
     if "minAvailable" in spec and "maxUnavailable" in spec:
         why = "minAvailable and maxUnavailable cannot be both set"
@@ -154,8 +169,6 @@ def lease(obj: Obj) -> list[Cause]:
         causes.append(invalid("spec.leaseDurationSeconds", seconds, "must be greater than 0"))
     if moves is not None and moves < 0:
         causes.append(invalid("spec.leaseTransitions", moves, "must be greater than or equal to 0"))
-    if spec.get("holderIdentity") == "":
-        causes.append(invalid("spec.holderIdentity", "", "must not be empty"))
     return causes
 
 

@@ -24,6 +24,7 @@ _AFFINITY_SECONDS_MAX: Final = 86400
 _ENDPOINTS_MAX: Final = 1000
 _PORTS_MAX: Final = 20000
 _ADDRESSES_MAX: Final = 100
+_HINTS_MAX: Final = 8
 _ADDRESS_TYPES: Final = ("FQDN", "IPv4", "IPv6")
 
 
@@ -302,11 +303,30 @@ def _slice_endpoints(items: Sequence[Obj], kind: str, *, loopback: bool) -> list
             causes.append(too_many(f"{place}.addresses", len(addresses), _ADDRESSES_MAX))
         for at, address in enumerate(addresses):
             causes += _slice_address(address, kind, f"{place}.addresses[{at}]", loopback=loopback)
-        if item.get("nodeName"):
+        if "nodeName" in item:
             name = item["nodeName"]
             causes += [invalid(f"{place}.nodeName", name, why) for why in names.dns_subdomain(name)]
         if item.get("hostname") is not None:
             causes += [invalid(f"{place}.hostname", item["hostname"], why) for why in names.dns_label(item["hostname"])]
+        causes += _hints(item.get("hints") or {}, f"{place}.hints")
+    return causes
+
+
+def _hints(item: Obj, path: str) -> list[Cause]:
+    """Where an endpoint is best used: at most so many zones and nodes, each once."""
+    causes: list[Cause] = []
+    for field, rule in (("forZones", names.label_value), ("forNodes", names.dns_subdomain)):
+        hints = item.get(field) or ()
+        if len(hints) > _HINTS_MAX:
+            causes.append(too_many(f"{path}.{field}", len(hints), _HINTS_MAX))
+            continue
+        seen: set[str] = set()
+        for index, hint in enumerate(hints):
+            name, place = hint.get("name", ""), f"{path}.{field}[{index}].name"
+            if name in seen:
+                causes.append(duplicate(place, name))
+            seen.add(name)
+            causes += [invalid(place, name, why) for why in rule(name)]
     return causes
 
 
@@ -332,16 +352,16 @@ def _slice_ports(ports: Sequence[Obj]) -> list[Cause]:
     seen: set[str] = set()
     for index, port in enumerate(ports):
         place = f"ports[{index}]"
-        name, protocol = port.get("name", ""), port.get("protocol", "")
+        name, protocol = port.get("name", ""), port.get("protocol")
         if name:
             causes += [invalid(f"{place}.name", name, why) for why in names.dns_label(name)]
         if name in seen:
             causes.append(duplicate(f"{place}.name", name))
         seen.add(name)
-        if protocol not in PROTOCOLS:
-            causes.append(
-                not_supported(f"{place}.protocol", protocol, PROTOCOLS) if protocol else required(f"{place}.protocol")
-            )
+        if protocol is None:
+            causes.append(required(f"{place}.protocol"))
+        elif protocol not in PROTOCOLS:
+            causes.append(not_supported(f"{place}.protocol", protocol, PROTOCOLS))
         if "port" in port:
             causes += [invalid(f"{place}.port", port["port"], why) for why in names.port_number(port["port"])]
         if "appProtocol" in port:

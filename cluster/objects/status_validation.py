@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import core_validation
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid
+from oarlock.cluster.objects.condition_validation import conditions
 from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE
 from oarlock.cluster.objects.status import Cause
 
@@ -67,7 +68,12 @@ daemon_set: Final = counts(
 )
 job: Final = counts(("active", "succeeded", "failed", "ready", "terminating"))
 autoscaler: Final = counts(("currentReplicas", "desiredReplicas"))
-disruption_budget: Final = counts(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"))
+_budget: Final = counts(("disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"))
+
+
+def disruption_budget(new: Obj, old: Obj) -> list[Cause]:
+    """What is wrong with a PodDisruptionBudget's new status: its conditions, then its counts."""
+    return conditions((new.get("status") or {}).get("conditions") or (), "status.conditions") + _budget(new, old)
 
 
 def namespace(new: Obj, _: Obj) -> list[Cause]:

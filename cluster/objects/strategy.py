@@ -45,7 +45,7 @@ _GENERATION: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("policy", "PodDisruptionBudget"): ("spec",),
     ("resource.k8s.io", "DeviceClass"): ("spec",),
     ("resource.k8s.io", "ResourceSlice"): ("spec",),
-    ("scheduling.k8s.io", "PriorityClass"): ("value", "globalDefault", "description", "preemptionPolicy"),
+    ("scheduling.k8s.io", "PriorityClass"): (),
     ("storage.k8s.io", "VolumeAttributesClass"): (),
 }
 
@@ -194,11 +194,17 @@ _SUBRESOURCE_FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "resize": ("spec",),
 }
 
+#: What a client may say of itself in metadata, where a status update may say none of it.
+_OWN_METADATA: Final = ("labels", "annotations", "finalizers", "ownerReferences")
 #: Kinds whose status updates leave labels or owners alone.
 _STATUS_KEEPS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("", "Pod"): ("ownerReferences", "deletionTimestamp"),
     ("apps", "Deployment"): ("labels",),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): ("labels", "annotations", "finalizers", "ownerReferences"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"): _OWN_METADATA,
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): _OWN_METADATA,
+    ("apiregistration.k8s.io", "APIService"): _OWN_METADATA,
+    ("flowcontrol.apiserver.k8s.io", "FlowSchema"): _OWN_METADATA,
+    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"): _OWN_METADATA,
 }
 
 
@@ -367,7 +373,29 @@ def _updated_definition(new: Obj, _: Obj) -> None:
 
 
 def _new_api_service(obj: Obj) -> None:
+    """What this server serves itself is available from the start."""
     obj["status"] = {}
+    if "service" not in obj.get("spec", {}):
+        told = {"reason": "Local", "message": "Local APIServices are always available"}
+        since = obj["metadata"].get("creationTimestamp")
+        obj["status"]["conditions"] = [{"type": "Available", "status": "True", "lastTransitionTime": since, **told}]
+
+
+def _uncoordinated(lease: Obj, *_: Obj) -> None:
+    """Coordinated leader election is a feature that is off by default."""
+    for name in ("strategy", "preferredHolder"):
+        lease["spec"].pop(name, None)
+
+
+def _new_slice(obj: Obj) -> None:
+    """Topology by labels is a field of an older version of the API."""
+    for endpoint in obj.get("endpoints") or ():
+        endpoint.pop("deprecatedTopology", None)
+
+
+def _updated_slice(new: Obj, old: Obj) -> None:
+    if new.get("endpoints") != old.get("endpoints"):
+        _new_slice(new)
 
 
 def _updated_signing_request(new: Obj, old: Obj) -> None:
@@ -386,6 +414,8 @@ _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("apps", "DaemonSet"): _new_daemon_set,
     ("apps", "StatefulSet"): _new_stateful_set,
     ("batch", "Job"): _new_job,
+    ("coordination.k8s.io", "Lease"): _uncoordinated,
+    ("discovery.k8s.io", "EndpointSlice"): _new_slice,
 }
 
 _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
@@ -396,6 +426,8 @@ _ON_UPDATE: Final[Mapping[tuple[str, str], Callable[[Obj, Obj], None]]] = {
     ("apps", "DaemonSet"): _updated_daemon_set,
     ("apps", "StatefulSet"): _updated_stateful_set,
     ("certificates.k8s.io", "CertificateSigningRequest"): _updated_signing_request,
+    ("coordination.k8s.io", "Lease"): _uncoordinated,
+    ("discovery.k8s.io", "EndpointSlice"): _updated_slice,
 }
 
 _PARTIAL: Final[Mapping[str, Callable[[Obj, Obj], None]]] = {

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import (
     admission_policy_validation,
+    apiservice_validation,
     autoscaling_validation,
     batch_validation,
     certificate_validation,
@@ -18,6 +19,7 @@ from oarlock.cluster.objects import (
     core_validation,
     device_claim_validation,
     device_status_validation,
+    event_validation,
     flowcontrol,
     flowcontrol_validation,
     limit_range_validation,
@@ -52,10 +54,11 @@ def validate_create(resource: Resource, obj: Obj) -> list[Cause]:
     """What is wrong with a new object."""
     if resource.verbs == frozenset({"create"}):  # a review is answered, not stored: it needs no name
         return []
-    causes = metadata_validation.validate(resource, obj)
+    key = (resource.group, resource.kind)
+    causes = [] if key in OWN_METADATA else metadata_validation.validate(resource, obj)
     if resource.custom is not None:
         return causes + custom_validation.create(resource, obj)
-    rule = CREATE_RULES.get((resource.group, resource.kind))
+    rule = CREATE_RULES.get(key)
     return causes + rule(obj) if rule is not None else causes
 
 
@@ -76,9 +79,12 @@ def validate_update(resource: Resource, new: Obj, old: Obj, subresource: str = "
 
 CreateRule = Callable[[Obj], list[Cause]]
 UpdateRule = Callable[[Obj, Obj], list[Cause]]
+#: Kinds whose rules look at a new object's metadata in a place of their own.
+OWN_METADATA: Final = frozenset({("", "Event"), ("events.k8s.io", "Event"), ("policy", "PodDisruptionBudget")})
 CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("", "ConfigMap"): core_validation.config_map,
     ("", "Endpoints"): service_validation.endpoints,
+    ("", "Event"): event_validation.core_event,
     ("", "LimitRange"): limit_range_validation.limit_range,
     ("", "Namespace"): core_validation.namespace,
     ("", "Node"): core_validation.node,
@@ -97,6 +103,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     (ADMISSION, "ValidatingAdmissionPolicy"): admission_policy_validation.validating_policy,
     (ADMISSION, "ValidatingAdmissionPolicyBinding"): admission_policy_validation.validating_binding,
     (ADMISSION, "ValidatingWebhookConfiguration"): webhook_validation.configuration,
+    (apiservice_validation.GROUP, "APIService"): apiservice_validation.api_service,
     ("apps", "ControllerRevision"): workload_validation.controller_revision,
     ("apps", "DaemonSet"): workload_validation.daemon_set,
     ("apps", "Deployment"): workload_validation.deployment,
@@ -108,6 +115,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
     ("certificates.k8s.io", "CertificateSigningRequest"): certificate_validation.request,
     ("coordination.k8s.io", "Lease"): policy_validation.lease,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice,
+    ("events.k8s.io", "Event"): event_validation.event,
     (flowcontrol.GROUP, "FlowSchema"): flowcontrol_validation.flow_schema,
     (flowcontrol.GROUP, "PriorityLevelConfiguration"): flowcontrol_validation.priority_level,
     ("networking.k8s.io", "IPAddress"): service_range_validation.address,
@@ -136,6 +144,7 @@ CREATE_RULES: Final[Mapping[tuple[str, str], CreateRule]] = {
 #: Kinds with rules about what may change; the others' new form is checked as a new object's is.
 UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("", "ConfigMap"): core_validation.config_map_update,
+    ("", "Event"): event_validation.core_event_update,
     ("", "Namespace"): core_validation.namespace_update,
     ("", "Node"): core_validation.node_update,
     ("", "PersistentVolume"): persistent_volume_validation.persistent_volume_update,
@@ -158,10 +167,14 @@ UPDATE_RULES: Final[Mapping[tuple[str, str], UpdateRule]] = {
     ("batch", "Job"): batch_validation.job_update,
     ("certificates.k8s.io", "CertificateSigningRequest"): certificate_validation.request_update,
     ("discovery.k8s.io", "EndpointSlice"): service_validation.endpoint_slice_update,
+    ("events.k8s.io", "Event"): event_validation.event_update,
     ("networking.k8s.io", "IPAddress"): service_range_validation.address_update,
+    ("networking.k8s.io", "Ingress"): network_validation.ingress_update,
     ("networking.k8s.io", "IngressClass"): network_validation.ingress_class_update,
+    ("networking.k8s.io", "NetworkPolicy"): network_validation.network_policy_update,
     ("networking.k8s.io", "ServiceCIDR"): service_range_validation.service_range_update,
     ("node.k8s.io", "RuntimeClass"): runtime_class_validation.runtime_class_update,
+    ("policy", "PodDisruptionBudget"): policy_validation.disruption_budget_update,
     (RBAC_GROUP, "ClusterRoleBinding"): policy_validation.role_binding_update,
     (RBAC_GROUP, "RoleBinding"): policy_validation.role_binding_update,
     ("resource.k8s.io", "DeviceClass"): device_claim_validation.device_class_update,
@@ -187,6 +200,7 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("", "ReplicationController", "status"): status_validation.replica_set,
     ("apiextensions.k8s.io", "CustomResourceDefinition", "status"): definition_rules.definition_status,
     (ADMISSION, "ValidatingAdmissionPolicy", "status"): admission_policy_validation.validating_status,
+    (apiservice_validation.GROUP, "APIService", "status"): apiservice_validation.status,
     ("apps", "DaemonSet", "status"): status_validation.daemon_set,
     ("apps", "Deployment", "status"): status_validation.deployment,
     ("apps", "ReplicaSet", "status"): status_validation.replica_set,
@@ -197,6 +211,7 @@ SUBRESOURCE_RULES: Final[Mapping[tuple[str, str, str], UpdateRule]] = {
     ("certificates.k8s.io", "CertificateSigningRequest", "status"): certificate_validation.status,
     (flowcontrol.GROUP, "FlowSchema", "status"): flowcontrol_validation.status,
     (flowcontrol.GROUP, "PriorityLevelConfiguration", "status"): flowcontrol_validation.status,
+    ("networking.k8s.io", "Ingress", "status"): network_validation.ingress_status,
     ("policy", "PodDisruptionBudget", "status"): status_validation.disruption_budget,
     ("resource.k8s.io", "ResourceClaim", "status"): device_status_validation.claim_status,
     ("storage.k8s.io", "VolumeAttachment", "status"): storage_validation.volume_attachment_update,

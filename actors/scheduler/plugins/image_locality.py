@@ -14,7 +14,6 @@ _BYTES_MAX_PER_CONTAINER = 1000 * 1024 * 1024
 
 class ImageLocality:
     name = "ImageLocality"
-    weight = 1
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
         images = [named(image) for image in pod.images]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
-from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure
+from oarlock.actors.scheduler.facts import Group, PodFacts
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.selection import PodTerm
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
@@ -17,10 +17,11 @@ Domains = Counter[tuple[str, str]]
 """Pods met in each (node label, value)."""
 
 
-class InterPodAffinity:
+class InterPodAffinity(FilterDefaults):
     """Handles required terms; `inter_pod_preference` handles preferred ones."""
 
     name = "InterPodAffinity"
+    local = False
     events = frozenset(
         ("NodeAdded", "NodeLabelChanged", "AssignedPodAdded", "AssignedPodChanged", "AssignedPodDeleted")
     )
@@ -30,7 +31,7 @@ class InterPodAffinity:
         if not rejecting and not pod.affinity and not pod.anti_affinity:
             return None
         together, apart = _wanted(pod, snapshot), _unwanted(pod, snapshot)
-        first = not together and all(_means(term, pod, snapshot) for term in pod.affinity)
+        first = not together and all(means(term, pod.group, snapshot) for term in pod.affinity)
 
         def check(node: NodeState) -> Failure | None:
             labels = node.labels
@@ -45,8 +46,9 @@ class InterPodAffinity:
         return check
 
 
-def _means(term: PodTerm, pod: PodFacts, snapshot: Snapshot) -> bool:
-    return term.matches(pod.namespace, pod.labels, snapshot.namespace_labels)
+def means(term: PodTerm, group: Group, snapshot: Snapshot) -> bool:
+    """Whether the term means the pods of a group."""
+    return term.matches(group.namespace, dict(group.labels), snapshot.namespace_labels)
 
 
 def _rejecting(pod: PodFacts, snapshot: Snapshot) -> set[tuple[str, str]]:
@@ -54,30 +56,33 @@ def _rejecting(pod: PodFacts, snapshot: Snapshot) -> set[tuple[str, str]]:
     return {
         (term.topology_key, node.labels[term.topology_key])
         for node in snapshot.affinity_nodes()
-        for other in node.pods.values()
+        for other in node.choosy.values()
         for term in other.anti_affinity
-        if term.topology_key in node.labels and _means(term, pod, snapshot)
+        if term.topology_key in node.labels and means(term, pod.group, snapshot)
     }
 
 
 def _wanted(pod: PodFacts, snapshot: Snapshot) -> Domains:
     """Count the pods that all affinity terms mean. With none anywhere, a pod that means itself may be the first."""
+    if not pod.affinity:
+        return Counter()
+    met = snapshot.count_by_node(lambda group: all(means(term, group, snapshot) for term in pod.affinity))
     counts: Domains = Counter()
-    if pod.affinity:
-        for node in snapshot:
-            met = sum(all(_means(term, other, snapshot) for term in pod.affinity) for other in node.pods.values())
-            if met:
-                for term in pod.affinity:
-                    if term.topology_key in node.labels:
-                        counts[term.topology_key, node.labels[term.topology_key]] += met
+    for term in pod.affinity:
+        _add(counts, term.topology_key, met, snapshot)
     return counts
 
 
 def _unwanted(pod: PodFacts, snapshot: Snapshot) -> Domains:
     counts: Domains = Counter()
     for term in pod.anti_affinity:
-        for node in snapshot:
-            if term.topology_key in node.labels:
-                met = sum(_means(term, other, snapshot) for other in node.pods.values())
-                counts[term.topology_key, node.labels[term.topology_key]] += met
+        met = snapshot.count_by_node(lambda group, term=term: means(term, group, snapshot))  # type: ignore[misc]
+        _add(counts, term.topology_key, met, snapshot)
     return counts
+
+
+def _add(counts: Domains, key: str, met: Counter[str], snapshot: Snapshot) -> None:
+    for name, count in met.items():
+        labels = snapshot.nodes[name].labels
+        if key in labels:
+            counts[key, labels[key]] += count

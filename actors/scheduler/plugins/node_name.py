@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 _OTHER = Failure(("node(s) didn't match the requested node name",), final=True)
 
 
-class NodeName:
+class NodeName(FilterDefaults):
     name = "NodeName"
     events = frozenset(("NodeAdded",))
 

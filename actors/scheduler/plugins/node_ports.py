@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from oarlock.actors.scheduler.facts import HostPort, PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 _TAKEN = Failure(("node(s) didn't have free ports for the requested pod ports",), final=False)
 _ANY = "0.0.0.0"  # noqa: S104 - a name, nothing listens here
 
 
-class NodePorts:
+class NodePorts(FilterDefaults):
     name = "NodePorts"
     events = frozenset(("NodeAdded", "AssignedPodDeleted"))
 

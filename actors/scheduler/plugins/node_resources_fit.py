@@ -1,23 +1,23 @@
-"""Keeps pods off nodes without room for their requests, and prefers those with the most room left."""
+"""Keeps pods off nodes without room for their requests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from oarlock.actors.scheduler.facts import CPU, MEMORY, PODS, PodFacts
-from oarlock.actors.scheduler.framework import SCORE_MAX, Check, Failure, Grades
+from oarlock.actors.scheduler.facts import PODS, PodFacts
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 
-class NodeResourcesFit:
-    """The score is LeastAllocated over cpu and memory, containers without requests counted at assumed amounts."""
+class NodeResourcesFit(FilterDefaults):
+    """Extended resources that `ignored` names, or whose prefix it names, aren't asked for here."""
 
     name = "NodeResourcesFit"
     events = frozenset(("NodeAdded", "NodeAllocatableChanged", "AssignedPodDeleted", "AssignedPodShrunk"))
-    weight = 1
+
+    def __init__(self, ignored: frozenset[str] = frozenset()) -> None:
+        self._ignored = ignored
 
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:  # noqa: ARG002 - a filter's shape
-        wanted = [(name, amount) for name, amount in pod.requests.items() if amount]
+        wanted = [(name, amount) for name, amount in pod.requests.items() if amount and not self._ignores(name)]
 
         def check(node: NodeState) -> Failure | None:
             allocatable, requested = node.allocatable, node.requested
@@ -33,18 +33,5 @@ class NodeResourcesFit:
 
         return check
 
-    def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:  # noqa: ARG002
-        cpu, memory = pod.scored
-        return {
-            node.name: _mean(
-                (node.scored_cpu + cpu, node.allocatable.get(CPU, 0)),
-                (node.scored_memory + memory, node.allocatable.get(MEMORY, 0)),
-            )
-            for node in nodes
-        }
-
-
-def _mean(*shares: tuple[int, int]) -> int:
-    """Return the mean share left free, in hundredths; a resource the node doesn't have is left out."""
-    grades = [0 if requested > room else (room - requested) * SCORE_MAX // room for requested, room in shares if room]
-    return sum(grades) // len(grades) if grades else 0
+    def _ignores(self, name: str) -> bool:
+        return bool(self._ignored) and (name in self._ignored or name.partition("/")[0] in self._ignored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.selection import Taint
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
@@ -11,7 +11,7 @@ _CORDON = Taint("node.kubernetes.io/unschedulable", "", "NoSchedule")
 _CORDONED = Failure(("node(s) were unschedulable",), final=True)
 
 
-class NodeUnschedulable:
+class NodeUnschedulable(FilterDefaults):
     name = "NodeUnschedulable"
     events = frozenset(("NodeAdded", "NodeSpecChanged", "NodeTaintChanged"))
 

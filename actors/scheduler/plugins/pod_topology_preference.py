@@ -8,24 +8,35 @@ from collections.abc import Sequence
 
 from oarlock.actors.scheduler.facts import PodFacts, SpreadConstraint
 from oarlock.actors.scheduler.framework import SCORE_MAX, Grades
-from oarlock.actors.scheduler.plugins.pod_topology_spread import chosen_pods, eligible
+from oarlock.actors.scheduler.plugins.pod_topology_spread import Default, chosen_pods, constraints_of, eligible
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 _HOSTNAME = "kubernetes.io/hostname"
 
 
+SYSTEM_DEFAULTS = (Default(3, _HOSTNAME, required=False), Default(5, "topology.kubernetes.io/zone", required=False))
+
+
 class PodTopologyPreference:
+    """Pods without constraints of their own that belong to a Service or an owner get `defaults`.
+
+    Nodes that lack the label of one of the system's defaults are graded by the others, since nobody asked for it.
+    """
+
     name = "PodTopologySpread"
-    weight = 2
+
+    def __init__(self, defaults: Sequence[Default] = SYSTEM_DEFAULTS) -> None:
+        self._defaults = defaults
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
-        constraints = [constraint for constraint in pod.spread if not constraint.required]
+        constraints = [one for one in constraints_of(pod, snapshot, self._defaults) if not one.required]
         if not constraints:
             return None
-        counted = [node for node in nodes if _has_domains(node, constraints)]
+        asked = constraints if pod.spread or self._defaults is not SYSTEM_DEFAULTS else []
+        counted = [node for node in nodes if _has_domains(node, asked)]
         raw = dict.fromkeys((node.name for node in counted), 0.0)
         for constraint in constraints:
-            _add(raw, pod, constraint, constraints, counted, snapshot)
+            _add(raw, pod, constraint, asked, counted, snapshot)
         return _normalized({name: math.floor(value + 0.5) for name, value in raw.items()}, nodes)
 
 
@@ -34,20 +45,27 @@ def _add(
     pod: PodFacts,
     constraint: SpreadConstraint,
     constraints: Sequence[SpreadConstraint],
-    counted: Sequence[NodeState],
+    nodes: Sequence[NodeState],
     snapshot: Snapshot,
 ) -> None:
     key = constraint.topology_key
+    chosen = chosen_pods(pod, constraint, snapshot)
+    counted = [node for node in nodes if key in node.labels]
     if key == _HOSTNAME:
         # Every node is a domain of its own: it counts its own pods whatever the policies say.
-        per_node = {node.name: chosen_pods(pod, constraint, node) for node in counted}
-        weight = math.log(len(counted) + 2)
+        per_node = {node.name: chosen[node.name] for node in counted}
+        weight = math.log(len(nodes) + 2)
     else:
-        domains = {node.labels[key] for node in counted}
+        domains = {node.labels.get(key, "") for node in nodes}
         counts: Counter[str] = Counter()
         for node in snapshot:
-            if node.labels.get(key) in domains and _has_domains(node, constraints) and eligible(pod, constraint, node):
-                counts[node.labels[key]] += chosen_pods(pod, constraint, node)
+            if (
+                key in node.labels
+                and node.labels[key] in domains
+                and _has_domains(node, constraints)
+                and eligible(pod, constraint, node)
+            ):
+                counts[node.labels[key]] += chosen[node.name]
         per_node = {node.name: counts[node.labels[key]] for node in counted}
         # Domains that are few differ more from each other in numbers, so they would outweigh those that are many.
         weight = math.log(len(domains) + 2)

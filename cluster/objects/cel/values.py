@@ -54,7 +54,7 @@ def kind(schema: Structural) -> str:
         return "dyn"
     if schema.type == "string":
         return _FORMATS.get(schema.limits.format, "string")
-    return _KINDS[schema.type]
+    return _KINDS.get(schema.type, "dyn")
 
 
 def of(schema: Structural, given: Any, *, root: bool = False) -> Any:

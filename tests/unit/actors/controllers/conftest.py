@@ -10,18 +10,21 @@ from typing import Any
 import pytest
 
 from oarlock.actors.controllers.actions import (
+    Ask,
     Burst,
     Create,
     Delete,
     Patch,
     RecordEvent,
     Requeue,
+    ScaleTo,
     Update,
     UpdateStatus,
 )
 from oarlock.actors.controllers.view import KINDS, View, resource_of
 from oarlock.cluster.client.cache import Cache, key_of
 from oarlock.cluster.objects.patches import merge_patch
+from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
 
@@ -33,6 +36,7 @@ class World:
         self.events: list[tuple[str, str]] = []
         self.writes: list[str] = []
         self.requeues: list[float] = []
+        self.answers: dict[str, Object] = {}
         self.view = View({plural: Cache(plural) for plural in KINDS}, lambda: self.now, random.Random(1))
 
     def cache(self, obj: Object) -> Cache:
@@ -78,9 +82,14 @@ class World:
                 case RecordEvent(_, reason, message):
                     self.events.append((reason, message))
                     continue
+                case Ask(questions, then):
+                    self.act(then([self.answers.get(one.path) or _unknown(one.path) for one in questions]))
+                    continue
                 case Requeue(after_s):
                     self.requeues.append(after_s)
                     continue
+                case ScaleTo(path, obj):
+                    self.answers[path] = obj
                 case Create(obj) | Update(obj):
                     self.put(obj)
                 case UpdateStatus(obj):
@@ -101,6 +110,8 @@ class World:
             if action.done is not None:
                 name = action.obj["metadata"]["name"]
                 self.events.append((action.done.reason, action.done.message.format(name=name)))
+            if isinstance(action, Create) and action.then is not None:
+                self.act(action.then(self.cache(action.obj).get(key_of(action.obj))))
         return len(self.writes) - before
 
     def pods(self, *, active: bool = True) -> list[Object]:
@@ -120,6 +131,10 @@ class World:
             "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": self.stamp}],
         }
         self.put({**pod, "spec": {**pod["spec"], "nodeName": "n1"}, "status": status})
+
+
+def _unknown(path: str) -> ApiError:
+    return ApiError(404, "NotFound", f"the server could not find the requested resource {path}")
 
 
 @pytest.fixture

@@ -3,117 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from harness.controllers import DEPLOYMENT, DEPLOYMENTS, PODS, TEMPLATE, acting, cluster
 from prometheus_client import REGISTRY
 
 from oarlock.actors.controllers.component import create
 from oarlock.actors.shell.component import ComponentContext
-from oarlock.cluster.apiserver.server import ApiServer
-from oarlock.cluster.apiserver.settings import ApiServerSettings
-from oarlock.cluster.client import ClientSettings
-from oarlock.cluster.client.cache import Cache
-from oarlock.cluster.client.http import ApiClient
-from oarlock.cluster.client.informers import Informers
 from oarlock.cluster.client.leases import LeaseHolder
 from oarlock.cluster.objects.status import ApiError
-from oarlock.consensus.memory import MemoryStore
 
 Object = dict[str, Any]
-
-TEMPLATE = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "host/x"}]}}
-DEPLOYMENT = {
-    "apiVersion": "apps/v1",
-    "kind": "Deployment",
-    "metadata": {"name": "web"},
-    "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": TEMPLATE},
-}
-DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
-PODS = "/api/v1/namespaces/default/pods"
-
-
-class Cluster:
-    """A client, caches to wait on, and a node that makes every pod ready and ends every deleted one."""
-
-    def __init__(self, settings: ClientSettings) -> None:
-        self.settings = settings
-        self.client = ApiClient(settings)
-        self.informers = Informers(self.client)
-        self.pods = self.informers.cache("", "v1", "pods")
-        self.deployments = self.informers.cache("apps", "v1", "deployments")
-        self.changed = asyncio.Event()
-        self.tasks: set[asyncio.Task[None]] = set()
-        for cache in (self.pods, self.deployments):
-            cache.add_handler(self._noted)
-        self.pods.add_handler(self._play_node)
-
-    def watch(self, group: str, version: str, plural: str) -> Cache:
-        cache = self.informers.cache(group, version, plural)
-        cache.add_handler(self._noted)
-        return cache
-
-    def _noted(self, *_: object) -> None:
-        self.changed.set()
-
-    def _play_node(self, _: str, __: Object | None, new: Object | None) -> None:
-        if new is not None and (not new["spec"].get("nodeName") or new["metadata"].get("deletionTimestamp")):
-            task = asyncio.ensure_future(self._serve(new))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
-
-    async def _serve(self, pod: Object) -> None:
-        name = pod["metadata"]["name"]
-        if pod["metadata"].get("deletionTimestamp"):
-            await self.client.delete(f"{PODS}/{name}", {"gracePeriodSeconds": 0})
-            return
-        target = {"kind": "Node", "name": "n1"}
-        binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-        await self.client.create(f"{PODS}/{name}/binding", binding)
-        ready = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
-        await self.client.patch(f"{PODS}/{name}/status", {"status": {"phase": "Running", "conditions": ready}})
-
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
-            while not holds():
-                self.changed.clear()
-                await self.changed.wait()
-
-    def available(self) -> int:
-        found = self.deployments.get("default/web")
-        return int(((found or {}).get("status") or {}).get("availableReplicas", 0))
-
-
-@asynccontextmanager
-async def cluster() -> AsyncIterator[Cluster]:
-    server = ApiServer(ApiServerSettings("test"), MemoryStore())
-    await server.start()
-    made = Cluster(ClientSettings(server.url))
-    try:
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}}
-        await made.client.create("/api/v1/nodes", node)
-        yield made
-    finally:
-        await made.informers.stop()
-        await asyncio.gather(*made.tasks, return_exceptions=True)
-        await made.client.close()
-        await server.stop()
-
-
-@asynccontextmanager
-async def acting(cluster: Cluster, name: str = "controllers", identity: str = "a") -> AsyncIterator[None]:
-    component = create(ComponentContext(cluster.settings, identity, name, settings={"ca_pem": "PEM"}))
-    holder = LeaseHolder(cluster.client, name, identity)
-    await component.warm()
-    running = asyncio.ensure_future(holder.lead(lambda holding: component.run(holding.fence)))
-    try:
-        yield
-    finally:
-        running.cancel()
-        await asyncio.wait((running,))
-        await component.stop()
 
 
 def writes() -> float:
@@ -257,5 +159,83 @@ def test_a_claim_goes_once_its_pod_has_gone() -> None:
             )
             await here.client.delete(f"{PODS}/p")
             await here.until(lambda: claims.get("default/data") is None)
+
+    asyncio.run(scenario())
+
+
+def test_a_change_of_copies_in_the_middle_makes_nothing_twice() -> None:
+    """Two copies at once, of which the acting one stops while pods are being made."""
+
+    async def scenario() -> None:
+        async with cluster() as here:
+            made: list[str] = []
+            here.pods.add_handler(lambda change, _, new: made.append(str(new)) if change == "ADDED" else None)
+            here.informers.start()
+            await here.informers.synced()
+            names = [f"web-{number}" for number in range(6)]
+            async with AsyncExitStack() as standby:
+                async with acting(here, identity="a"):
+                    await standby.enter_async_context(acting(here, identity="b"))
+                    for name in names:
+                        await here.client.create(DEPLOYMENTS, {**DEPLOYMENT, "metadata": {"name": name}})
+                    await here.until(lambda: len(made) > 3)
+                await here.until(lambda: all(here.available(name) == 3 for name in names))
+            assert len(made) == 18
+
+    asyncio.run(scenario())
+
+
+def test_a_new_holder_waits_until_its_caches_have_caught_up() -> None:
+    async def scenario() -> None:
+        async with cluster() as here:
+            sets = here.watch("apps", "v1", "replicasets")
+            here.informers.start()
+            await here.informers.synced()
+            component = create(ComponentContext(here.settings, "a", "controllers"))
+            await component.warm()
+            holder = LeaseHolder(here.client, "controllers", "a")
+            term = await holder.acquire()
+            created = await here.client.create(DEPLOYMENTS, DEPLOYMENT)
+            revision = int(created["metadata"]["resourceVersion"])
+            informers = component._informers
+            reached = asyncio.Event()
+
+            async def late(_: int) -> None:
+                await reached.wait()
+
+            informers.wait_revision = late  # type: ignore[method-assign]
+            running = asyncio.ensure_future(component.run(term.fence))
+            await component._view.caches["deployments"].wait_revision(revision)
+            for number in range(20):  # more round trips than a copy that doesn't wait would need
+                await here.client.create("/api/v1/namespaces/default/configmaps", {"metadata": {"name": f"c{number}"}})
+            assert not len(sets)
+            reached.set()
+            await here.until(lambda: len(sets) == 1)
+            running.cancel()
+            await asyncio.wait((running,))
+            await component.stop()
+            await holder.release()
+
+    asyncio.run(scenario())
+
+
+def test_groups_and_shards_share_the_work() -> None:
+    """Deployments of several namespaces with the replica sets split in two, and everything else apart."""
+
+    async def scenario() -> None:
+        async with cluster() as here, AsyncExitStack() as stack:
+            for number in (1, 2):
+                shard: Any = {"controllers": ["replicaset"], "shard": number, "shards": 2, "shard_by": "uid"}
+                await stack.enter_async_context(acting(here, f"sets-{number}", f"s{number}", **shard))
+            await stack.enter_async_context(acting(here, "rest", "r", controllers=["*", "-replicaset"]))
+            sets = here.watch("apps", "v1", "replicasets")
+            here.informers.start()
+            await here.informers.synced()
+            for number in range(6):
+                metadata = {"name": f"web-{number}"}
+                await here.client.create(DEPLOYMENTS, {**DEPLOYMENT, "metadata": metadata})
+            await here.until(lambda: all(here.available(f"web-{number}") == 3 for number in range(6)))
+            assert len(here.pods) == 18
+            assert len(sets) == 6
 
     asyncio.run(scenario())

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oarlock.actors.controllers import deployment, replicaset
+from oarlock.actors.controllers import deployment, replicaset, rollback
 from oarlock.actors.controllers.conditions import find
 from oarlock.actors.controllers.revisions import REVISION
 
@@ -82,6 +82,19 @@ def test_three_pods_cost_at_most_twelve_writes(world: Any) -> None:
     make(world)
     settle(world)
     assert len(world.writes) <= 12, world.writes
+
+
+@pytest.mark.parametrize(("adopted", "reason"), [(False, "NewReplicaSetCreated"), (True, "FoundNewReplicaSet")])
+def test_what_it_says_of_a_set_that_makes_no_progress(world: Any, adopted: bool, reason: str) -> None:
+    make(world)
+    world.act(deployment.reconcile("default/web", world.view))
+    (owned,) = world.view.list("replicasets")
+    born = {"creationTimestamp": "2025-01-01T00:00:00Z"} if adopted else {}
+    world.put({**owned, "metadata": {**owned["metadata"], **born}, "status": {"replicas": 0, "observedGeneration": 1}})
+    world.act(deployment.reconcile("default/web", world.view))
+    progressing = find(current(world)["status"]["conditions"], "Progressing")
+    assert progressing is not None
+    assert progressing["reason"] == reason
 
 
 def test_a_settled_deployment_costs_nothing(world: Any) -> None:
@@ -173,6 +186,71 @@ def test_a_stuck_rollout_passes_its_deadline(world: Any) -> None:
     assert (progressing["status"], progressing["reason"]) == ("False", "ProgressDeadlineExceeded")
 
 
+def stick(world: Any, image: str) -> None:
+    """Roll out an image that never becomes ready, until the deadline has passed."""
+    change(world, template=template(image))
+    settle(world, ready=False)
+    world.pass_time(602)
+    world.act(deployment.reconcile("default/web", world.view))
+
+
+def image(world: Any) -> str:
+    return str(current(world)["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def annotate(world: Any) -> None:
+    held = current(world)
+    annotations = {**(held["metadata"].get("annotations") or {}), rollback.ASKED: "true"}
+    world.put({**held, "metadata": {**held["metadata"], "annotations": annotations}})
+
+
+def test_a_stuck_rollout_goes_back_when_asked(world: Any) -> None:
+    make(world)
+    settle(world)
+    annotate(world)
+    stick(world, "a:bad")
+    settle(world)
+    assert image(world) == "a:1"
+    assert current(world)["metadata"]["annotations"][REVISION] == "3"
+    assert {pod["spec"]["containers"][0]["image"] for pod in world.pods()} == {"a:1"}
+    assert "DeploymentRollback" in dict(world.events)
+    change(world, template=template("a:2"))
+    settle(world)
+    assert image(world) == "a:2"
+
+
+def test_a_stuck_rollout_stays_when_nobody_asked(world: Any) -> None:
+    make(world)
+    settle(world)
+    stick(world, "a:bad")
+    settle(world, ready=False)
+    assert image(world) == "a:bad"
+
+
+def test_a_rollback_goes_on_after_a_restart(world: Any) -> None:
+    make(world)
+    settle(world)
+    annotate(world)
+    stick(world, "a:bad")
+    world.act(deployment.reconcile("default/web", world.view)[:1])
+    assert image(world) == "a:bad"
+    settle(world)
+    assert image(world) == "a:1"
+
+
+def test_two_bad_templates_do_not_take_turns(world: Any) -> None:
+    make(world, "a:worse")
+    settle(world, ready=False)
+    annotate(world)
+    stick(world, "a:bad")
+    for _ in range(5):
+        settle(world, ready=False)
+        world.pass_time(700)
+    assert image(world) == "a:worse"
+    turns = [reason for reason, _ in world.events if reason == "DeploymentRollback"]
+    assert len(turns) == 1
+
+
 def test_a_name_taken_by_another_template_gets_another_hash(world: Any) -> None:
     made = make(world)
     (first,) = [one for one in deployment.reconcile("default/web", world.view) if type(one).__name__ == "Create"]
@@ -193,6 +271,7 @@ def test_a_name_taken_by_another_template_gets_another_hash(world: Any) -> None:
             st.tuples(st.just("kill"), st.integers(0, 5)),
             st.tuples(st.just("deployment"), st.just(0)),
             st.tuples(st.just("sets"), st.just(0)),
+            st.tuples(st.just("part"), st.integers(0, 3)),
             st.tuples(st.just("ready"), st.just(0)),
         ),
         max_size=40,
@@ -215,6 +294,8 @@ def test_whatever_happens_it_never_makes_more_pods_than_surge_allows(
             world.remove(world.pods()[number % len(world.pods())])
         elif what == "deployment":
             world.act(deployment.reconcile("default/web", world.view))
+        elif what == "part":  # the copy was stopped after some of its writes
+            world.act(deployment.reconcile("default/web", world.view)[:number])
         elif what == "sets":
             for one in world.view.list("replicasets"):
                 world.act(replicaset.reconcile(f"default/{one['metadata']['name']}", world.view))

@@ -12,7 +12,7 @@ from oarlock.actors.scheduler.queue import SchedulingQueue
 
 def view() -> tuple[ClusterView, SchedulingQueue]:
     queue = SchedulingQueue(FILTERS, clock=lambda: 0.0)
-    return ClusterView("default-scheduler", queue), queue
+    return ClusterView({"default-scheduler"}, queue), queue
 
 
 def node(name: str = "n0") -> dict[str, Any]:

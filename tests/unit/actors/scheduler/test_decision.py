@@ -211,3 +211,56 @@ def test_incremental_sums_equal_a_fresh_count(changes: list[tuple[str, int, int]
             fresh.scored_memory,
             fresh.ports,
         )
+
+
+def test_pods_of_one_service_or_owner_are_spread_by_default(make_pod: MakePod, snapshot: Snapshot) -> None:
+    for number in range(2):
+        snapshot.put_pod(make_pod(f"w{number}", labels={"app": "web"}), "n0")
+    snapshot.put_pod(make_pod("big", cpu="1", memory="1Gi"), "n1")
+    incoming = make_pod(cpu="100m", labels={"app": "web"})
+    assert node_of(incoming, snapshot) == "n0"
+    service = {"metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}}}
+    snapshot.workloads.put("Service", "default/web", service)
+    assert node_of(incoming, snapshot) == "n1"
+    snapshot.workloads.put("Service", "default/web", None)
+    owned = pod_facts(
+        {
+            "metadata": {
+                "name": "in",
+                "namespace": "default",
+                "labels": {"app": "web"},
+                "ownerReferences": [{"kind": "ReplicaSet", "name": "web-1", "controller": True}],
+            },
+            "spec": {"containers": []},
+        }
+    )
+    assert node_of(owned, snapshot) == "n0"
+    replicas = {"metadata": {"name": "web-1"}, "spec": {"selector": {"matchLabels": {"app": "web"}}}}
+    snapshot.workloads.put("ReplicaSet", "default/web-1", replicas)
+    assert node_of(owned, snapshot) == "n1"
+
+
+@pytest.mark.parametrize(
+    ("spec", "allocated", "actual", "conditions", "counted"),
+    [
+        ("1", None, None, [], 1000),
+        ("1", "2", "2", [], 2000),
+        ("3", "2", "1", [], 3000),
+        ("3", "2", "1", [{"type": "PodResizePending", "status": "True", "reason": "Deferred"}], 3000),
+        ("3", "2", "1", [{"type": "PodResizePending", "status": "True", "reason": "Infeasible"}], 2000),
+    ],
+)
+def test_a_pod_being_resized_counts_for_the_most_it_may_hold(
+    spec: str, allocated: str | None, actual: str | None, conditions: list[dict[str, str]], counted: int
+) -> None:
+    status: dict[str, Any] = {"name": "c"}
+    if allocated:
+        status |= {"allocatedResources": {"cpu": allocated}, "resources": {"requests": {"cpu": actual}}}
+    pod = pod_facts(
+        {
+            "metadata": {"name": "p"},
+            "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": spec}}}]},
+            "status": {"containerStatuses": [status], "conditions": conditions},
+        }
+    )
+    assert pod.requests["cpu"] == counted

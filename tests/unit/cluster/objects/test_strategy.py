@@ -129,6 +129,37 @@ def test_a_service_keeps_its_address_and_ports() -> None:
     assert "externalTrafficPolicy" not in plain["spec"]
 
 
+def test_a_flow_schemas_status_update_leaves_its_labels_alone() -> None:
+    resource = _resource("flowcontrol.apiserver.k8s.io", "flowschemas")
+    old = _made("flowcontrol.apiserver.k8s.io", "flowschemas", {"metadata": {"labels": {"a": "b"}}})
+    new = copy.deepcopy(old)
+    new["metadata"] |= {"labels": {"a": "c"}, "annotations": {"x": "y"}}
+    new["status"] = {"conditions": [{"type": "Dangling"}]}
+    strategy.prepare_update(resource, new, old, "status")
+    assert new["metadata"]["labels"] == {"a": "b"}
+    assert "annotations" not in new["metadata"]
+    assert new["status"]["conditions"] == [{"type": "Dangling"}]
+
+
+def test_a_priority_classs_generation_stays() -> None:
+    resource = _resource("scheduling.k8s.io", "priorityclasses")
+    old = _made("scheduling.k8s.io", "priorityclasses", {"value": 1})
+    new = {**copy.deepcopy(old), "description": "other"}
+    strategy.prepare_update(resource, new, old)
+    assert new["metadata"]["generation"] == 1
+
+
+def test_topology_by_labels_goes_where_endpoints_change() -> None:
+    resource = _resource("discovery.k8s.io", "endpointslices")
+    body = {"addressType": "IPv4", "endpoints": [{"addresses": ["10.1.2.3"], "deprecatedTopology": {"a": "b"}}]}
+    old = _made("discovery.k8s.io", "endpointslices", body)
+    assert "deprecatedTopology" not in old["endpoints"][0]
+    new = copy.deepcopy(old)
+    new["endpoints"][0]["deprecatedTopology"] = {"a": "b"}
+    strategy.prepare_update(resource, new, old)
+    assert "deprecatedTopology" not in new["endpoints"][0]
+
+
 def test_which_puts_create_and_which_need_a_version() -> None:
     assert strategy.creates_on_update(_resource("coordination.k8s.io", "leases"))
     assert not strategy.creates_on_update(_resource("", "pods"))
