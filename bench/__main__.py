@@ -12,19 +12,8 @@ import sys
 from bench.report import ToolMissing, put_section
 
 BENCHMARKS = (
-    *(
-        "pod_checks",
-        "idle",
-        "store_memory",
-        "etcd",
-        "takeover",
-        "saturation",
-        "ownership",
-        "allocation",
-        "scheduling",
-        "api",
-    ),
-    *("failover", "rollouts"),
+    *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling"),
+    *("api", "failover", "rollouts"),
 )
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling")
 

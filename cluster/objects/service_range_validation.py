@@ -50,9 +50,13 @@ def _family(text: str) -> int:
 
 
 def service_range_update(new: Obj, old: Obj) -> list[Cause]:
-    """What is wrong with a ServiceCIDR that replaces `old`: its ranges stay."""
-    ranges, had = ((one.get("spec") or {}).get("cidrs") for one in (new, old))
-    return [] if ranges == had else [invalid("spec.cidrs", ranges, IMMUTABLE)]
+    """What is wrong with a ServiceCIDR that replaces `old`: one range may be joined by the other family's, no more."""
+    ranges, had = ((one.get("spec") or {}).get("cidrs") or [] for one in (new, old))
+    if len(ranges) == len(had) or (len(ranges), len(had)) == (_RANGES_MAX, 1):
+        changed = [index for index, one in enumerate(had) if ranges[index] != one]
+        causes = [invalid(f"spec.cidrs[{index}]", ranges[index], IMMUTABLE) for index in changed]
+        return causes + (service_range(new) if len(ranges) > len(had) else [])
+    return [invalid("spec.cidrs", ranges or None, IMMUTABLE)]
 
 
 def address(obj: Obj) -> list[Cause]:
