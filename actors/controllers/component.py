@@ -12,9 +12,11 @@ from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
 from oarlock.actors.controllers.actions import Performer
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.deployment import DEPLOYMENT
-from oarlock.actors.controllers.endpoints import ENDPOINT_SLICES, ENDPOINTS
+from oarlock.actors.controllers.endpoints import ENDPOINTS
+from oarlock.actors.controllers.endpointslices import ENDPOINT_SLICES
 from oarlock.actors.controllers.job import JOB
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
+from oarlock.actors.controllers.mirroring import MIRRORING
 from oarlock.actors.controllers.namespaces import NamespaceLoop
 from oarlock.actors.controllers.podgc import POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
@@ -136,6 +138,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         JOB,
         ENDPOINTS,
         ENDPOINT_SLICES,
+        MIRRORING,
         POD_GC,
         nodes.node_lifecycle(settings.node_grace_s),
         accounts.SERVICE_ACCOUNT,
