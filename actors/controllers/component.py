@@ -18,7 +18,7 @@ from oarlock.actors.controllers.job import JOB
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
 from oarlock.actors.controllers.mirroring import MIRRORING
 from oarlock.actors.controllers.namespaces import NamespaceLoop
-from oarlock.actors.controllers.podgc import POD_GC
+from oarlock.actors.controllers.podgc import ENDED_PODS, POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.actors.shell.component import ComponentContext, fence_revision
@@ -49,15 +49,21 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class ControllerSettings:
-    """`ca_pem` is published in every namespace, "" publishes none; `node_grace_s` is a node's longest silence."""
+    """`ca_pem` is published in every namespace, "" publishes none.
+
+    `node_timings` is `fast` or `upstream`: how soon a silent node's pods go (decision 0019).
+    """
 
     ca_pem: str = ""
-    node_grace_s: float = 40.0
+    node_timings: str = "fast"
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> ControllerSettings:
         """Read the component's settings; a value of a wrong type raises ValueError."""
-        return cls(str(settings.get("ca_pem") or ""), float(str(settings.get("node_grace_s", cls.node_grace_s))))
+        timings = str(settings.get("node_timings", cls.node_timings))
+        if timings not in nodes.TIMINGS:
+            raise ValueError(f"node_timings {timings!r} is none of {', '.join(nodes.TIMINGS)}")
+        return cls(str(settings.get("ca_pem") or ""), timings)
 
 
 class Controllers:
@@ -140,7 +146,8 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         ENDPOINT_SLICES,
         MIRRORING,
         POD_GC,
-        nodes.node_lifecycle(settings.node_grace_s),
+        ENDED_PODS,
+        nodes.node_lifecycle(nodes.TIMINGS[settings.node_timings]),
         accounts.SERVICE_ACCOUNT,
         *publishing,
     ]
