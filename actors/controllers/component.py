@@ -8,19 +8,31 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from oarlock.actors.controllers import accounts, daemonset, nodes, statefulset
+from oarlock.actors.controllers import (
+    accounts,
+    certificate_requests,
+    certificates,
+    daemonset,
+    namespace,
+    nodes,
+    statefulset,
+)
 from oarlock.actors.controllers.actions import Performer
+from oarlock.actors.controllers.admission_policies import ADMISSION_POLICIES
+from oarlock.actors.controllers.cluster_roles import CLUSTER_ROLES
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.deployment import DEPLOYMENT
 from oarlock.actors.controllers.endpoints import ENDPOINTS
 from oarlock.actors.controllers.endpointslices import ENDPOINT_SLICES
+from oarlock.actors.controllers.ephemeral_claims import EPHEMERAL_CLAIMS
+from oarlock.actors.controllers.handling import HandlingLoop
 from oarlock.actors.controllers.job import JOB
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
 from oarlock.actors.controllers.mirroring import MIRRORING
-from oarlock.actors.controllers.namespaces import NamespaceLoop
 from oarlock.actors.controllers.podgc import ENDED_PODS, POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
 from oarlock.actors.controllers.view import KINDS, View
+from oarlock.actors.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.errors import Unreachable
@@ -49,13 +61,14 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class ControllerSettings:
-    """`ca_pem` is published in every namespace, "" publishes none.
+    """`ca_pem` is published in every namespace, "" publishes none; `ca_key_file` lets its CA sign requests.
 
     `node_timings` is `fast` or `upstream`: how soon a silent node's pods go (decision 0019).
     """
 
     ca_pem: str = ""
     node_timings: str = "fast"
+    ca_key_file: str = ""
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> ControllerSettings:
@@ -63,7 +76,7 @@ class ControllerSettings:
         timings = str(settings.get("node_timings", cls.node_timings))
         if timings not in nodes.TIMINGS:
             raise ValueError(f"node_timings {timings!r} is none of {', '.join(nodes.TIMINGS)}")
-        return cls(str(settings.get("ca_pem") or ""), timings)
+        return cls(str(settings.get("ca_pem") or ""), timings, str(settings.get("ca_key_file") or ""))
 
 
 class Controllers:
@@ -113,8 +126,20 @@ class Controllers:
         return [
             *(ControllerLoop(one, self._view, performer(one.source), self._settle) for one in self._controllers),
             Collector(self._client, self._caches, performer("garbage-collector-controller")),
-            NamespaceLoop(self._client, self._caches["namespaces"]),
+            HandlingLoop("namespace", self._caches["namespaces"], namespace.is_due, self._empty),
+            HandlingLoop(
+                "csrapproving",
+                self._caches["certificatesigningrequests"],
+                certificate_requests.is_undecided,
+                self._approve,
+            ),
         ]
+
+    async def _empty(self, one: dict[str, Any]) -> float | None:
+        return await namespace.empty(self._client, one)
+
+    async def _approve(self, request: dict[str, Any]) -> float | None:
+        return await certificates.approve(self._client, request)
 
     async def _settle(self) -> None:
         """After a write of unknown outcome: return once the caches are past the moment it failed."""
@@ -134,6 +159,7 @@ class Controllers:
 
 def controllers(settings: ControllerSettings) -> list[Controller]:
     """Return the controllers that act by default."""
+    signing = [certificates.signing(settings.ca_pem, settings.ca_key_file)] if settings.ca_key_file else []
     publishing = [accounts.root_ca_publisher(settings.ca_pem)] if settings.ca_pem else []
     return [
         DEPLOYMENT,
@@ -150,6 +176,13 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         nodes.node_lifecycle(nodes.TIMINGS[settings.node_timings]),
         accounts.SERVICE_ACCOUNT,
         *publishing,
+        *signing,
+        certificates.CLEANER,
+        CLUSTER_ROLES,
+        CLAIM_PROTECTION,
+        VOLUME_PROTECTION,
+        EPHEMERAL_CLAIMS,
+        ADMISSION_POLICIES,
     ]
 
 

@@ -81,6 +81,11 @@ async def empty(client: ApiClient, namespace: Object) -> float | None:
     return None
 
 
+def is_due(namespace: Mapping[str, Any]) -> bool:
+    """Whether a namespace is being deleted."""
+    return bool(namespace["metadata"].get("deletionTimestamp"))
+
+
 def order(kinds: Kinds) -> list[list[Resource]]:
     """Return what a namespace can hold, in the steps in which it is deleted."""
     content = [one for one in kinds if one.namespaced and {"list", "delete"} <= one.verbs]

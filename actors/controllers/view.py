@@ -40,6 +40,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "networkpolicies": ("networking.k8s.io", "v1"),
     "roles": ("rbac.authorization.k8s.io", "v1"),
     "rolebindings": ("rbac.authorization.k8s.io", "v1"),
+    "clusterroles": ("rbac.authorization.k8s.io", "v1"),
+    "persistentvolumes": ("", "v1"),
+    "storageclasses": ("storage.k8s.io", "v1"),
+    "certificatesigningrequests": ("certificates.k8s.io", "v1"),
+    "validatingadmissionpolicies": ("admissionregistration.k8s.io", "v1"),
 }
 
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
