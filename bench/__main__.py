@@ -11,7 +11,7 @@ import sys
 
 from bench.report import ToolMissing, put_section
 
-BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "api", "failover")
+BENCHMARKS = ("idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "api", "failover", "controllers")
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership")
 
 

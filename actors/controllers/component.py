@@ -32,6 +32,7 @@ from oarlock.actors.controllers.mirroring import MIRRORING
 from oarlock.actors.controllers.podgc import ENDED_PODS, POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
 from oarlock.actors.controllers.view import KINDS, View
+from oarlock.actors.controllers.volume_binding import VOLUME_BINDING
 from oarlock.actors.controllers.volume_protection import CLAIM_PROTECTION, VOLUME_PROTECTION
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
@@ -179,6 +180,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         *signing,
         certificates.CLEANER,
         CLUSTER_ROLES,
+        VOLUME_BINDING,
         CLAIM_PROTECTION,
         VOLUME_PROTECTION,
         EPHEMERAL_CLAIMS,
