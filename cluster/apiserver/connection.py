@@ -82,7 +82,9 @@ class ChunkedWire:
         await self._connection.drained()
 
     def unsent(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        # A closed TLS transport of asyncio can't be asked any more: it raises.
+        gone = self._transport is None or self._transport.is_closing()
+        return 0 if gone else self._transport.get_write_buffer_size()
 
     def abort(self) -> None:
         if self._transport is not None:

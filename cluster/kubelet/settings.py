@@ -26,8 +26,8 @@ class Tls:
 class Heartbeat:
     """Times in seconds: a node that was silent for `lease_duration_s` counts as lost (decision 0019)."""
 
-    lease_interval_s: float = 1.5
-    lease_duration_s: int = 6
+    lease_interval_s: float = 1.25
+    lease_duration_s: int = 5
     status_interval_s: float = 300.0
 
     def shared_by(self, nodes: int) -> Heartbeat:
