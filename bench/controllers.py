@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from bench.report import table
 from oarlock.actors.shell.component import ComponentContext
 from oarlock.actors.shell.inprocess import InProcessShell
@@ -44,26 +46,28 @@ IN_FLIGHT = 64
 class Bench:
     """An API server, controllers and scheduler in processes of their own, and agents with hollow nodes."""
 
-    def __init__(self, folder: Path, settings: ClientSettings, tls: NodeTls) -> None:
-        self.folder, self.settings, self.tls = folder, settings, tls
+    def __init__(self, folder: Path, settings: ClientSettings) -> None:
+        self.folder, self.settings = folder, settings
         self.client = ApiClient(settings)
-        self.agents: dict[str, NodeAgent] = {}
         self.hosts: dict[str, asyncio.subprocess.Process] = {}
 
-    async def host(self, name: str) -> None:
-        """Run a component in a process of its own."""
+    async def host(self, name: str, *more: str) -> None:
+        """Run a component, or an agent, in a process of its own."""
         at = self.settings
         files = [str(one) for one in (at.server, at.ca_file, at.cert_file, at.key_file)]
-        self.hosts[name] = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.controllers", name, *files)
+        command = (sys.executable, "-m", "bench.controllers", name, *files, *more)
+        self.hosts[name] = await asyncio.create_subprocess_exec(*command)
 
     async def agent(self, name: str, hollow: int, number: int) -> None:
-        """Run an agent with `hollow` nodes."""
-        place = (name, "127.0.0.1", f"127.{number}.0", self.tls, self.settings, self.folder / name)
-        self.agents[name] = NodeAgent(
-            AgentSettings(*place, port=0, runtime="hollow", hollow_count=hollow, pods_max=5000)
-        )
-        await self.agents[name].start()
-        await self.agents[name].wait_registered()
+        """Run an agent with `hollow` nodes, and wait until all stand in the API."""
+        await self.host(name, str(self.folder / name), str(hollow), str(number))
+
+        async def registered() -> bool:
+            nodes = (await self.client.list("/api/v1/nodes"))["items"]
+            ready = [node for node in nodes if node["metadata"]["name"].startswith(f"{name}-") and node.get("status")]
+            return len(ready) == hollow
+
+        await until(registered, 120)
 
     async def pods(self, app: str) -> list[Object]:
         """Return the pods of one Deployment."""
@@ -89,7 +93,6 @@ class Bench:
         for process in self.hosts.values():
             process.terminate()
         await asyncio.gather(*(process.wait() for process in self.hosts.values()))
-        await asyncio.gather(*(agent.stop() for agent in self.agents.values()))
         await self.client.close()
 
 
@@ -106,7 +109,7 @@ async def bench() -> AsyncIterator[Bench]:
         server = ApiServer(ApiServerSettings("bench", host="127.0.0.1", tls=tls, kubelet_tls=mine), MemoryStore())
         await server.start()
         settings = ClientSettings(server.url, mine.ca_file, mine.cert_file, mine.key_file)
-        made = Bench(folder, settings, NodeTls(mine.ca_file, mine.cert_file, mine.key_file))
+        made = Bench(folder, settings)
         try:
             for part in PARTS:
                 await made.host(part)
@@ -149,9 +152,9 @@ async def healing(made: Bench) -> float:
     """Return the seconds from a node's death until its pods run elsewhere."""
     await made.deploy("healed", 30)
     victims = {pod["metadata"]["name"] for pod in await made.pods("healed") if pod["spec"]["nodeName"] == "n2-1"}
-    agent = made.agents.pop("n2")
-    for task in agent._tasks:  # noqa: SLF001 - who dies says no goodbye
-        task.cancel()
+    agent = made.hosts.pop("n2")
+    agent.kill()
+    await agent.wait()
     began = time.monotonic()
 
     async def healed() -> bool:
@@ -160,7 +163,6 @@ async def healing(made: Bench) -> float:
         return len(running) == 30 and not victims & {pod["metadata"]["name"] for pod in running}
 
     await until(healed, 120)
-    await agent.stop()
     return time.monotonic() - began
 
 
@@ -239,7 +241,7 @@ async def following(made: Bench, times: int) -> list[float]:
 
 def measure(replicas: int = 5000, objects: int = 2000) -> str:
     """Return the table of figures."""
-    return asyncio.run(_measure(replicas, objects))
+    return uvloop.run(_measure(replicas, objects))
 
 
 async def _measure(replicas: int, objects: int) -> str:
@@ -271,12 +273,19 @@ def _cpu_s(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _host(name: str, server: str, ca_file: str, cert_file: str, key_file: str) -> None:
+async def _host(name: str, server: str, ca_file: str, cert_file: str, key_file: str, *more: str) -> None:
     client = ClientSettings(server, ca_file, cert_file, key_file)
-    shell = InProcessShell([(PARTS[name], ComponentContext(client, f"{name}-bench", name, lease_ttl_ms=5000))])
-    await shell.start()
+    if more:
+        tls = NodeTls(ca_file, cert_file, key_file)
+        place = (name, "127.0.0.1", f"127.{more[2]}.0", tls, client, Path(more[0]))
+        await NodeAgent(
+            AgentSettings(*place, port=0, runtime="hollow", hollow_count=int(more[1]), pods_max=5000)
+        ).start()
+    else:
+        context = ComponentContext(client, f"{name}-bench", name, lease_ttl_ms=5000)
+        await InProcessShell([(PARTS[name], context)]).start()
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(_host(*sys.argv[1:]))
+    uvloop.run(_host(*sys.argv[1:]))

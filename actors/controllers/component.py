@@ -29,6 +29,7 @@ from oarlock.actors.controllers.handling import HandlingLoop
 from oarlock.actors.controllers.job import JOB
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
 from oarlock.actors.controllers.mirroring import MIRRORING
+from oarlock.actors.controllers.node_ttl import NODE_TTL
 from oarlock.actors.controllers.podgc import ENDED_PODS, POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
 from oarlock.actors.controllers.view import KINDS, View
@@ -175,6 +176,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         POD_GC,
         ENDED_PODS,
         nodes.node_lifecycle(nodes.TIMINGS[settings.node_timings]),
+        NODE_TTL,
         accounts.SERVICE_ACCOUNT,
         *publishing,
         *signing,
