@@ -214,6 +214,7 @@ class Layout:
         settings: dict[str, Any] = {}
         if name == "controllers":
             settings["ca_pem"] = Path(tls["ca_file"]).read_text()
+            settings["node_timings"] = self.spec.node_timings
             settings["ca_key_file"] = str(Path(tls["ca_file"]).with_name("ca.key"))
         return {
             "name": name,

@@ -48,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--nodes", type=int, default=1, metavar="N", help="node agents that run processes (1)")
     up.add_argument("--hollow", type=int, default=0, metavar="N", help="simulated nodes (0)")
     up.add_argument("--token-file", type=Path, metavar="FILE", help="static tokens as CSV: token,user,uid,groups")
+    timings = "how soon a silent node's pods go: fast (about 7 s) or upstream (about 350 s)"
+    up.add_argument("--node-timings", default="fast", metavar="HOW", help=timings)
     up.add_argument("--single", action="store_true", help="everything in one process, without Ray")
     up.add_argument("--fresh", action="store_true", help="forget the objects of an earlier run")
     up.set_defaults(run=_up)
@@ -80,6 +82,7 @@ def _up(options: argparse.Namespace) -> int:
         options.hollow,
         options.port,
         options.token_file,
+        options.node_timings,
     )
     kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as after Ctrl-C
