@@ -85,8 +85,8 @@ def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> It
     deleted = bool(new["metadata"].get("deletionTimestamp"))
     node = view.get("nodes", new["spec"]["nodeName"]) if new["spec"].get("nodeName") else None
     bound = bool(new["spec"].get("nodeName"))
-    lost = bound and (node is None or (deleted and _is_out_of_service(node)))
-    return [Due(key_of(new))] if lost or (not bound and deleted) else []
+    stray = bound and (node is None or (deleted and _is_out_of_service(node)))
+    return [Due(key_of(new))] if stray or (not bound and deleted) else []
 
 
 POD_GC = Controller(

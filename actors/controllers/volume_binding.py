@@ -143,7 +143,7 @@ def _wait(view: View, claim: Object, delayed: bool) -> list[Action]:
         "correctly registered."
     )
     told = RecordEvent(claim, "ExternalProvisioning", message)
-    wanted = dict.fromkeys(_PROVISIONERS, provisioner)
+    wanted: dict[str, str] = dict.fromkeys(_PROVISIONERS, provisioner)
     if wanted.items() <= _annotations(claim).items():
         return [told]
     return [Update(_annotated(claim, wanted)), told]
@@ -238,10 +238,10 @@ def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> It
     if plural == "storageclasses":
         return [Due(_CLAIM + key_of(one)) for one in _unbound(view) if class_of(one) == present["metadata"]["name"]]
     reference = present["spec"].get("claimRef")
-    mine = [Due(_VOLUME + present["metadata"]["name"])]
+    itself = Due(_VOLUME + present["metadata"]["name"])
     if reference:
-        return [*mine, Due(f"{_CLAIM}{reference.get('namespace')}/{reference.get('name')}")]
-    return [*mine, *(Due(_CLAIM + key_of(one)) for one in _unbound(view))]
+        return [itself, Due(f"{_CLAIM}{reference.get('namespace')}/{reference.get('name')}")]
+    return [itself, *(Due(_CLAIM + key_of(one)) for one in _unbound(view))]
 
 
 def _unbound(view: View) -> Iterable[Object]:

@@ -83,8 +83,8 @@ class ChunkedWire:
 
     def unsent(self) -> int:
         # A closed TLS transport of asyncio can't be asked any more: it raises.
-        gone = self._transport is None or self._transport.is_closing()
-        return 0 if gone else self._transport.get_write_buffer_size()
+        transport = self._transport
+        return 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
 
     def abort(self) -> None:
         if self._transport is not None:
