@@ -21,7 +21,10 @@ BOUND = "pv.kubernetes.io/bind-completed"
 BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
-_PROVISIONERS = ("volume.beta.kubernetes.io/storage-provisioner", "volume.kubernetes.io/storage-provisioner")
+_PROVISIONERS: tuple[str, ...] = (
+    "volume.beta.kubernetes.io/storage-provisioner",
+    "volume.kubernetes.io/storage-provisioner",
+)
 _NO_PROVISIONER = "kubernetes.io/no-provisioner"
 _CLAIM, _VOLUME = "claim|", "volume|"
 
@@ -143,7 +146,7 @@ def _wait(view: View, claim: Object, delayed: bool) -> list[Action]:
         "correctly registered."
     )
     told = RecordEvent(claim, "ExternalProvisioning", message)
-    wanted: dict[str, str] = dict.fromkeys(_PROVISIONERS, provisioner)
+    wanted: dict[str, str] = dict.fromkeys(_PROVISIONERS, str(provisioner))
     if wanted.items() <= _annotations(claim).items():
         return [told]
     return [Update(_annotated(claim, wanted)), told]
