@@ -43,19 +43,25 @@ class Collector:
     def attach(self) -> None:
         """Changes count only while `run()` runs."""
 
+    async def warm(self) -> None:
+        """Begin to watch the kinds that no controller reads; the caches given are somebody else's to fill."""
+        await self._monitors.warm()
+
+    async def stop(self) -> None:
+        """End these watches. Idempotent."""
+        await self._monitors.stop()
+
     async def run(self) -> None:
         """Collect until cancelled, beginning with every object that has an owner or waits for dependents."""
         loop = asyncio.get_running_loop()
-        tasks = [loop.create_task(self._monitors.keep())]
+        tasks: list[asyncio.Task[None]] = []
         try:
-            await self._monitors.refresh()
-            await self._monitors.synced()
             self._queue = WorkQueue("garbage_collector")
             self._acting = True
             for name, cache in list(self._monitors.caches.items()):
                 for obj in cache:
                     self._changed(name, None, obj)
-            tasks += [loop.create_task(self._work()) for _ in range(_WORKERS)]
+            tasks = [loop.create_task(self._work()) for _ in range(_WORKERS)]
             await asyncio.gather(*tasks)
         finally:
             self._acting = False

@@ -94,6 +94,8 @@ class Controllers:
         self._caches = {plural: self._cache(plural, plural in decided_on) for plural in KINDS}
         self._view = View(self._caches)
         self._recorder = Recorder(self._client, "oarlock-controllers")
+        source = "garbage-collector-controller"
+        self._collector = Collector(self._client, self._caches, Performer(self._client, self._recorder, source))
         self._loops = self._hosted()
         for one in self._loops:
             one.attach()
@@ -108,6 +110,7 @@ class Controllers:
         """Fill the caches and keep them current."""
         self._informers.start()
         await self._informers.synced()
+        await self._collector.warm()
 
     async def run(self, fence: str) -> None:
         """Act under `fence` until cancelled, once the caches show all that the predecessor wrote."""
@@ -127,7 +130,7 @@ class Controllers:
 
         return [
             *(ControllerLoop(one, self._view, performer(one.source), self._settle) for one in self._controllers),
-            Collector(self._client, self._caches, performer("garbage-collector-controller")),
+            self._collector,
             HandlingLoop("namespace", self._caches["namespaces"], namespace.is_due, self._empty),
             HandlingLoop(
                 "csrapproving",
@@ -155,6 +158,7 @@ class Controllers:
 
     async def stop(self) -> None:
         """End the watches and close the connections."""
+        await self._collector.stop()
         await self._informers.stop()
         await self._client.close()
 

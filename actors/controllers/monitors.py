@@ -22,6 +22,8 @@ Changed = Callable[[str, "Object | None", "Object | None"], None]
 
 _DISCOVERY_S = 15.0
 _RETRY_S = 1.0
+_APART_S = 0.02
+"""Between two new watches: many TLS handshakes at once would hold up whoever shares the process."""
 _SYNC_TIMEOUT_S = 10.0
 _log = logging.getLogger(__name__)
 
@@ -37,22 +39,35 @@ class Monitors:
         self._informers = Informers(client)
         self.caches: dict[str, Cache] = {}
         self._own: dict[str, Resource] = {}
+        self._keeping: asyncio.Task[None] | None = None
         self.kinds = Kinds(())
         for plural, cache in shared.items():
             group = KINDS[plural][0]
             self._add(f"{plural}.{group}" if group else plural, cache)
 
-    async def keep(self) -> None:
-        """Follow what is served until cancelled."""
+    async def warm(self) -> None:
+        """Begin to follow what is served, and return once it is known."""
         self._informers.start()
-        try:
-            while True:
-                answered = await self.refresh()
-                await asyncio.sleep(_DISCOVERY_S if answered else _RETRY_S)
-        finally:
-            await self._informers.stop()
-            for name in list(self._own):
-                self._drop(name)
+        while True:
+            if await self.refresh():
+                break
+            await asyncio.sleep(_RETRY_S)
+        self._keeping = asyncio.get_running_loop().create_task(self._keep())
+        await self.synced()
+
+    async def stop(self) -> None:
+        """End the watches of its own. Idempotent."""
+        keeping, self._keeping = self._keeping, None
+        if keeping is not None:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+        await self._informers.stop()
+
+    async def _keep(self) -> None:
+        answered = True
+        while True:
+            await asyncio.sleep(_DISCOVERY_S if answered else _RETRY_S)
+            answered = await self.refresh()
 
     async def refresh(self) -> bool:
         """Ask once what is served, and watch what is new; return whether there was an answer."""
@@ -66,6 +81,7 @@ class Monitors:
             if name not in self.caches:
                 self._own[name] = resource
                 self._add(name, self._cache(resource))
+                await asyncio.sleep(_APART_S)
         stale = {group.rpartition("/")[0] for group in self.kinds.stale}
         for name, resource in list(self._own.items()):
             if served.get(name) != resource and resource.group not in stale:
