@@ -13,7 +13,7 @@ from bench.report import ToolMissing, put_section
 
 BENCHMARKS = (
     *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling"),
-    *("api", "failover", "rollouts"),
+    *("api", "failover", "rollouts", "controllers"),
 )
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling")
 

@@ -4,60 +4,64 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Any
 
 from oarlock.actors.controllers import garbage
-from oarlock.actors.controllers.actions import Outcome, Performer
-from oarlock.actors.controllers.view import by_owner
-from oarlock.cluster.client.cache import Cache, key_of
+from oarlock.actors.controllers.actions import Action, Delete, Patch, Performer
+from oarlock.actors.controllers.garbage import Whereabouts
+from oarlock.actors.controllers.monitors import Monitors, key
+from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.workqueue import WorkQueue
-from oarlock.cluster.objects import resources
 from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
 
 _WORKERS = 16
-_NOT_FOUND = 404
+_ABSENT_MAX = 5000
+_CAUGHT_UP_TIMEOUT_S = 10.0
+_GONE = 404
 _log = logging.getLogger(__name__)
-
-
-def by_uid(obj: Object) -> Iterable[str]:
-    """Index: the object's own uid."""
-    return (obj["metadata"]["uid"],)
 
 
 class Collector:
     """Looks at every object with owners whenever it or one of its owners changes.
 
-    Keys are `PLURAL|KEY` of a watched cache. An owner that no cache holds is asked for before anything is deleted.
+    Keys are `KIND|KEY` of a watched cache. An owner that no cache holds is asked for before anything is deleted.
     """
 
     def __init__(self, client: ApiClient, caches: Mapping[str, Cache], performer: Performer) -> None:
-        self._client, self._caches, self._performer = client, caches, performer
+        self._client, self._performer = client, performer
         self._queue = WorkQueue("garbage_collector")
         self._acting = False
-        for cache in caches.values():
-            cache.add_index("owner", by_owner)
-            cache.add_index("uid", by_uid)
+        self._absent: OrderedDict[Whereabouts, None] = OrderedDict()
+        self._monitors = Monitors(client, caches, self._changed)
 
     def attach(self) -> None:
-        """Follow the caches; changes count only while `run()` runs."""
-        for plural, cache in self._caches.items():
-            cache.add_handler(lambda _, old, new, plural=plural: self._changed(plural, old, new))  # type: ignore[misc]
+        """Changes count only while `run()` runs."""
+
+    async def warm(self) -> None:
+        """Begin to watch the kinds that no controller reads; the caches given are somebody else's to fill."""
+        await self._monitors.warm()
+
+    async def stop(self) -> None:
+        """End these watches. Idempotent."""
+        await self._monitors.stop()
 
     async def run(self) -> None:
         """Collect until cancelled, beginning with every object that has an owner or waits for dependents."""
-        self._queue = WorkQueue("garbage_collector")
-        self._acting = True
-        tasks = []
+        loop = asyncio.get_running_loop()
+        tasks: list[asyncio.Task[None]] = []
         try:
-            for plural, cache in self._caches.items():
+            self._queue = WorkQueue("garbage_collector")
+            self._acting = True
+            for name, cache in list(self._monitors.caches.items()):
                 for obj in cache:
-                    self._changed(plural, None, obj)
-            tasks = [asyncio.get_running_loop().create_task(self._work()) for _ in range(_WORKERS)]
+                    self._changed(name, None, obj)
+            tasks = [loop.create_task(self._work()) for _ in range(_WORKERS)]
             await asyncio.gather(*tasks)
         finally:
             self._acting = False
@@ -66,88 +70,143 @@ class Collector:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _changed(self, plural: str, old: Object | None, new: Object | None) -> None:
+    def _changed(self, name: str, old: Object | None, new: Object | None) -> None:
         if not self._acting:
             return
         if new is None:
             assert old is not None
-            self._add_dependents(old)
+            if self._add_dependents(old):
+                self._note_absent(old)
             self._add_owners(old)
             return
         if old is None or old["metadata"].get("ownerReferences") != new["metadata"].get("ownerReferences"):
             if old is not None:
                 self._add_owners(old)
             if new["metadata"].get("ownerReferences"):
-                self._queue.add(f"{plural}|{key_of(new)}")
+                self._queue.add(key(name, new))
         if new["metadata"].get("deletionTimestamp") and new["metadata"].get("finalizers"):
-            self._queue.add(f"{plural}|{key_of(new)}")
+            self._queue.add(key(name, new))
             if garbage.is_waiting(new):
                 self._add_dependents(new)
 
-    def _add_dependents(self, owner: Object) -> None:
-        for plural, cache in self._caches.items():
-            for one in cache.by_index("owner", owner["metadata"]["uid"]):
-                self._queue.add(f"{plural}|{key_of(one)}")
+    def _add_dependents(self, owner: Object) -> int:
+        found = self._monitors.dependents(owner["metadata"]["uid"])
+        for name, one in found:
+            self._queue.add(key(name, one))
+        return len(found)
+
+    def _note_absent(self, owner: Object) -> None:
+        """Remember one that was seen to go: its dependents, maybe thousands, need not ask for it each."""
+        kind = self._monitors.kinds.of(owner["apiVersion"], owner["kind"])
+        if kind is not None:
+            metadata = owner["metadata"]
+            self._forget(Whereabouts(kind, metadata.get("namespace", ""), metadata["name"], metadata["uid"]))
+
+    def _forget(self, where: Whereabouts) -> None:
+        self._absent[where] = None
+        while len(self._absent) > _ABSENT_MAX:
+            self._absent.popitem(last=False)
 
     def _add_owners(self, dependent: Object) -> None:
         """An owner that waits in the foreground may be free to go now."""
         for reference in dependent["metadata"].get("ownerReferences") or ():
-            found = self._find(reference["uid"])
-            if found is not None and garbage.is_waiting(found[1]):
-                self._queue.add(f"{found[0]}|{key_of(found[1])}")
+            kind = self._monitors.kinds.of(reference["apiVersion"], reference["kind"])
+            if kind is None:
+                continue
+            namespace = dependent["metadata"].get("namespace", "") if kind.namespaced else ""
+            owner = self._monitors.find(kind, namespace, reference["name"])
+            if owner is not None and garbage.is_waiting(owner):
+                self._queue.add(key(kind.qualified, owner))
 
     async def _work(self) -> None:
         while True:
-            key = await self._queue.get()
+            name = await self._queue.get()
             try:
-                await self._one(key)
-                self._queue.forget(key)
-            except (ApiError, Unreachable) as error:
-                _log.debug("collecting failed key=%s error=%r", key, str(error))
-                self._queue.add_rate_limited(key)
+                await self._one(name)
+                self._queue.forget(name)
+            except garbage.Misplaced:
+                self._queue.forget(name)
+            except (ApiError, Unreachable, garbage.UnknownKind) as error:
+                _log.debug("collecting failed key=%s error=%r", name, str(error))
+                self._queue.add_rate_limited(name)
             except Exception:  # noqa: BLE001 - a fault in one object must hurt no other
-                _log.exception("collecting failed key=%s", key)
-                self._queue.add_rate_limited(key)
+                _log.exception("collecting failed key=%s", name)
+                self._queue.add_rate_limited(name)
             finally:
-                self._queue.done(key)
+                self._queue.done(name)
 
-    async def _one(self, key: str) -> None:
-        plural, _, name = key.partition("|")
-        obj = self._caches[plural].get(name)
+    async def _one(self, name: str) -> None:
+        kind, _, path = name.partition("|")
+        cache = self._monitors.caches.get(kind)
+        obj = cache.get(path) if cache is not None else None
         if obj is None:
             return
-        owners = {one["uid"]: await self._owner(obj, one) for one in obj["metadata"].get("ownerReferences") or ()}
-        uid = obj["metadata"]["uid"]
-        dependents = [one for cache in self._caches.values() for one in cache.by_index("owner", uid)]
-        outcome = Outcome()
-        await self._performer.perform(garbage.decide(obj, garbage.judge(obj, owners), dependents), outcome)
-        for written, revision in outcome.revisions.items():
-            if written in self._caches:
-                await self._caches[written].wait_revision(revision)
-
-    def _find(self, uid: str) -> tuple[str, Object] | None:
-        for plural, cache in self._caches.items():
-            for found in cache.by_index("uid", uid):
-                return plural, found
-        return None
+        deleting = bool(obj["metadata"].get("deletionTimestamp"))
+        references = [] if deleting else obj["metadata"].get("ownerReferences") or []
+        owners = garbage.judge(references, [await self._owner(obj, one) for one in references])
+        look = deleting or owners.waiting
+        dependents = [one for _, one in self._monitors.dependents(obj["metadata"]["uid"])] if look else []
+        for action in garbage.decide(obj, owners, dependents):
+            await self._write(action)
 
     async def _owner(self, obj: Object, reference: Object) -> Object | None:
-        """Return the owner, or None once the API server has said that it is gone."""
-        found = self._find(reference["uid"])
-        if found is not None:
-            return found[1]
-        group, _, version = reference["apiVersion"].rpartition("/")
-        resource = resources.by_kind(group, version, reference["kind"])
-        if resource is None:
-            # A kind that we don't know may well be there: its dependents stay.
-            return {"metadata": {"uid": reference["uid"]}}
+        """Return the owner, or None once it is certain that it is gone."""
         namespace = obj["metadata"].get("namespace", "")
-        if resource.namespaced and not namespace:
-            return {"metadata": {"uid": reference["uid"]}}  # forbidden, and upstream leaves such an object alone
+        kind = self._monitors.kinds.of(reference["apiVersion"], reference["kind"])
         try:
-            live = await self._client.get(resource.path(namespace, reference["name"]))
-        except ApiError as error:
-            if error.code == _NOT_FOUND:
-                return None
+            where = garbage.locate(obj, reference, kind)
+        except garbage.Misplaced:
+            if self._monitors.elsewhere(reference["uid"], namespace):
+                self._performer.record(garbage.invalid_namespace(obj, reference))
             raise
-        return live if live["metadata"]["uid"] == reference["uid"] else None
+        if where in self._absent:
+            return None
+        found = self._monitors.find(where.resource, where.namespace, where.name)
+        if found is not None and found["metadata"]["uid"] == where.uid:
+            return found
+        if self._monitors.elsewhere(where.uid, namespace):
+            self._performer.record(garbage.invalid_namespace(obj, reference))
+        return await self._asked(where)
+
+    async def _asked(self, where: Whereabouts) -> Object | None:
+        """Ask the API server for an owner; what is gone once is gone for ever, for a uid is never used again."""
+        try:
+            live = await self._client.get(where.resource.path(where.namespace, where.name))
+        except ApiError as error:
+            if error.code != _GONE:
+                raise
+            live = None
+        if live is not None and live["metadata"]["uid"] == where.uid:
+            return live
+        self._forget(where)
+        return None
+
+    async def _write(self, action: Action) -> None:
+        """Carry one action out and wait until the caches show it; what is gone meanwhile needs it no more."""
+        assert isinstance(action, Delete | Patch)
+        metadata = action.obj["metadata"]
+        kind = self._monitors.kinds.of(action.obj["apiVersion"], action.obj["kind"])
+        if kind is None:
+            raise garbage.UnknownKind(f"{action.obj['apiVersion']} {action.obj['kind']}")
+        path = kind.path(metadata.get("namespace", ""), metadata["name"])
+        try:
+            if isinstance(action, Patch):
+                answer = await self._client.patch(path, action.patch, action.content_type)
+            else:
+                certain = {"uid": metadata["uid"], "resourceVersion": metadata["resourceVersion"]}
+                options = {"propagationPolicy": action.propagation, "preconditions": certain}
+                answer = await self._client.delete(path, options)
+        except ApiError as error:
+            if error.code == _GONE:
+                return
+            raise
+        await self._caught_up(kind.qualified, int((answer.get("metadata") or {}).get("resourceVersion") or 0))
+
+    async def _caught_up(self, kind: str, revision: int) -> None:
+        cache = self._monitors.caches.get(kind)
+        if cache is not None and revision:
+            try:
+                async with asyncio.timeout(_CAUGHT_UP_TIMEOUT_S):
+                    await cache.wait_revision(revision)
+            except TimeoutError:
+                _log.warning("cache behind controller=garbage_collector kind=%s revision=%d", kind, revision)

@@ -8,20 +8,33 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from oarlock.actors.controllers import accounts, nodes, statefulset
+from oarlock.actors.controllers import (
+    accounts,
+    certificate_requests,
+    certificates,
+    namespace,
+    nodes,
+    statefulset,
+)
 from oarlock.actors.controllers.actions import Performer
+from oarlock.actors.controllers.admission_policies import ADMISSION_POLICIES
 from oarlock.actors.controllers.autoscaler import horizontal_pod_autoscaler
+from oarlock.actors.controllers.cluster_roles import CLUSTER_ROLES
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.cronjob import CRONJOB
 from oarlock.actors.controllers.daemonset import daemon_sets
 from oarlock.actors.controllers.deployment import DEPLOYMENT
 from oarlock.actors.controllers.disruption import DISRUPTION
 from oarlock.actors.controllers.disruption_target import DISRUPTION_TARGET
-from oarlock.actors.controllers.endpoints import ENDPOINT_SLICES, ENDPOINTS
+from oarlock.actors.controllers.endpoints import ENDPOINTS
+from oarlock.actors.controllers.endpointslices import ENDPOINT_SLICES
+from oarlock.actors.controllers.ephemeral_claims import EPHEMERAL_CLAIMS
+from oarlock.actors.controllers.handling import HandlingLoop
 from oarlock.actors.controllers.job import JOB
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
-from oarlock.actors.controllers.namespaces import NamespaceLoop
-from oarlock.actors.controllers.podgc import POD_GC
+from oarlock.actors.controllers.mirroring import MIRRORING
+from oarlock.actors.controllers.node_ttl import NODE_TTL
+from oarlock.actors.controllers.podgc import ENDED_PODS, POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
 from oarlock.actors.controllers.resource_quota import RESOURCE_QUOTA
 from oarlock.actors.controllers.service_cidr import SERVICE_CIDR
@@ -29,6 +42,7 @@ from oarlock.actors.controllers.sharding import EVERYTHING, NAMESPACE, WHOLE, Sh
 from oarlock.actors.controllers.storage_protection import CLAIM_PROTECTION, CLASS_PROTECTION, VOLUME_PROTECTION
 from oarlock.actors.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from oarlock.actors.controllers.view import KINDS, View
+from oarlock.actors.controllers.volume_binding import VOLUME_BINDING
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.errors import Unreachable
@@ -41,8 +55,9 @@ from oarlock.cluster.objects.status import ApiError
 _log = logging.getLogger(__name__)
 
 _SETTLE_RETRY_S = 0.2
-COLLECTOR, NAMESPACES = "garbagecollector", "namespace"
-_WHOLE_CLUSTER = (COLLECTOR, NAMESPACES)
+COLLECTOR, NAMESPACES, APPROVER = "garbagecollector", "namespace", "csrapproving"
+_HANDLED = {NAMESPACES: "namespaces", APPROVER: "certificatesigningrequests"}
+_WHOLE_CLUSTER = (COLLECTOR, *_HANDLED)
 """Loops that follow all kinds, or all that is in a namespace."""
 
 
@@ -60,26 +75,32 @@ class Loop(Protocol):
 
 @dataclass(frozen=True)
 class ControllerSettings:
-    """`ca_pem` is published in every namespace, "" publishes none; `node_grace_s` is a node's longest silence.
+    """`ca_pem` is published in every namespace, "" publishes none; `ca_key_file` lets its CA sign requests.
 
-    `controllers` are those that act here (see `sharding.hosted`), on the keys of `shard` only.
+    `node_timings` is `fast` or `upstream`: how soon a silent node's pods go (decision 0019). `controllers` are those
+    that act here (see `sharding.hosted`), on the keys of `shard` only.
     """
 
     ca_pem: str = ""
-    node_grace_s: float = 40.0
+    node_timings: str = "fast"
+    ca_key_file: str = ""
     controllers: tuple[str, ...] = (EVERYTHING,)
     shard: Shard = WHOLE
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> ControllerSettings:
         """Read the component's settings; a value of a wrong type raises ValueError."""
+        timings = str(settings.get("node_timings", cls.node_timings))
+        if timings not in nodes.TIMINGS:
+            raise ValueError(f"node_timings {timings!r} is none of {', '.join(nodes.TIMINGS)}")
         wanted = settings.get("controllers") or [EVERYTHING]
         if not isinstance(wanted, list | tuple):
             raise ValueError(f"controllers are no list: {wanted!r}")
         number, count = (int(str(settings.get(name, 1))) for name in ("shard", "shards"))
         return cls(
             str(settings.get("ca_pem") or ""),
-            float(str(settings.get("node_grace_s", cls.node_grace_s))),
+            timings,
+            str(settings.get("ca_key_file") or ""),
             tuple(map(str, wanted)),
             Shard(number, count, str(settings.get("shard_by", NAMESPACE))),
         )
@@ -99,11 +120,17 @@ class Controllers:
         self._controllers = [one for one in every if one.name in self._names]
         decided_on = {plural for one in self._controllers for plural in (*one.reads, *one.looks_at)}
         counted = {plural for one in self._controllers for plural in one.counts}
-        some = {*decided_on, *counted, *(("namespaces",) * self._hosts(NAMESPACES))}
+        handled = {plural for name, plural in _HANDLED.items() if self._hosts(name)}
+        some = {*decided_on, *counted, *handled}
+        decided_on |= handled
         watched = KINDS if self._hosts(COLLECTOR) else some
         self._caches = {plural: self._cache(plural, plural in decided_on) for plural in KINDS if plural in watched}
         self._view = View(self._caches)
         self._recorder = Recorder(self._client, "oarlock-controllers")
+        self._collector: Collector | None = None
+        if self._hosts(COLLECTOR):
+            source = "garbage-collector-controller"
+            self._collector = Collector(self._client, self._caches, Performer(self._client, self._recorder, source))
         self._loops = self._hosted()
         for one in self._loops:
             one.attach()
@@ -122,6 +149,8 @@ class Controllers:
         """Fill the caches and keep them current."""
         self._informers.start()
         await self._informers.synced()
+        if self._collector is not None:
+            await self._collector.warm()
 
     async def run(self, fence: str) -> None:
         """Act under `fence` until cancelled, once the caches show all that the predecessor wrote."""
@@ -143,11 +172,20 @@ class Controllers:
             ControllerLoop(one, self._view, performer(one.source), self._settle, self._shard)
             for one in self._controllers
         ]
-        if self._hosts(COLLECTOR):
-            loops.append(Collector(self._client, self._caches, performer("garbage-collector-controller")))
+        if self._collector is not None:
+            loops.append(self._collector)
         if self._hosts(NAMESPACES):
-            loops.append(NamespaceLoop(self._client, self._caches["namespaces"]))
+            loops.append(HandlingLoop(NAMESPACES, self._caches["namespaces"], namespace.is_due, self._empty))
+        if self._hosts(APPROVER):
+            requests = self._caches["certificatesigningrequests"]
+            loops.append(HandlingLoop(APPROVER, requests, certificate_requests.is_undecided, self._approve))
         return loops
+
+    async def _empty(self, one: dict[str, Any]) -> float | None:
+        return await namespace.empty(self._client, one)
+
+    async def _approve(self, request: dict[str, Any]) -> float | None:
+        return await certificates.approve(self._client, request)
 
     async def _settle(self) -> None:
         """After a write of unknown outcome: return once the caches are past the moment it failed."""
@@ -161,12 +199,15 @@ class Controllers:
 
     async def stop(self) -> None:
         """End the watches and close the connections."""
+        if self._collector is not None:
+            await self._collector.stop()
         await self._informers.stop()
         await self._client.close()
 
 
 def controllers(settings: ControllerSettings) -> list[Controller]:
     """Return the controllers that act by default."""
+    signing = [certificates.signing(settings.ca_pem, settings.ca_key_file)] if settings.ca_key_file else []
     publishing = [accounts.root_ca_publisher(settings.ca_pem)] if settings.ca_pem else []
     return [
         DEPLOYMENT,
@@ -182,15 +223,24 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         DISRUPTION_TARGET,
         ENDPOINTS,
         ENDPOINT_SLICES,
+        MIRRORING,
         POD_GC,
         SERVICE_CIDR,
-        nodes.node_lifecycle(settings.node_grace_s),
+        ENDED_PODS,
+        nodes.node_lifecycle(nodes.TIMINGS[settings.node_timings]),
+        NODE_TTL,
         RESOURCE_QUOTA,
         CLAIM_PROTECTION,
         VOLUME_PROTECTION,
         CLASS_PROTECTION,
         accounts.SERVICE_ACCOUNT,
         *publishing,
+        *signing,
+        certificates.CLEANER,
+        CLUSTER_ROLES,
+        VOLUME_BINDING,
+        EPHEMERAL_CLAIMS,
+        ADMISSION_POLICIES,
     ]
 
 
@@ -207,7 +257,7 @@ async def _together(loops: list[Coroutine[Any, Any, None]]) -> None:
 
 def names() -> list[str]:
     """Return the names of all controllers, as settings use them."""
-    return [*(one.name for one in controllers(ControllerSettings(ca_pem="any"))), *_WHOLE_CLUSTER]
+    return [*(one.name for one in controllers(ControllerSettings(ca_pem="any", ca_key_file="any"))), *_WHOLE_CLUSTER]
 
 
 def create(context: ComponentContext) -> Controllers:

@@ -1,267 +1,143 @@
-"""Which pods stand behind a Service, as Endpoints and as EndpointSlices.
+"""The older form of endpoints: one Endpoints object a Service, with at most 1,000 addresses.
 
-Source: kubernetes.io "EndpointSlices"; upstream's endpoint and endpointslice controllers for labels and layout.
+Source: upstream's endpoint controller and its api/v1/endpoints package, for labels, order and truncation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import math
+from collections.abc import Iterable
 from typing import Any
 
-from oarlock.actors.controllers import pods
-from oarlock.actors.controllers.actions import Action, Create, Delete, Update
+from oarlock.actors.controllers import backends, pods
+from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Update
+from oarlock.actors.controllers.backends import Ports
 from oarlock.actors.controllers.loop import Controller, Due
-from oarlock.actors.controllers.ownership import controller_reference
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
 Object = dict[str, Any]
-Ports = list[Object]
 
-SLICE_ENDPOINTS_MAX = 100
-_ENDPOINTS_BY = ("endpoints.kubernetes.io/managed-by", "endpoint-controller")
-_SLICE_BY = ("endpointslice.kubernetes.io/managed-by", "endpointslice-controller.k8s.io")
-_SERVICE_NAME = "kubernetes.io/service-name"
-_HEADLESS = "service.kubernetes.io/headless"
-_ZONE = "topology.kubernetes.io/zone"
-_ENDPOINTS_MAX = 1000
+MANAGED_BY = ("endpoints.kubernetes.io/managed-by", "endpoint-controller")
+_OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+_ADDRESSES_MAX = 1000
+_EITHER = ("addresses", "notReadyAddresses")
 
 
-def reconcile_endpoints(key: str, view: View) -> list[Action]:
+def reconcile(key: str, view: View) -> list[Action]:
     """Return what makes a Service's Endpoints name its pods."""
     service = view.get("services", key)
     held = view.get("endpoints", key)
     if service is None:
-        return [Delete(held)] if held is not None and _is_ours(held, _ENDPOINTS_BY) else []
-    if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
+        return [Delete(held)] if held is not None and is_ours(held) else []
+    if not backends.is_selecting(service):
         return []
-    labels = _labels(service, _ENDPOINTS_BY)
-    subsets = list(_subsets(view, service))
+    labels = {**backends.labels(service), MANAGED_BY[0]: MANAGED_BY[1]}
+    whole = subsets(view, service)
+    shown = truncated(whole)
+    metadata = dict((held or {}).get("metadata") or {})
+    annotations = {name: value for name, value in (metadata.get("annotations") or {}).items() if name != _OVER_CAPACITY}
+    if shown is not whole:
+        annotations[_OVER_CAPACITY] = "truncated"
     if held is None:
-        metadata = {
-            "name": service["metadata"]["name"],
-            "namespace": service["metadata"]["namespace"],
-            "labels": labels,
-        }
-        made = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}
-        return [Create({**made, "subsets": subsets} if subsets else made)]
-    if (held.get("subsets") or []) == subsets and held["metadata"].get("labels") == labels:
-        return []
-    changed = {**held, "metadata": {**held["metadata"], "labels": labels}, "subsets": subsets}
-    return [Update(changed)]
-
-
-def reconcile_slices(key: str, view: View) -> list[Action]:
-    """Return what makes a Service's EndpointSlices name its pods, changing as few slices as may be."""
-    service = view.get("services", key)
-    namespace, _, name = key.partition("/")
-    held = [one for one in view.list("endpointslices", namespace) if _is_slice_of(one, name)]
-    if service is None or service["metadata"].get("deletionTimestamp"):
-        return []  # the garbage collector removes what the Service owned
-    if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
-        return []
-    actions: list[Action] = []
-    free = {one["metadata"]["name"]: one for one in held}
-    for ports, endpoints in _wanted(view, service).values():
-        mine = [one for one in held if (one.get("ports") or []) == ports or not one.get("endpoints")]
-        for chunk in _chunks(mine, endpoints):
-            target = next((one for one in mine if one["metadata"]["name"] in free), None)
-            if target is not None:
-                del free[target["metadata"]["name"]]
-            actions += _slice(view, service, target, ports, chunk)
-    kept = len(held) - len(free)
-    placeholder = None
-    if kept == 0 and not actions:
-        placeholder = next(iter(free.values()), None)
-        actions += _slice(view, service, placeholder, [], [])
-    actions += [Delete(one) for one in free.values() if one is not placeholder]
-    return actions
-
-
-def _chunks(held: Iterable[Object], endpoints: list[Object]) -> list[list[Object]]:
-    """Divide endpoints over slices, each staying where it is as far as it fits."""
-    left = {_identity(one): one for one in endpoints}
-    chunks: list[list[Object]] = []
-    for one in held:
-        stay = [left.pop(_identity(old)) for old in one.get("endpoints") or () if _identity(old) in left]
-        chunks.append(stay)
-    for one in left.values():
-        room = next((chunk for chunk in chunks if len(chunk) < SLICE_ENDPOINTS_MAX), None)
-        if room is None:
-            chunks.append(room := [])
-        room.append(one)
-    return [chunk for chunk in chunks if chunk]
-
-
-def _identity(endpoint: Mapping[str, Any]) -> str:
-    return str((endpoint.get("targetRef") or {}).get("uid"))
-
-
-def _slice(view: View, service: Object, held: Object | None, ports: Ports, endpoints: list[Object]) -> list[Action]:
-    labels = {**_labels(service, _SLICE_BY), _SERVICE_NAME: service["metadata"]["name"]}
-    body = {"endpoints": endpoints or None, "ports": ports or None}
+        metadata = {"name": service["metadata"]["name"], "namespace": service["metadata"]["namespace"]}
+    metadata["labels"] = labels
+    if annotations or "annotations" in metadata:
+        metadata["annotations"] = annotations
+    made = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}
+    if shown:
+        made["subsets"] = shown
+    name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
     if held is None:
-        prefix = f"{service['metadata']['name']}-"
-        metadata = {
-            "name": prefix + view.suffix(),
-            "generateName": prefix,
-            "namespace": service["metadata"]["namespace"],
-            "labels": labels,
-            "ownerReferences": [controller_reference(service)],
-        }
-        kind = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice"}
-        family = (service["spec"].get("ipFamilies") or ["IPv4"])[0]
-        return [Create({**kind, "metadata": metadata, "addressType": family, **body})]
-    same = (held.get("endpoints") or None) == body["endpoints"] and (held.get("ports") or None) == body["ports"]
-    if same and held["metadata"].get("labels") == labels:
+        failed = RecordEvent(
+            made, "FailedToCreateEndpoint", f"Failed to create endpoint for service {name}: {{error}}", "Warning"
+        )
+        return [Create(made, failed=failed)]
+    if made.get("subsets", []) == (held.get("subsets") or []) and metadata == held["metadata"]:
         return []
-    return [Update({**held, "metadata": {**held["metadata"], "labels": labels}, **body})]
+    failed = RecordEvent(held, "FailedToUpdateEndpoint", f"Failed to update endpoint {name}: {{error}}", "Warning")
+    return [Update(made, failed=failed)]
 
 
-def _wanted(view: View, service: Object) -> dict[str, tuple[Ports, list[Object]]]:
-    """Return the endpoints by the ports that they have: named ports may differ from pod to pod."""
-    groups: dict[str, tuple[Ports, list[Object]]] = {}
-    for pod in _pods(view, service):
-        ports = _ports(service, pod)
-        groups.setdefault(repr(ports), (ports, []))[1].append(_endpoint(view, service, pod))
-    return groups
-
-
-def _endpoint(view: View, service: Object, pod: Object) -> Object:
-    terminating = bool(pod["metadata"].get("deletionTimestamp"))
-    serving = pods.is_ready(pod)
-    unconditional = bool(service["spec"].get("publishNotReadyAddresses"))
-    node = view.get("nodes", pod["spec"].get("nodeName", ""))
-    zone = (node["metadata"].get("labels") or {}).get(_ZONE) if node is not None else None
-    made: Object = {
-        "addresses": [pod["status"]["podIP"]],
-        "conditions": {
-            "ready": unconditional or (serving and not terminating),
-            "serving": serving,
-            "terminating": terminating,
-        },
-        "hostname": _hostname(service, pod),
-        "nodeName": pod["spec"].get("nodeName"),
-        "targetRef": _target(pod),
-        "zone": zone,
-    }
-    return {name: value for name, value in made.items() if value is not None}
-
-
-def _subsets(view: View, service: Object) -> Iterator[Object]:
+def subsets(view: View, service: Object) -> list[Object]:
+    """Return the addresses of a Service's pods, together with those that have the same ports, ready ones apart."""
     groups: dict[str, tuple[Ports, list[Object], list[Object]]] = {}
     unconditional = bool(service["spec"].get("publishNotReadyAddresses"))
-    for pod in _pods(view, service):
-        if pod["metadata"].get("deletionTimestamp") and not unconditional:
+    wanted = backends.families(service)[0]
+    for pod in backends.members(view, service):
+        found = backends.addresses(pod, wanted)
+        if not found or (pod["metadata"].get("deletionTimestamp") and not unconditional):
             continue
-        ports = _ports(service, pod)
+        ports = [_named(one) for one in sorted(backends.ports_of(service, pod), key=_order_of_port)]
+        if not ports and not (backends.is_headless(service) and not service["spec"].get("ports")):
+            continue
         _, ready, unready = groups.setdefault(repr(ports), (ports, [], []))
         made = {
-            "ip": pod["status"]["podIP"],
-            "hostname": _hostname(service, pod),
+            "ip": found[0],
+            "hostname": backends.hostname(service, pod),
             "nodeName": pod["spec"].get("nodeName"),
-            "targetRef": _target(pod),
+            "targetRef": backends.target(pod),
         }
         address = {name: value for name, value in made.items() if value is not None}
         (ready if unconditional or pods.is_ready(pod) else unready).append(address)
-    for ports, ready, unready in groups.values():
-        subset: Object = {}
-        if ready:
-            subset["addresses"] = sorted(ready, key=_address)[:_ENDPOINTS_MAX]
-        if unready:
-            subset["notReadyAddresses"] = sorted(unready, key=_address)[:_ENDPOINTS_MAX]
-        yield {**subset, "ports": ports} if ports else subset
+    return [_subset(*groups[name]) for name in sorted(groups)]
 
 
-def _address(one: Object) -> tuple[int, ...] | tuple[str]:
-    parts = one["ip"].split(".")
-    return tuple(int(part) for part in parts) if len(parts) == 4 else (one["ip"],)
-
-
-def _pods(view: View, service: Object) -> list[Object]:
-    """Return the pods behind a Service that have an address and haven't ended, by name."""
-    wanted = service["spec"]["selector"].items()
-    found = [
-        pod
-        for pod in view.list("pods", service["metadata"]["namespace"])
-        if wanted <= (pod["metadata"].get("labels") or {}).items()
-        and (pod.get("status") or {}).get("podIP")
-        and not pods.is_ended(pod)
-    ]
-    return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
-
-
-def _ports(service: Object, pod: Object) -> Ports:
-    made: Ports = []
-    for port in service["spec"].get("ports") or ():
-        number = _number(port.get("targetPort", port["port"]), port.get("protocol", "TCP"), pod)
-        if number:
-            entry = {"name": port.get("name", ""), "port": number, "protocol": port.get("protocol", "TCP")}
-            if port.get("appProtocol"):
-                entry["appProtocol"] = port["appProtocol"]
-            made.append(entry)
+def truncated(whole: list[Object]) -> list[Object]:
+    """Return subsets cut to 1,000 addresses in proportion to their sizes, ready ones first; else the same list."""
+    ready, unready = (sum(len(one.get(name) or ()) for one in whole) for name in _EITHER)
+    if ready + unready <= _ADDRESSES_MAX:
+        return whole
+    cut = "addresses" if ready > _ADDRESSES_MAX else "notReadyAddresses"
+    room, total = (_ADDRESSES_MAX, ready) if cut == "addresses" else (_ADDRESSES_MAX - ready, unready)
+    left, made = room, []
+    for one in whole:
+        share = min(left, math.ceil(len(one.get(cut) or ()) / total * room))
+        kept = (one.get(cut) or [])[:share]
+        left -= len(kept)
+        rest = {name: value for name, value in one.items() if name not in _EITHER}
+        both = {"addresses": kept} if cut == "addresses" else {"addresses": one.get("addresses"), cut: kept}
+        made.append({**{name: value for name, value in both.items() if value}, **rest})
     return made
 
 
-def _number(target: int | str, protocol: str, pod: Object) -> int | None:
-    """Return the port number that a target port means in this pod, None when the pod has no such name."""
-    if isinstance(target, int):
-        return target
-    for container in [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]:
-        for port in container.get("ports") or ():
-            if port.get("name") == target and port.get("protocol", "TCP") == protocol:
-                return int(port["containerPort"])
-    return None
+def is_ours(obj: Object) -> bool:
+    """Whether the endpoints controller made an Endpoints object, rather than a user."""
+    return (obj["metadata"].get("labels") or {}).get(MANAGED_BY[0]) == MANAGED_BY[1]
 
 
-def _target(pod: Object) -> Object:
-    metadata = pod["metadata"]
-    return {"kind": "Pod", "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"]}
+def _subset(ports: Ports, ready: list[Object], unready: list[Object]) -> Object:
+    made = {"addresses": sorted(ready, key=_order), "notReadyAddresses": sorted(unready, key=_order), "ports": ports}
+    return {name: value for name, value in made.items() if value}
 
 
-def _hostname(service: Object, pod: Object) -> str | None:
-    spec = pod["spec"]
-    return spec.get("hostname") if spec.get("subdomain") == service["metadata"]["name"] else None
+def _named(port: Object) -> Object:
+    """Leave out an empty name: other than in a slice it isn't shown."""
+    return port if port["name"] else {name: value for name, value in port.items() if name != "name"}
 
 
-def _labels(service: Object, managed_by: tuple[str, str]) -> dict[str, str]:
-    labels = dict(service["metadata"].get("labels") or {})
-    if service["spec"].get("clusterIP") == "None":
-        labels[_HEADLESS] = ""
-    return {**labels, managed_by[0]: managed_by[1]}
+def _order(address: Object) -> tuple[str, str]:
+    """By the text of the address, as upstream has it."""
+    return address["ip"], address["targetRef"]["uid"]
 
 
-def _is_ours(obj: Object, managed_by: tuple[str, str]) -> bool:
-    return (obj["metadata"].get("labels") or {}).get(managed_by[0]) == managed_by[1]
-
-
-def _is_slice_of(one: Object, service: str) -> bool:
-    return _is_ours(one, _SLICE_BY) and one["metadata"]["labels"].get(_SERVICE_NAME) == service
+def _order_of_port(port: Object) -> bytes:
+    """Upstream orders ports by the MD5 of a dump of Go's struct; clients see that order."""
+    application = port.get("appProtocol")
+    text = (
+        f"(v1.EndpointPort){{Name:(string){port['name']} Port:(int32){port['port']} "
+        f"Protocol:(v1.Protocol){port['protocol']} AppProtocol:(*string){application or '<nil>'}}}"
+    )
+    return hashlib.md5(text.encode(), usedforsecurity=False).digest()
 
 
 def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> Iterable[Due]:
+    if plural == "pods":
+        return backends.services_of(view, old, new)
     present = new if new is not None else old
     assert present is not None
-    if plural == "services" or plural == "endpoints":
-        return [Due(key_of(present))]
-    if plural == "endpointslices":
-        name = (present["metadata"].get("labels") or {}).get(_SERVICE_NAME)
-        return [Due(f"{present['metadata']['namespace']}/{name}")] if name and _is_ours(present, _SLICE_BY) else []
-    if old is not None and new is not None and _said(old) == _said(new):
-        return []
-    labels = [(one["metadata"].get("labels") or {}).items() for one in (old, new) if one is not None]
-    return [
-        Due(key_of(service))
-        for service in view.list("services", present["metadata"]["namespace"])
-        if (selector := service["spec"].get("selector")) and any(selector.items() <= held for held in labels)
-    ]
-
-
-def _said(pod: Object) -> tuple[object, ...]:
-    """What of a pod can show in an endpoint."""
-    metadata, status = pod["metadata"], pod.get("status") or {}
-    ready, ended = pods.is_ready(pod), pods.is_ended(pod)
-    return (metadata.get("labels"), bool(metadata.get("deletionTimestamp")), status.get("podIP"), ready, ended)
+    return [Due(key_of(present))]
 
 
 ENDPOINTS = Controller(
@@ -269,13 +145,5 @@ ENDPOINTS = Controller(
     source="endpoint-controller",
     reads=("services", "pods", "endpoints"),
     keys=_keys,
-    reconcile=reconcile_endpoints,
-)
-ENDPOINT_SLICES = Controller(
-    name="endpoint_slice",
-    source="endpoint-slice-controller",
-    reads=("services", "pods", "endpointslices"),
-    keys=_keys,
-    reconcile=reconcile_slices,
-    looks_at=("nodes",),
+    reconcile=reconcile,
 )

@@ -29,6 +29,12 @@ def controller_reference(owner: Mapping[str, Any]) -> Object:
     }
 
 
+def is_controlled_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    """Whether `owner`, this very object, controls `obj`."""
+    reference = controller_of(obj)
+    return reference is not None and bool(reference["uid"] == owner["metadata"]["uid"])
+
+
 @dataclass
 class Claim:
     """The objects that an owner controls, and the patches that adopt or release some of them."""

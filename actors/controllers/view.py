@@ -49,6 +49,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "resourceclaimtemplates": ("resource.k8s.io", "v1"),
     "csistoragecapacities": ("storage.k8s.io", "v1"),
     "volumeattributesclasses": ("storage.k8s.io", "v1"),
+    "clusterroles": ("rbac.authorization.k8s.io", "v1"),
+    "storageclasses": ("storage.k8s.io", "v1"),
+    "certificatesigningrequests": ("certificates.k8s.io", "v1"),
+    "validatingadmissionpolicies": ("admissionregistration.k8s.io", "v1"),
 }
 
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"

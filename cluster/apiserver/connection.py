@@ -82,7 +82,9 @@ class ChunkedWire:
         await self._connection.drained()
 
     def unsent(self) -> int:
-        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+        # A closed TLS transport of asyncio can't be asked any more: it raises.
+        transport = self._transport
+        return 0 if transport is None or transport.is_closing() else transport.get_write_buffer_size()
 
     def abort(self) -> None:
         if self._transport is not None:

@@ -321,7 +321,16 @@ class WatchCache:
                     touched.setdefault(prefix, []).append(change)
         for prefix, changes in touched.items():
             for watcher in tuple(self._collections[prefix].watchers):
-                watcher.deliver(changes)
+                self._tell(prefix, watcher, changes)
+
+    def _tell(self, prefix: bytes, watcher: Watcher, changes: list[Change]) -> None:
+        """Deliver to one watcher; a fault in it ends its own watch, never the cache's."""
+        try:
+            watcher.deliver(changes)
+        except Exception:
+            log.exception("watcher failed and is dropped prefix=%s", prefix.decode())
+            self._collections[prefix].watchers.discard(watcher)
+            watcher.lost()
 
     def _advance(self, revision: int) -> None:
         self.revision = revision

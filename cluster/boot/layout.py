@@ -214,6 +214,8 @@ class Layout:
         settings = dict(hosted.settings)
         if hosted.kind == CONTROLLERS[2]:
             settings["ca_pem"] = Path(tls["ca_file"]).read_text()
+            settings["node_timings"] = self.spec.node_timings
+            settings["ca_key_file"] = str(Path(tls["ca_file"]).with_name("ca.key"))
         return {
             "name": hosted.name,
             "factory": hosted.factory,

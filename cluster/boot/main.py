@@ -55,6 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="GROUP=NAMES[:SHARDS[:uid]]",
         help="controllers that act apart from the others, such as batch=job,cronjob or sets=replicaset:2",
     )
+    timings = "how soon a silent node's pods go: fast (about 7 s) or upstream (about 350 s)"
+    up.add_argument("--node-timings", default="fast", metavar="HOW", help=timings)
     up.add_argument("--single", action="store_true", help="everything in one process, without Ray")
     up.add_argument("--fresh", action="store_true", help="forget the objects of an earlier run")
     up.set_defaults(run=_up)
@@ -89,6 +91,7 @@ def _up(options: argparse.Namespace) -> int:
         options.port,
         options.token_file,
         parse_groups(options.controllers),
+        options.node_timings,
     )
     kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as after Ctrl-C

@@ -13,10 +13,15 @@ NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?")
 DEFAULT_NAME = "oarlock"
 DEFAULT_PORT = 6443
 
+NODE_TIMINGS = ("fast", "upstream")
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
-    """Counts of each part. `hollow` counts simulated nodes; `port` 0 takes any free one; ports are TCP."""
+    """Counts of each part. `hollow` counts simulated nodes; `port` 0 takes any free one; ports are TCP.
+
+    `node_timings` says how soon a silent node's pods go: decision 0019.
+    """
 
     name: str = DEFAULT_NAME
     single: bool = False
@@ -27,6 +32,7 @@ class ClusterSpec:
     port: int = 0
     token_file: Path | None = None
     controllers: tuple[ControllerGroup, ...] = ()
+    node_timings: str = "fast"
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -40,6 +46,9 @@ class ClusterSpec:
         _bounded("--nodes", self.nodes, 0, 100)
         _bounded("--hollow", self.hollow, 0, 10_000)
         _bounded("--port", self.port, 0, 65_535)
+        if self.node_timings not in NODE_TIMINGS:
+            named = f"--node-timings {self.node_timings!r} is unknown"
+            raise BootError(named, f"Use one of {', '.join(NODE_TIMINGS)}.")
         if self.token_file is not None and not self.token_file.is_file():
             raise BootError(f"--token-file {self.token_file} is not a file", "Name a CSV file: token,user,uid,groups.")
 

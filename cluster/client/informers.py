@@ -22,8 +22,8 @@ class Informers:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
         self._caches: dict[tuple[object, ...], Cache] = {}
-        self._reflectors: list[Reflector] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._reflectors: dict[tuple[object, ...], Reflector] = {}
+        self._tasks: dict[Reflector, asyncio.Task[None]] = {}
         self._started = False
 
     def cache(
@@ -44,16 +44,25 @@ class Informers:
         if identity not in self._caches:
             cache = self._caches[identity] = Cache(f"{plural}.{group}" if group else plural)
             path = collection_path(group, version, plural, namespace)
-            self._reflectors.append(Reflector(self._client, path, cache, params, transform))
+            self._reflectors[identity] = Reflector(self._client, path, cache, params, transform)
             if self._started:
-                self._launch(self._reflectors[-1])
+                self._launch(self._reflectors[identity])
         return self._caches[identity]
+
+    def drop(self, group: str, version: str, plural: str) -> None:
+        """End the watch of a kind in all namespaces, because it is served no more; the cache keeps what it holds."""
+        identity = (group, version, plural, None, ())
+        self._caches.pop(identity, None)
+        reflector = self._reflectors.pop(identity, None)
+        task = self._tasks.pop(reflector, None) if reflector is not None else None
+        if task is not None:
+            task.cancel()
 
     def start(self) -> None:
         """Begin to fill the caches. Needs a running event loop."""
         if not self._started:
             self._started = True
-            for reflector in self._reflectors:
+            for reflector in self._reflectors.values():
                 self._launch(reflector)
 
     async def synced(self) -> None:
@@ -67,10 +76,11 @@ class Informers:
 
     async def stop(self) -> None:
         """End all watches; the caches keep what they hold. Idempotent."""
-        tasks, self._tasks = self._tasks, []
+        tasks, self._tasks = list(self._tasks.values()), {}
+        self._started = False
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _launch(self, reflector: Reflector) -> None:
-        self._tasks.append(asyncio.get_running_loop().create_task(reflector.run()))
+        self._tasks[reflector] = asyncio.get_running_loop().create_task(reflector.run())

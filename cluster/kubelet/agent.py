@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from oarlock.cluster.client.cache import Cache, Change
@@ -42,6 +43,7 @@ class NodeAgent:
         self._recorder = Recorder(self._client, "kubelet", settings.node_name)
         self._server = NodeServer(settings.internal_ip, settings.port, settings.tls, self)
         self._tools = Tools(self._runtime, self._recorder, asyncio.Semaphore(settings.starts_max))
+        self._heartbeat = settings.heartbeat.shared_by(len(settings.node_names))
         self._nodes = {name: index for index, name in enumerate(settings.node_names)}
         self._pools: dict[str, AddressPool] = {}
         self._places: dict[str, Place] = {}
@@ -210,7 +212,7 @@ class NodeAgent:
     def _reporter(self, name: str) -> NodeReporter:
         return NodeReporter(
             name,
-            self._settings,
+            replace(self._settings, heartbeat=self._heartbeat),
             self._client,
             port=self._server.port,
             runtime_version=self._runtime.version,

@@ -53,9 +53,10 @@ class NodeReporter:
                 if time.monotonic() >= status_due_s:
                     await self._report()
                     status_due_s = time.monotonic() + self._settings.heartbeat.status_interval_s
-                await self._renew()
+                async with asyncio.timeout(self._settings.heartbeat.lease_duration_s / 2):
+                    await self._renew()
                 pause_s = self._settings.heartbeat.lease_interval_s
-            except (ApiError, Unreachable) as error:
+            except (ApiError, Unreachable, TimeoutError) as error:
                 log.info("node=%s retry_s=%.0f error=%r", self._name, RETRY_S, str(error))
                 self._lease, status_due_s, pause_s = None, 0.0, RETRY_S
             await asyncio.sleep(pause_s)

@@ -24,7 +24,6 @@ GOLDEN = Path(__file__).parents[2].parent / "shared" / "golden"
 #: The share of pictures that must be upstream's. What differs stands in `docs/controllers.md`.
 FLOOR = 0.95
 #: The script plays the node, but never renews its lease: it must not be taken for dead.
-NODE_GRACE_S = 3600
 #: The recording's host was built with a publisher of this, which upstream Kubernetes doesn't have.
 FOREIGN = "openshift-service-ca.crt"
 _TOTAL = re.compile(r"^(\d+) pictures of a kind after a step, ([\d.]+)% as upstream", re.MULTILINE)
@@ -47,7 +46,7 @@ async def _played(folder: Path, scenarios: Path) -> str:
     settings: dict[str, Any] = {"service_cidr": "10.0.0.0/16", "loopback_network": False}
     async with start_api_server(folder, **settings) as api:
         client = ClientSettings(api.url, api.admin.ca_file, api.admin.cert_file, api.admin.key_file)
-        chosen = {"ca_pem": "the cluster's CA", "node_grace_s": NODE_GRACE_S}
+        chosen = {"ca_pem": "the cluster's CA", "node_timings": "upstream"}
         context = ComponentContext(client, "controllers-a", "controllers", settings=chosen)
         shell = InProcessShell([("oarlock.actors.controllers.component:create", context)])
         await shell.start()

@@ -66,6 +66,36 @@ def test_a_namespace_gets_its_own_and_goes_with_all_that_is_in_it() -> None:
     asyncio.run(scenario())
 
 
+def test_garbage_of_kinds_that_no_controller_reads_is_collected_and_wrong_owners_are_told_of() -> None:
+    async def scenario() -> None:
+        async with cluster() as here, acting(here):
+            maps, events = here.watch("", "v1", "configmaps"), here.watch("", "v1", "events")
+            roles = here.watch("rbac.authorization.k8s.io", "v1", "clusterroles")
+            here.informers.start()
+            await here.informers.synced()
+            map_, core = "/api/v1/namespaces/default/configmaps", {"apiVersion": "v1", "kind": "ConfigMap"}
+            top = await here.client.create(map_, {**core, "metadata": {"name": "top"}})
+            owner = {**core, "name": "top", "uid": top["metadata"]["uid"]}
+            widget = {"apiVersion": "x.io/v1", "kind": "Widget", "name": "w", "uid": "w"}
+            lost = {"apiVersion": "v1", "kind": "Node", "name": "lost", "uid": "lost"}
+            for name, reference in (("kept", widget), ("leaf", owner)):
+                await here.client.create(map_, {**core, "metadata": {"name": name, "ownerReferences": [reference]}})
+            stray = {**core, "metadata": {"name": "stray", "ownerReferences": [owner]}}
+            await here.client.create("/api/v1/namespaces/kube-system/configmaps", stray)
+            role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "rules": []}
+            role["metadata"] = {"name": "owned", "ownerReferences": [lost]}
+            await here.client.create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+            await here.until(lambda: maps.get("kube-system/stray") is None and roles.get("owned") is None)
+            await here.until(lambda: any(one["reason"] == "OwnerRefInvalidNamespace" for one in events))
+            assert maps.get("default/leaf") is not None
+            await here.client.delete(f"{map_}/top", {"propagationPolicy": "Foreground"})
+            await here.until(lambda: maps.get("default/top") is None)
+            assert maps.get("default/leaf") is None
+            assert maps.get("default/kept") is not None
+
+    asyncio.run(scenario())
+
+
 def test_a_successor_goes_on_where_its_predecessor_stopped() -> None:
     async def scenario() -> None:
         async with cluster() as here:

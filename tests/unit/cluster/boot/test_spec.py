@@ -27,6 +27,7 @@ def test_another_cluster_has_a_context_of_its_own() -> None:
         ({"nodes": -1}, "--nodes"),
         ({"hollow": 10_001}, "--hollow"),
         ({"port": 65_536}, "--port"),
+        ({"node_timings": "slow"}, "--node-timings"),
         ({"token_file": Path("/nonexistent/tokens.csv")}, "--token-file"),
     ],
 )
