@@ -214,6 +214,10 @@ class Layout:
         settings: dict[str, Any] = {}
         if name == "controllers":
             settings["ca_pem"] = Path(tls["ca_file"]).read_text()
+        if name == "scheduler":
+            if self.spec.scheduler_config is not None:
+                settings["config"] = str(self.spec.scheduler_config.resolve())
+            settings["plugin_files"] = [str(plugin.resolve()) for plugin in self.spec.scheduler_plugins]
         return {
             "name": name,
             "factory": factory,
