@@ -103,7 +103,7 @@ def snapshot_of(objects: Mapping[tuple[str, str], Iterable[Object]], without: st
                 case _ if kind in WORKLOADS:
                     snapshot.workloads.put(WORKLOADS[kind], key, obj)
                 case _:
-                    storage.put(kind, key, obj)
+                    storage.put(kind, key, dict(obj))
     return snapshot
 
 
