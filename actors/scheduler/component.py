@@ -38,6 +38,8 @@ _RELOAD_S = 1.0
 """How often files of the configuration are looked at."""
 _LIVE_PODS = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
+_WRITTEN_VOLUMES = ("persistentvolumes", "persistentvolumeclaims")
+
 _log = logging.getLogger(__name__)
 
 
@@ -120,7 +122,9 @@ class Scheduler:
 
     async def run(self, fence: str) -> None:
         """Schedule under `fence` until cancelled, once the caches show all that the predecessor bound."""
-        await self._informers.wait_revision(fence_revision(fence))
+        # No other kind is written by a scheduler so that it could decide the same thing twice.
+        written = (self._pods, *(self._informers.cache("", "v1", plural) for plural in _WRITTEN_VOLUMES))
+        await asyncio.gather(*(cache.wait_revision(fence_revision(fence)) for cache in written))
         self._fence = fence
         self._recorder.start()
         reloading = asyncio.create_task(self._reload())

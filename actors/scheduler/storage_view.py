@@ -33,6 +33,10 @@ class StorageView:
         for (group, plural), (event, put) in self._kinds().items():
             informers.cache(group, "v1", plural).add_handler(self._handler(event, put))
 
+    def put(self, kind: tuple[str, str], key: str, obj: Object | None) -> None:
+        """Take one object of a storage kind as it is now; None if it is gone."""
+        self._kinds()[kind][1](key, obj)
+
     async def changed(self) -> None:
         """Return when anything has changed."""
         await self._changed.wait()

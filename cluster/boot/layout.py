@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oarlock.cluster.boot.components import CONTROLLERS, HostedComponent, components
+from oarlock.cluster.boot.components import CONTROLLERS, SCHEDULER, HostedComponent, components
 from oarlock.cluster.boot.network import LOOPBACK, Slot
 from oarlock.cluster.boot.parts import Part
 from oarlock.cluster.boot.pki import MASTERS, Authority, CertificateFiles
@@ -216,6 +216,10 @@ class Layout:
             settings["ca_pem"] = Path(tls["ca_file"]).read_text()
             settings["node_timings"] = self.spec.node_timings
             settings["ca_key_file"] = str(Path(tls["ca_file"]).with_name("ca.key"))
+        if hosted.kind == SCHEDULER[2]:
+            if self.spec.scheduler_config is not None:
+                settings["config"] = str(self.spec.scheduler_config.resolve())
+            settings["plugin_files"] = [str(plugin.resolve()) for plugin in self.spec.scheduler_plugins]
         return {
             "name": hosted.name,
             "factory": hosted.factory,

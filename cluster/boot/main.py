@@ -1,4 +1,4 @@
-"""The command line: `oarlock up`, `down`, `status`, `version`."""
+"""The command line: `oarlock up`, `down`, `status`, `explain`, `whatif`, `version`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.boot.state import StateFolder, default_folder
+
+if TYPE_CHECKING:
+    from oarlock.actors.scheduler.sources import Sources
 
 EXIT_INTERRUPTED = 130
 
@@ -69,6 +73,31 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("-o", "--output", choices=("table", "json"), default="table")
     status.set_defaults(run=_status)
 
+    asking = argparse.ArgumentParser(add_help=False)
+    asking.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig whose current context is asked")
+    asking.add_argument("-n", "--namespace", default="default", metavar="NAMESPACE")
+    for one in (up, asking):
+        one.add_argument(
+            "--scheduler-config",
+            type=Path,
+            metavar="FILE",
+            help="the KubeSchedulerConfiguration to follow",
+        )
+        one.add_argument(
+            "--scheduler-plugin", type=Path, metavar="FILE", action="append", default=[], help="Python file of a plugin"
+        )
+    explain = commands.add_parser(
+        "explain", parents=[asking], help="tell why a pod is where it is", description=_explain.__doc__
+    )
+    explain.add_argument("kind", choices=("pod",))
+    explain.add_argument("pod", metavar="NAME")
+    explain.set_defaults(run=_explain)
+    what_if = commands.add_parser(
+        "whatif", parents=[asking], help="tell where a pod would go", description=_what_if.__doc__
+    )
+    what_if.add_argument("-f", "--filename", type=Path, required=True, metavar="FILE", help="the manifest of a Pod")
+    what_if.set_defaults(run=_what_if)
+
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
     return parser
@@ -92,6 +121,8 @@ def _up(options: argparse.Namespace) -> int:
         options.token_file,
         parse_groups(options.controllers),
         options.node_timings,
+        options.scheduler_config,
+        tuple(options.scheduler_plugin),
     )
     kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as after Ctrl-C
@@ -117,6 +148,33 @@ def _status(options: argparse.Namespace) -> int:
     from oarlock.cluster.boot.status import show
 
     return show(_folder(options), options.name, options.output, sys.stdout)
+
+
+def _explain(options: argparse.Namespace) -> int:
+    """Print each filter's verdict and each score per node for a pod, decided for the cluster as it is now."""
+    from oarlock.cluster.boot import explain
+
+    return explain.explain_pod(_asked(options), options.namespace, options.pod, _sources(options), sys.stdout)
+
+
+def _what_if(options: argparse.Namespace) -> int:
+    """Print where the pod of a manifest would go and why, without creating it."""
+    from oarlock.cluster.boot import explain
+
+    return explain.what_if(_asked(options), options.namespace, options.filename, _sources(options), sys.stdout)
+
+
+def _asked(options: argparse.Namespace) -> Path:
+    from oarlock.cluster.boot import kubeconfig
+
+    return Path(options.kubeconfig or kubeconfig.default_file())
+
+
+def _sources(options: argparse.Namespace) -> Sources:
+    from oarlock.actors.scheduler.profile import DEFAULT_NAME
+    from oarlock.actors.scheduler.sources import Sources
+
+    return Sources(DEFAULT_NAME, str(options.scheduler_config or ""), tuple(map(str, options.scheduler_plugin)))
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -33,6 +33,8 @@ class ClusterSpec:
     token_file: Path | None = None
     controllers: tuple[ControllerGroup, ...] = ()
     node_timings: str = "fast"
+    scheduler_config: Path | None = None
+    scheduler_plugins: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -51,6 +53,7 @@ class ClusterSpec:
             raise BootError(named, f"Use one of {', '.join(NODE_TIMINGS)}.")
         if self.token_file is not None and not self.token_file.is_file():
             raise BootError(f"--token-file {self.token_file} is not a file", "Name a CSV file: token,user,uid,groups.")
+        _readable_by_scheduler(self.scheduler_config, self.scheduler_plugins)
 
     @property
     def stores(self) -> int:
@@ -61,6 +64,23 @@ class ClusterSpec:
     def context(self) -> str:
         """The name of this cluster's entries in a kubeconfig."""
         return self.name if self.name == DEFAULT_NAME else f"{DEFAULT_NAME}-{self.name}"
+
+
+def _readable_by_scheduler(config: Path | None, plugins: tuple[Path, ...]) -> None:
+    """Refuse here what the scheduler would refuse, while somebody is there to read why."""
+    if config is None and not plugins:
+        return
+    from oarlock.actors.scheduler.located import Broken
+    from oarlock.actors.scheduler.profile import DEFAULT_NAME as PROFILE
+    from oarlock.actors.scheduler.sources import Sources
+
+    for plugin in plugins:
+        if not plugin.is_file():
+            raise BootError(f"--scheduler-plugin {plugin} is not a file", "Name a Python file.")
+    try:
+        Sources(PROFILE, str(config or ""), tuple(map(str, plugins))).load()
+    except Broken as broken:
+        raise BootError(str(broken), "Correct the file named above.") from None
 
 
 def _bounded(flag: str, value: int, low: int, high: int) -> None:

@@ -188,6 +188,20 @@ def inter_pod_score(pod: PodFacts, nodes: Cluster, cluster: Cluster) -> list[int
     return [int(100 * ((points - min(raw)) / width)) if width else 0 for points in raw]
 
 
+def image_score(pod: PodFacts, nodes: Cluster, cluster: Cluster) -> list[int]:
+    mebibyte, grades = 1024 * 1024, []
+    for node, _ in nodes:
+        present = 0
+        for image in pod.images:
+            name = image if ":" in image.rpartition("/")[2] else f"{image}:latest"
+            having = sum(name in other.images for other, _ in cluster)
+            present += int(node.images.get(name, 0) * (having / len(cluster)))
+        most = 1000 * mebibyte * len(pod.images)
+        counted = max(23 * mebibyte, min(present, most))
+        grades.append(100 * (counted - 23 * mebibyte) // (most - 23 * mebibyte))
+    return grades
+
+
 SCORES: dict[str, Callable[[PodFacts, Cluster, Cluster], list[int]]] = {
     "TaintToleration": taint_score,
     "NodeAffinity": node_affinity_score,
@@ -195,6 +209,7 @@ SCORES: dict[str, Callable[[PodFacts, Cluster, Cluster], list[int]]] = {
     "NodeResourcesBalancedAllocation": balanced_score,
     "PodTopologySpread": spread_score,
     "InterPodAffinity": inter_pod_score,
+    "ImageLocality": image_score,
 }
 
 

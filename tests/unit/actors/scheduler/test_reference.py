@@ -27,7 +27,7 @@ def a_node(chance: random.Random, name: str) -> dict[str, Any]:
     labels = {ZONE: chance.choice("abc")} if chance.random() < 0.8 else {}
     labels["disk"] = chance.choice(("ssd", "hdd"))
     taints = [{"key": chance.choice("kl"), "effect": chance.choice(EFFECTS)} for _ in range(chance.randrange(2))]
-    return node_object(
+    made = node_object(
         name,
         cpu=chance.choice(("1", "4", "8")),
         memory=chance.choice(("1Gi", "8Gi")),
@@ -36,6 +36,10 @@ def a_node(chance: random.Random, name: str) -> dict[str, Any]:
         taints=taints,
         unschedulable=chance.random() < 0.1,
     )
+    if chance.random() < 0.4:
+        size = chance.randrange(10_000_000, 2_000_000_000)
+        made["status"]["images"] = [{"names": ["host/x:latest", "host/x@sha256:0"], "sizeBytes": size}]
+    return made
 
 
 def a_term(chance: random.Random) -> dict[str, Any]:

@@ -157,4 +157,4 @@ def test_fence_and_factory() -> None:
     with pytest.raises(UnknownComponent, match="nowhere"):
         factory("oarlock.nowhere:create")
     with pytest.raises(UnknownComponent, match="no factory"):
-        factory("oarlock.actors.scheduler.component:_log")
+        factory("oarlock.actors.scheduler.component:DEFAULT_NAME")
