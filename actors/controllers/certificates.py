@@ -159,11 +159,14 @@ def _keys(_plural: str, _old: Object | None, new: Object | None, _view: View, /)
     return [Due(new["metadata"]["name"])] if new is not None else []
 
 
+SIGNING = "csrsigning"
+
+
 def signing(ca_pem: str, key_file: str) -> Controller:
     """Return the controller that signs with the CA of which both files are given."""
     return Controller(
-        name="csrsigning",
-        source="csrsigning",
+        name=SIGNING,
+        source=SIGNING,
         reads=("certificatesigningrequests",),
         keys=_keys,
         reconcile=Signer(ca_pem, key_file).reconcile,

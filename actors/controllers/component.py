@@ -257,7 +257,8 @@ async def _together(loops: list[Coroutine[Any, Any, None]]) -> None:
 
 def names() -> list[str]:
     """Return the names of all controllers, as settings use them."""
-    return [*(one.name for one in controllers(ControllerSettings(ca_pem="any", ca_key_file="any"))), *_WHOLE_CLUSTER]
+    found = [one.name for one in controllers(ControllerSettings(ca_pem="any"))]
+    return [*found, certificates.SIGNING, *_WHOLE_CLUSTER]
 
 
 def create(context: ComponentContext) -> Controllers:

@@ -25,16 +25,17 @@ def dead_pid() -> int:
 @pytest.mark.parametrize(
     ("holder", "dead"),
     [
-        (f"scheduler-a/{dead_pid()}.1", True),
-        (f"scheduler-b/{dead_pid()}.1", False),
-        (f"scheduler-a/{os.getppid()}.1", False),
+        ("scheduler-a/{dead}.1", True),
+        ("scheduler-b/{dead}.1", False),
+        ("scheduler-a/{alive}.1", False),
         ("scheduler-a/7.1", False),
         ("scheduler-a", False),
         ("", False),
     ],
 )
 def test_only_a_dead_process_of_the_same_copy_counts(holder: str, dead: bool) -> None:
-    assert is_dead_predecessor(holder, "scheduler-a", "7") is dead
+    named = holder.format(dead=dead_pid(), alive=os.getppid())
+    assert is_dead_predecessor(named, "scheduler-a", "7") is dead
 
 
 def test_the_lease_is_free_at_once_and_nobody_elses_is_touched(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def asked(folder: Path, *command: str) -> int:
     """Run a command while a cluster with one roomy and one tainted node is there."""
 
     async def story() -> int:
-        async with start_api_server(folder) as api:
+        async with start_api_server(folder, disabled_plugins=("ServiceAccount",)) as api:
             async with ApiClient(load(api.kubeconfig)) as client:
                 await _fill(client)
             return await asyncio.to_thread(main, [command[0], "--kubeconfig", str(api.kubeconfig), *command[1:]])
