@@ -10,7 +10,7 @@ from typing import Any
 
 from oarlock.actors.controllers.view import resource_of
 from oarlock.cluster.client.events import Recorder
-from oarlock.cluster.client.http import MERGE_PATCH, ApiClient
+from oarlock.cluster.client.http import JSON_PATCH, MERGE_PATCH, ApiClient
 from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
@@ -56,11 +56,17 @@ class Update:
 
 @dataclass(frozen=True)
 class UpdateStatus:
-    """Replace the status of `obj`, on the resourceVersion that the decision was made on."""
+    """Replace the status of `obj`, on the resourceVersion that the decision was made on.
+
+    One that `stands` holds whatever else of the object has changed meanwhile: it says which generation it was made of,
+    and nobody but its controller writes it. So a user who changes the object faster than a controller can read and
+    write never keeps its status from being told.
+    """
 
     obj: Object
     done: RecordEvent | None = None
     failed: RecordEvent | None = None
+    stands: bool = False
 
 
 @dataclass(frozen=True)
@@ -245,6 +251,10 @@ class Performer:
                 return self._client.create(path(namespace), obj)
             case Update(obj):
                 return self._client.update(path(namespace, name), obj)
+            case UpdateStatus(obj, stands=True):
+                same = {"op": "test", "path": "/metadata/uid", "value": metadata["uid"]}
+                told = {"op": "add", "path": "/status", "value": obj["status"]}
+                return self._client.patch(path(namespace, name, "status"), [same, told], JSON_PATCH)
             case UpdateStatus(obj):
                 return self._client.update(path(namespace, name, "status"), obj)
             case Patch(_, patch, content_type, subresource):

@@ -252,7 +252,7 @@ def _status(state: State) -> list[Action]:
     new: Object = {name: count for name, count in counts.items() if count or name not in optional}
     new["observedGeneration"] = state.owner["metadata"].get("generation", 0)
     new.update({name: old[name] for name in ("collisionCount", "conditions") if name in old})
-    actions: list[Action] = [UpdateStatus({**state.owner, "status": new})] if new != old else []
+    actions: list[Action] = [UpdateStatus({**state.owner, "status": new}, stands=True)] if new != old else []
     return [*actions, Requeue(min(waits))] if waits else actions
 
 

@@ -59,9 +59,10 @@ def write(
     if revision and annotations.get(REVISION) != str(revision):
         annotations = {**annotations, REVISION: str(revision)}
     actions: list[Action] = []
-    if new != old or annotations != (deployment["metadata"].get("annotations") or {}):
+    same = annotations == (deployment["metadata"].get("annotations") or {})
+    if new != old or not same:
         metadata = {**deployment["metadata"], "annotations": annotations}
-        actions.append(UpdateStatus({**deployment, "metadata": metadata, "status": new}))
+        actions.append(UpdateStatus({**deployment, "metadata": metadata, "status": new}, stands=same))
     if tracked and (wait_s := _deadline_in_s(view, deployment, new)) is not None:
         actions.append(Requeue(wait_s))
     return actions

@@ -71,7 +71,7 @@ def _refusal(
         new = _counted(view, owner, active)[0]
         failure = conditions.condition("ReplicaFailure", "True", reason, message, view.stamp)
         new["conditions"] = conditions.put((owner.get("status") or {}).get("conditions"), failure)
-        return () if new == owner.get("status") else (UpdateStatus({**owner, "status": new}),)
+        return () if new == owner.get("status") else (UpdateStatus({**owner, "status": new}, stands=True),)
 
     return refused
 
@@ -93,7 +93,7 @@ def _status(view: View, owner: Object, active: Sequence[Object]) -> list[Action]
         new["conditions"] = held
     actions: list[Action] = []
     if new != old:
-        actions.append(UpdateStatus({**owner, "status": new}))
+        actions.append(UpdateStatus({**owner, "status": new}, stands=True))
     pending = [wait_s for wait_s in waits if wait_s]
     if pending:
         actions.append(Requeue(min(pending)))

@@ -227,7 +227,7 @@ def _status(view: View, state: State) -> list[Action]:
     }
     if old.get("conditions"):
         new["conditions"] = old["conditions"]
-    return [UpdateStatus({**state.owner, "status": new})] if new != old else []
+    return [UpdateStatus({**state.owner, "status": new}, stands=True)] if new != old else []
 
 
 def _revision(pod: Object) -> str:
