@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.apiserver import start_api_server
+from harness.kubectl import Kubectl, kubectl_beside_a_server
 
 MANIFEST = """
 apiVersion: v1
@@ -47,47 +43,14 @@ spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: hos
 """
 
 
-class Kubectl:
-    """Runs kubectl; raises with what it printed if it fails."""
-
-    def __init__(self, path: str, kubeconfig: Path, home: Path) -> None:
-        self._command = [path, f"--kubeconfig={kubeconfig}", f"--cache-dir={home / 'cache'}"]
-
-    def run(self, *arguments: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
-        command = [*self._command, *arguments]
-        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
-
-    def __call__(self, *arguments: str, given: str | None = None) -> str:
-        done = self.run(*arguments, given=given)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self(*arguments, "-o", "json"))
-
-    def popen(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([*self._command, *arguments], stdout=subprocess.PIPE, text=True)
+#: Nobody makes service accounts where there are no controllers.
+ALONE: dict[str, Any] = {"disabled_plugins": ("ServiceAccount",)}
 
 
 @pytest.fixture(scope="module")
 def kubectl(tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
-    path, folder = tool("kubectl"), tmp_path_factory.mktemp("api")
-    ready, finish = threading.Event(), []
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        async with start_api_server(folder):
-            finish.append(lambda: loop.call_soon_threadsafe(stop.set))
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(20), "the API server did not start"
-    yield Kubectl(path, folder / "kubeconfig", folder)
-    finish[0]()
-    thread.join(20)
+    with kubectl_beside_a_server(tool("kubectl"), tmp_path_factory.mktemp("api"), **ALONE) as found:
+        yield found
 
 
 def test_what_is_here(kubectl: Kubectl) -> None:
