@@ -80,6 +80,8 @@ class Dispatcher:
             return failure(error)
         except StoreError as error:
             return failure(_store_failure(error))
+        except RecursionError:
+            return failure(status.bad_request("the request's content is nested too deeply"))
         except TimeoutError:
             return failure(status.timeout("request did not complete within the allotted timeout"))
         except Exception:

@@ -78,7 +78,12 @@ def _free_port() -> int:
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     """An API server, a Kubernetes node to bind to, and two Ray nodes that host the scheduler."""
-    server = ApiServer(ApiServerSettings("a", loopback_network=True, advertise_address="10.0.0.1"), MemoryStore())
+    server = ApiServer(
+        ApiServerSettings(
+            "a", loopback_network=True, advertise_address="10.0.0.1", disabled_plugins=("ServiceAccount",)
+        ),
+        MemoryStore(),
+    )
     await server.start()
     client = ApiClient(ClientSettings(server.url))
     await _kubernetes_node(client)

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
 import orjson
 import pytest
+from harness.lagging import LaggingWatch
 
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.consensus.memory import MemoryStore
-from oarlock.consensus.model import Delete, Range, Transaction, TransactionResult, UnknownOutcome, WatchBatch
+from oarlock.consensus.model import Delete, Range, Transaction, TransactionResult, UnknownOutcome
 
 SERVERS = 3
 CLIENTS = 12
@@ -60,22 +60,9 @@ class FailingStore:
         return transaction
 
     def watch(self, key: bytes, range_end: bytes, start_revision: int, *, previous: bool = False) -> Any:
-        return LaggingWatch(self._store.watch(key, range_end, start_revision, previous=previous), self._rng)
-
-
-class LaggingWatch:
-    def __init__(self, watch: Any, rng: random.Random) -> None:
-        self._watch = watch
-        self._rng = rng
-
-    async def __aiter__(self) -> AsyncIterator[WatchBatch]:
-        async for batch in self._watch:
-            for _ in range(self._rng.randrange(LAG_TURNS_MAX)):
-                await asyncio.sleep(0)
-            yield batch
-
-    async def close(self) -> None:
-        await self._watch.close()
+        return LaggingWatch(
+            self._store.watch(key, range_end, start_revision, previous=previous), self._rng, LAG_TURNS_MAX
+        )
 
 
 class Unguarded(FailingStore):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import aiohttp
@@ -364,5 +365,17 @@ def test_many_definitions_are_served_side_by_side(with_api: Any) -> None:
         await asyncio.gather(*(one(number) for number in range(20)))
         _, groups = await api("GET", "/apis")
         assert sum(group["name"].endswith(".example.com") for group in groups["groups"]) == 20
+
+    with_api(scenario)
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused_with_words(with_api: Any) -> None:
+    deep = '{"type":"object","properties":{"a":' * 400 + '{"type":"string"}' + "}}" * 400
+
+    async def scenario(api: Any) -> None:
+        body = json.dumps(definition(version(here={}))).replace('"here": {}', f'"here": {deep}').encode()
+        code, answer = await api("POST", DEFINITIONS, body)
+        assert (code, answer["reason"]) == (400, "BadRequest")
+        assert "nested too deeply" in answer["message"]
 
     with_api(scenario)

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
+from harness.authority import signing_request
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unit.cluster.objects.test_validation import GOOD
 
 from oarlock.cluster.objects import codec, defaulting, patches, strategic, strategy, validation
+from oarlock.cluster.objects.apply import ownership
 from oarlock.cluster.objects.decoding import conform, decode
-from oarlock.cluster.objects.resources import Resource, lookup
+from oarlock.cluster.objects.resources import RESOURCES, Resource, lookup
 from oarlock.cluster.objects.schemas import Schema, schema_for
 from oarlock.cluster.objects.status import ApiError
 
@@ -47,6 +49,45 @@ _HOOK: Obj = {
 }
 _REQUEST: Obj = {"requests": [{"name": "r", "exactly": {"deviceClassName": "c"}}]}
 _ROOM: Obj = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"]}
+_INVOLVED: Obj = {"kind": "Pod", "namespace": "default", "name": "p"}
+_TOLD: Obj = {
+    "eventTime": "2026-01-02T03:04:05.000006Z",
+    "reportingController": "example.com/c",
+    "reportingInstance": "c-1",
+    "action": "Did",
+    "reason": "R",
+    "type": "Normal",
+    "regarding": _INVOLVED,
+}
+_AGGREGATED: Obj = {"group": "a.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10}
+_SIGNED: Obj = {"request": signing_request(), "signerName": "example.com/s", "usages": ["client auth"]}
+_PARENT: Obj = {"group": "", "resource": "services", "namespace": "default", "name": "s"}
+_ATTACHED: Obj = {"attacher": "d.example.com", "nodeName": "n", "source": {"persistentVolumeName": "v"}}
+_MATCHED: Obj = {
+    "resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}]
+}
+_VALIDATING: Obj = {"matchConstraints": _MATCHED, "validations": [{"expression": "true"}]}
+_MUTATING: Obj = {
+    "matchConstraints": _MATCHED,
+    "reinvocationPolicy": "Never",
+    "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+}
+_DEFINED: Obj = {
+    "group": "example.com",
+    "scope": "Namespaced",
+    "names": {"plural": "ws", "singular": "w", "kind": "W", "listKind": "WList"},
+    "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+}
+_SLICE: Obj = {
+    "driver": "d.example.com",
+    "nodeName": "n",
+    "pool": {"name": "p", "generation": 1, "resourceSliceCount": 1},
+    "devices": [{"name": "g"}],
+}
+_LEVEL: Obj = {
+    "type": "Limited",
+    "limited": {"nominalConcurrencyShares": 5, "limitResponse": {"type": "Reject"}},
+}
 #: A good object of every kind that the other tests have none of.
 MORE: list[tuple[str, str, Obj]] = [
     ("", "endpoints", {"subsets": [{"addresses": [{"ip": "10.1.2.3"}], "ports": [{"port": 80}]}]}),
@@ -88,6 +129,31 @@ MORE: list[tuple[str, str, Obj]] = [
     ("storage.k8s.io", "csidrivers", {"spec": {}}),
     ("storage.k8s.io", "storageclasses", {"provisioner": "example.com/p"}),
     ("storage.k8s.io", "volumeattributesclasses", {"driverName": "d.example.com", "parameters": {"a": "b"}}),
+    (
+        "",
+        "events",
+        {"metadata": {"namespace": "default"}, "involvedObject": _INVOLVED, "reason": "R", "type": "Normal"},
+    ),
+    ("events.k8s.io", "events", {"metadata": {"namespace": "default"}, **_TOLD}),
+    ("apiregistration.k8s.io", "apiservices", {"metadata": {"name": "v1.a.example.com"}, "spec": _AGGREGATED}),
+    ("certificates.k8s.io", "certificatesigningrequests", {"spec": _SIGNED}),
+    ("networking.k8s.io", "ipaddresses", {"metadata": {"name": "10.0.0.7"}, "spec": {"parentRef": _PARENT}}),
+    ("networking.k8s.io", "servicecidrs", {"spec": {"cidrs": ["10.9.0.0/24"]}}),
+    ("storage.k8s.io", "csinodes", {"spec": {"drivers": [{"name": "d.example.com", "nodeID": "n"}]}}),
+    ("storage.k8s.io", "csistoragecapacities", {"storageClassName": "s", "capacity": "1Gi"}),
+    ("storage.k8s.io", "volumeattachments", {"spec": _ATTACHED}),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies", {"spec": _MUTATING}),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", {"spec": {"policyName": "p"}}),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", {"spec": _VALIDATING}),
+    (
+        "admissionregistration.k8s.io",
+        "validatingadmissionpolicybindings",
+        {"spec": {"policyName": "p", "validationActions": ["Deny"]}},
+    ),
+    ("apiextensions.k8s.io", "customresourcedefinitions", {"metadata": {"name": "ws.example.com"}, "spec": _DEFINED}),
+    ("resource.k8s.io", "resourceslices", {"spec": _SLICE}),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas", {"spec": {"priorityLevelConfiguration": {"name": "p"}}}),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", {"spec": _LEVEL}),
 ]
 EXAMPLES = [*GOOD, *MORE]
 #: What the server fills in, and lists of what the schema can't say.
@@ -169,10 +235,26 @@ def _made(resource: Resource, body: Obj) -> Obj | None:
 
 
 def _canonical(resource: Resource, obj: Obj) -> Obj:
-    """The object as an update makes it of a body."""
+    """The object as an update makes it of a body: the status stays as it is stored, empty lists of upstream's too."""
     made = conform(schema_for(resource), resource.group, resource.version, resource.kind, obj).object
     defaulting.default(resource, made)
+    strategy.prepare_update(resource, made, copy.deepcopy(obj))
     return made
+
+
+_MANAGER = ownership.Manager("me", "v1", "2026-01-02T03:04:05Z", "")
+
+
+def _applied(resource: Resource, obj: Obj) -> Obj:
+    """What somebody applies who cares about one label only."""
+    identity = {name: obj["metadata"][name] for name in ("name", "namespace") if name in obj["metadata"]}
+    metadata = {**identity, "labels": {"patched": "yes"}}
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata}
+
+
+def test_every_kind_that_is_stored_has_an_example() -> None:
+    stored = {(one.group, one.plural) for one in RESOURCES if {"create", "get"} <= one.verbs}
+    assert stored == {(group, plural) for group, plural, _ in EXAMPLES}
 
 
 def test_the_examples_are_good() -> None:
@@ -213,6 +295,9 @@ def test_what_is_valid_lasts(data: st.DataObject, group: str, plural: str, body:
         patches.merge_patch(copy.deepcopy(old), fragment),
         patches.json_patch(copy.deepcopy(old), pointed),
         strategic.strategic_merge(copy.deepcopy(old), fragment, schema_for(resource)),
+        ownership.applied(schema_for(resource), [], copy.deepcopy(old), _applied(resource, old), _MANAGER, force=False)[
+            0
+        ],
     ):
         assert _canonical(resource, patched) == wanted
         assert validation.validate_update(resource, copy.deepcopy(patched), old) == []
