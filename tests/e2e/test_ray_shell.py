@@ -29,6 +29,8 @@ from oarlock.consensus.memory import MemoryStore
 pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 PODS = "/api/v1/namespaces/default/pods"
 LEASE = "/oarlock/v1/leases/scheduler"
+# No controllers run here, so nobody makes the service accounts of pods or takes the taint of a new node away.
+_UNATTENDED = ("ServiceAccount", "TaintNodesByCondition")
 
 
 @dataclass
@@ -79,9 +81,7 @@ def _free_port() -> int:
 async def world(folder: Path) -> AsyncIterator[World]:
     """An API server, a Kubernetes node to bind to, and two Ray nodes that host the scheduler."""
     server = ApiServer(
-        ApiServerSettings(
-            "a", loopback_network=True, advertise_address="10.0.0.1", disabled_plugins=("ServiceAccount",)
-        ),
+        ApiServerSettings("a", loopback_network=True, advertise_address="10.0.0.1", disabled_plugins=_UNATTENDED),
         MemoryStore(),
     )
     await server.start()
