@@ -337,16 +337,21 @@ def pod_template(obj: Obj) -> list[Cause]:
 def controller_revision(obj: Obj) -> list[Cause]:
     """What is wrong with a ControllerRevision beyond its metadata."""
     causes: list[Cause] = []
-    if "data" not in obj:
+    if obj.get("data") is None:
         causes.append(required("data", "data is mandatory"))
     elif not isinstance(obj["data"], dict):
         causes.append(required("data", "data must be a valid JSON object"))
-    return causes + counts(obj, "revision", "revision")
+    return causes + _revision_number(obj)
 
 
 def controller_revision_update(new: Obj, old: Obj) -> list[Cause]:
     """A revision's data never changes."""
-    causes = counts(new, "revision", "revision")
+    causes = _revision_number(new)
     if new.get("data") != old.get("data"):
         causes.append(invalid("data", new.get("data"), IMMUTABLE))
     return causes
+
+
+def _revision_number(obj: Obj) -> list[Cause]:
+    number = obj.get("revision") or 0
+    return [invalid("revision", number, NOT_NEGATIVE)] if number < 0 else []
