@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from oarlock.cluster.apiserver.tokens import TokenKey
 from oarlock.cluster.boot import roles
-from oarlock.cluster.objects import decoding, defaulting, resources, validation
+from oarlock.cluster.objects import decoding, defaulting, resources, service_strategy, strategy, validation
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "oarlock"
@@ -164,6 +164,9 @@ def test_every_object_decodes_defaults_and_validates(renderer: Path, changes: Ob
         assert (decoded.unknown, decoded.duplicates) == ([], [])
         defaulting.default(resource, decoded.object)
         decoded.object["metadata"]["namespace"] = "infra"
+        strategy.prepare_create(resource, decoded.object)
+        if one["kind"] == "Service":
+            service_strategy.same_address(decoded.object["spec"], None)
         assert validation.validate_create(resource, decoded.object) == []
 
 
