@@ -123,7 +123,9 @@ def keys_for(kind: str, plural: str, settle_s: float = 0.0) -> Callable[..., lis
     """Return the `keys` of a controller of `plural` that owns all the other kinds it reads.
 
     A dependent's change that leaves its labels and existence as they were waits `settle_s`, so that a burst of
-    status changes costs one status write; after a creation more are likely to come, so that takes longer.
+    status changes costs one status write; after a creation more are likely to come, so that takes longer. So does the
+    look at a status that changed: mostly the controller wrote it itself, but what it says may ask for a next step, and
+    what somebody else wrote there is set right.
     """
 
     def keys(changed: str, old: Object | None, new: Object | None, view: View) -> list[Due]:
@@ -131,7 +133,7 @@ def keys_for(kind: str, plural: str, settle_s: float = 0.0) -> Callable[..., lis
         assert present is not None
         if changed == plural:
             only_status = old is not None and new is not None and not _meant(old, new)
-            return [] if only_status else [Due(key_of(present))]
+            return [Due(key_of(present), CREATION_SETTLE_S if only_status else 0.0)]
         wait_s = (CREATION_SETTLE_S if old is None else settle_s) if _calm(old, new) else 0.0
         return [Due(key, wait_s) for key in owner_keys(view, kind, plural, old, new)]
 

@@ -39,7 +39,10 @@ PODS = "/api/v1/namespaces/default/pods"
 
 
 class Cluster:
-    """A client, caches to wait on, and a node that makes every pod ready and ends every deleted one."""
+    """A client, caches to wait on, and a node that makes every pod ready and ends every deleted one.
+
+    Pods that ask for a scheduler of their own wait for it for ever.
+    """
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
@@ -71,6 +74,8 @@ class Cluster:
         name = pod["metadata"]["name"]
         if pod["metadata"].get("deletionTimestamp"):
             await self.client.delete(f"{PODS}/{name}", {"gracePeriodSeconds": 0})
+            return
+        if pod["spec"]["schedulerName"] != "default-scheduler":
             return
         target = {"kind": "Node", "name": daemon_pods.target(pod) or "n1"}
         binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 from harness.controllers import PODS, Cluster, acting, cluster
+
+from oarlock.actors.controllers import rollback
 
 Object = dict[str, Any]
 
@@ -82,6 +85,35 @@ def test_a_daemon_set_runs_on_every_node() -> None:
         await here.client.create("/api/v1/nodes", {"metadata": {"name": "n2"}})
         await ready_node(here, "n2")
         await status(here, path, lambda found: found.get("numberAvailable") == 2)
+
+    play(scenario)
+
+
+def test_a_stuck_rollout_goes_back_with_nothing_else_going_on() -> None:
+    async def scenario(here: Cluster) -> None:
+        path = await create(here, "apps/v1", "deployments", {**WORKLOAD, "progressDeadlineSeconds": 1})
+        await status(here, path, lambda found: found.get("availableReplicas") == 1)
+        pod = {**TEMPLATE["spec"], "schedulerName": "nobody"}
+        stuck = {"spec": {"template": {**TEMPLATE, "spec": pod}}}
+        asking = {"metadata": {"annotations": {rollback.ASKED: "true"}}}
+        held = await here.client.patch(path, {**stuck, **asking})
+        assert held["metadata"]["generation"] == 2
+        await status(here, path, lambda found: found.get("observedGeneration") == 3)
+        back = await here.client.get(path)
+        assert back["spec"]["template"]["spec"]["schedulerName"] == "default-scheduler"
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("plural", ["deployments", "replicasets", "statefulsets"])
+def test_a_status_that_somebody_else_wrote_is_set_right(plural: str) -> None:
+    async def scenario(here: Cluster) -> None:
+        path = await create(here, "apps/v1", plural, WORKLOAD)
+        await status(here, path, lambda found: found.get("availableReplicas") == 1)
+        wrong = {"status": {"replicas": 9, "readyReplicas": 9, "availableReplicas": 9}}
+        written = await here.client.patch(f"{path}/status", wrong)
+        assert written["status"]["availableReplicas"] == 9
+        await status(here, path, lambda found: found.get("availableReplicas") == 1)
 
     play(scenario)
 
