@@ -17,7 +17,6 @@ from prometheus_client import start_http_server
 
 from oarlock.actors.shell.component import ComponentContext
 from oarlock.actors.shell.hosting import host_of
-from oarlock.actors.shell.predecessor import release_predecessor
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.settings import ClientSettings
@@ -88,7 +87,6 @@ async def _serve(copy: str, factory: str, settings: HostedSettings) -> None:
         lease_ttl_ms=settings.lease_ttl_ms,
         settings=settings.settings,
     )
-    await release_predecessor(context)
     address = _listen(settings)
     host = host_of(factory, context)
     registering = asyncio.create_task(_register(copy, address, settings))

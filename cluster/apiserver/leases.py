@@ -6,12 +6,13 @@ A lease is a store key on a store lease; its epoch is the key's create revision,
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Any
 
 import orjson
 
-from oarlock.cluster.apiserver.exchange import Answer, Request, Response, Stream, Wire
+from oarlock.cluster.apiserver.exchange import Answer, Query, Request, Response, Stream, Wire
 from oarlock.cluster.apiserver.storage import LEASES
 from oarlock.cluster.objects import status
 from oarlock.consensus.model import (
@@ -30,19 +31,30 @@ from oarlock.consensus.model import (
 PREFIX = "/oarlock/v1/leases"
 TTL_MIN_MS = 100
 TTL_MAX_MS = 3_600_000
+ABANDONED_S = 0.3
+"""How long a holder whose connection broke has to renew, over another one, before its lease is ended."""
 _RESOURCE = "leases.oarlock"
+
+_log = logging.getLogger(__name__)
 
 
 class Leases:
-    """Answers `/oarlock/v1/leases…`. Raises ApiError and StoreError."""
+    """Answers `/oarlock/v1/leases…`. Raises ApiError and StoreError.
+
+    A watch that names the holder's `identity` and `epoch` is the holder's own: the end of its process ends its
+    connection, and with that, unless a renewal comes some other way, the lease long before its time to live.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._streams: set[asyncio.Task[Any]] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     def stop(self) -> None:
         """End every open lease watch."""
-        for task in self._streams:
+        self._stopping = True
+        for task in (*self._streams, *self._endings):
             task.cancel()
 
     async def handle(self, request: Request) -> Answer:
@@ -52,7 +64,7 @@ class Leases:
             if not name:
                 return await self._list()
             if request.query.flag("watch"):
-                return self._watch(name)
+                return self._watch(name, await self._own(name, request.query))
             return _answer(name, await self._get(name))
         if request.method == "POST" and name:
             body = await _body(request)
@@ -127,15 +139,19 @@ class Leases:
             raise status.conflict(_RESOURCE, name, "the lease has expired") from None
 
     async def _release(self, name: str, body: dict[str, Any]) -> Response:
-        key, epoch = LEASES + name.encode(), body.get("epoch")
+        epoch = body.get("epoch")
         if not isinstance(epoch, int):
             raise status.bad_request("epoch: expected a number")
         kv = await self._get(name)
         if kv.create_revision != epoch or _value(kv)["holder"] != _identity(body):
             raise status.conflict(_RESOURCE, name, f"the lease is held by {_value(kv)['holder']}")
-        await self._store.transact(Transaction((Compare(key, "create", "==", epoch),), (Delete(key),)))
-        await self._revoke(kv.lease)
+        await self._end(kv)
         return Response(200, orjson.dumps({"name": name, "holder": "", "epoch": 0}))
+
+    async def _end(self, kv: KeyValue) -> None:
+        mine = Compare(kv.key, "create", "==", kv.create_revision)
+        await self._store.transact(Transaction((mine,), (Delete(kv.key),)))
+        await self._revoke(kv.lease)
 
     async def _revoke(self, lease: int) -> None:
         try:
@@ -143,17 +159,48 @@ class Leases:
         except StoreError:
             return  # it expires by itself
 
-    def _watch(self, name: str) -> Stream:
+    async def _own(self, name: str, query: Query) -> KeyValue | None:
+        """Return the lease, renewed, if the watch is its holder's own."""
+        identity, epoch = query.get("identity"), query.get("epoch")
+        if not identity:
+            return None
+        if not epoch.isdecimal():
+            raise status.bad_request("epoch: expected a number")
+        return await self._renew(name, {"identity": identity, "epoch": int(epoch)})
+
+    def _watch(self, name: str, own: KeyValue | None) -> Stream:
         async def run(wire: Wire) -> None:
             task = asyncio.current_task()
             assert task is not None
             self._streams.add(task)
             try:
                 await self._follow(name, wire)
+            except (asyncio.CancelledError, ConnectionError):
+                if own is not None and not self._stopping:
+                    ending = asyncio.get_running_loop().create_task(self._end_abandoned(name, own))
+                    self._endings.add(ending)
+                    ending.add_done_callback(self._endings.discard)
+                raise
             finally:
                 self._streams.discard(task)
 
         return Stream(run)
+
+    async def _end_abandoned(self, name: str, kv: KeyValue) -> None:
+        """End the lease of a holder whose connection broke now, unless a renewal follows.
+
+        Should the holder be alive and merely late, its fence fails its writes from then on.
+        """
+        broke_at = asyncio.get_running_loop().time()
+        await asyncio.sleep(ABANDONED_S)
+        try:
+            left = await self._store.lease_status(kv.lease)
+            since_renewal_s = (left.ttl_ms - left.remaining_ms) / 1000
+            if since_renewal_s >= asyncio.get_running_loop().time() - broke_at:
+                await self._end(kv)
+                _log.info("lease of a holder that went away ended name=%s epoch=%d", name, kv.create_revision)
+        except StoreError as error:
+            _log.debug("lease left to its time to live name=%s error=%r", name, str(error))
 
     async def _follow(self, name: str, wire: Wire) -> None:
         key = LEASES + name.encode()

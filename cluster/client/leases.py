@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -72,6 +72,7 @@ class LeaseHolder:
         self._holding: Holding | None = None
         self._deadline = 0.0
         self._renewing: asyncio.Task[None] | None = None
+        self._attached: asyncio.Task[None] | None = None
 
     @property
     def held(self) -> bool:
@@ -91,7 +92,9 @@ class LeaseHolder:
                 holding = await self._try_acquire()
                 if holding is not None:
                     self._holding = holding
-                    self._renewing = asyncio.get_running_loop().create_task(self._renew(holding))
+                    loop = asyncio.get_running_loop()
+                    self._renewing = loop.create_task(self._renew(holding))
+                    self._attached = loop.create_task(self._attach(holding))
                     _log.info("lease acquired name=%s identity=%s epoch=%d", self.name, self.identity, holding.epoch)
                     return holding
                 await self._until_free()
@@ -180,6 +183,23 @@ class LeaseHolder:
         finally:
             self._holding = None
 
+    async def _attach(self, holding: Holding) -> None:
+        """Keep a connection open by whose end the server notices ours, and make a broken one good.
+
+        To attach is to renew; the server ends the lease of a holder that is gone from its connection and does neither.
+        """
+        mine = {"identity": self.identity, "epoch": str(holding.epoch)}
+        retry_s = _RETRY_FIRST_S
+        while True:
+            try:
+                async with aclosing(self._states(mine)) as states:
+                    async for _ in states:
+                        retry_s = _RETRY_FIRST_S
+            except (Unreachable, ApiError) as error:
+                _log.debug("lease not attached name=%s error=%r", self.name, str(error))
+            await asyncio.sleep(retry_s)
+            retry_s = min(retry_s * 2, self._ttl_s / _RENEWALS_PER_TTL)
+
     async def _until_free(self) -> None:
         """Watch the lease until nobody holds it; the first line tells how it is now."""
         async with aclosing(self._states()) as states:
@@ -187,16 +207,18 @@ class LeaseHolder:
                 if state["type"] == "FREE" or state.get("holder") == self.identity:
                     return
 
-    async def _states(self) -> AsyncGenerator[dict[str, Any], None]:
-        async with aclosing(self._client.lines(self._path, {"watch": "1"})) as lines:
+    async def _states(self, own: Mapping[str, str] | None = None) -> AsyncGenerator[dict[str, Any], None]:
+        async with aclosing(self._client.lines(self._path, {"watch": "1", **(own or {})})) as lines:
             async for line in lines:
                 yield orjson.loads(line)
 
     async def _stop_renewing(self) -> None:
-        task, self._renewing = self._renewing, None
-        if task is not None:
+        tasks = [one for one in (self._renewing, self._attached) if one is not None]
+        self._renewing = self._attached = None
+        for task in tasks:
             task.cancel()
-            await asyncio.wait((task,))
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _post(self, verb: str, body: dict[str, object]) -> dict[str, Any]:
         return await self._client.create(f"{self._path}/{verb}", body)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-LEASE = "/oarlock/v1/leases/scheduler"
+from oarlock.consensus.model import Range
+
+LEASES = "/oarlock/v1/leases"
+LEASE = f"{LEASES}/scheduler"
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
@@ -48,6 +51,60 @@ def test_watch_tells_of_holders_and_expiry(with_api: Any) -> None:
             assert (await event())["type"] == "FREE"
         assert (await api("GET", LEASE))[0] == 404
         assert (await api("POST", f"{LEASE}/renew", {"identity": "a", "epoch": held["epoch"]}))[0] == 409
+
+    with_api(scenario)
+
+
+def test_a_holder_that_goes_away_frees_its_lease_unless_it_renews(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        held = {}
+        for name in ("gone", "back"):
+            _, held[name] = await api("POST", f"{LEASES}/{name}/acquire", {"identity": "a", "ttlMillis": 60000})
+        own = {name: f"{LEASES}/{name}?watch=1&identity=a&epoch={held[name]['epoch']}" for name in ("back", "gone")}
+        async with api.watch(f"{LEASES}/gone?watch=1") as event:
+            assert (await event())["type"] == "HELD"
+            for name, query in own.items():
+                async with api.watch(query) as mine:
+                    assert (await mine())["epoch"] == held[name]["epoch"]
+            freed = asyncio.ensure_future(event())
+            while not freed.done():
+                code, _ = await api("POST", f"{LEASES}/back/renew", {"identity": "a", "epoch": held["back"]["epoch"]})
+                assert code == 200
+            assert freed.result()["type"] == "FREE", "long before its time to live"
+        assert (await api("GET", f"{LEASES}/gone"))[0] == 404
+        # What was looked at earlier has been decided earlier.
+        assert (await api("GET", f"{LEASES}/back"))[1]["epoch"] == held["back"]["epoch"]
+
+    with_api(scenario)
+
+
+def test_a_watcher_that_is_no_holder_frees_nothing(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        _, kept = await api("POST", f"{LEASES}/kept/acquire", {"identity": "a", "ttlMillis": 60000})
+        _, held = await api("POST", f"{LEASES}/gone/acquire", {"identity": "a", "ttlMillis": 60000})
+        for identity, epoch in (("b", kept["epoch"]), ("a", kept["epoch"] + 1)):
+            code, answer = await api("GET", f"{LEASES}/kept?watch=1&identity={identity}&epoch={epoch}")
+            assert (code, answer["reason"]) == (409, "Conflict")
+        async with api.watch(f"{LEASES}/kept?watch=1") as event:
+            await event()
+        async with api.watch(f"{LEASES}/gone?watch=1") as event:
+            await event()
+            async with api.watch(f"{LEASES}/gone?watch=1&identity=a&epoch={held['epoch']}") as mine:
+                await mine()
+            assert (await event())["type"] == "FREE"
+        assert (await api("GET", f"{LEASES}/kept"))[0] == 200
+
+    with_api(scenario)
+
+
+def test_a_server_that_stops_frees_no_lease(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        _, held = await api("POST", f"{LEASE}/acquire", {"identity": "a", "ttlMillis": 60000})
+        async with api.watch(f"{LEASE}?watch=1&identity=a&epoch={held['epoch']}") as mine:
+            await mine()
+            await api.server.stop()
+        kept = await api.store.range(Range(b"/oarlock/leases/scheduler"))
+        assert kept.kvs[0].create_revision == held["epoch"]
 
     with_api(scenario)
 

@@ -23,6 +23,8 @@ class Server:
         self.silent = False
         self.changed = asyncio.Event()
         self.renewed = asyncio.Event()
+        self.attached: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self.breaking = asyncio.Event()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if request.method == "GET":
@@ -52,9 +54,16 @@ class Server:
         await answer.prepare(request)
         while True:
             self.changed.clear()
-            state = {"type": "HELD", "holder": self.holder} if self.holder else {"type": "FREE"}
-            await answer.write(orjson.dumps(state) + b"\n")
-            await self.changed.wait()
+            held = {"type": "HELD", "holder": self.holder, "epoch": self.epoch}
+            await answer.write(orjson.dumps(held if self.holder else {"type": "FREE"}) + b"\n")
+            if "identity" not in request.query:
+                await self.changed.wait()
+                continue
+            self.attached.put_nowait(dict(request.query))
+            await self.breaking.wait()
+            self.breaking.clear()
+            request.transport.abort()
+            return answer
 
 
 def play(serve: Any, scenario: Any) -> None:
@@ -102,6 +111,20 @@ def test_a_silent_server_ends_the_term_before_the_ttl(serve: Any) -> None:
         now[0] += 0.28
         assert not holder.held, "a sleeping machine must not believe that it still holds the lease"
         await holder.lost()
+
+    play(serve, scenario)
+
+
+def test_a_broken_connection_is_made_good_at_once(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=3600)
+        await holder.acquire()
+        assert await server.attached.get() == {"watch": "1", "identity": "me", "epoch": "41"}
+        for _ in range(3):
+            server.breaking.set()
+            await server.attached.get()
+        assert holder.held
+        await holder.release()
 
     play(serve, scenario)
 
