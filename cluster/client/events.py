@@ -20,6 +20,8 @@ from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.objects.status import ApiError
 
+_WAIT_S = 0.1
+"""An Event is nobody's next step; written at once, it would take the server's time from the write that is."""
 _QUEUE_MAX = 1000
 _REMEMBERED_MAX = 4096
 _SIMILAR_MAX, _SIMILAR_WINDOW_S = 10, 600.0
@@ -55,7 +57,8 @@ class _Recorded:
 class Recorder:
     """Writes Events named as coming from `component`; `record()` never blocks and never raises.
 
-    The writer runs between `start()` and `stop()`; at most `_QUEUE_MAX` Events wait, more are dropped and counted.
+    The writer runs between `start()` and `stop()` and lets what was recorded wait for `_WAIT_S`; at most `_QUEUE_MAX`
+    Events wait, more are dropped and counted.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class Recorder:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client, self._component, self._host, self._clock = client, component, host, clock
-        self._queue: asyncio.Queue[dict[str, Any]] = asyncio.Queue(_QUEUE_MAX)
+        self._queue: asyncio.Queue[tuple[float, dict[str, Any]]] = asyncio.Queue(_QUEUE_MAX)
         self._similar: OrderedDict[tuple[str, ...], _Similar] = OrderedDict()
         self._budgets: OrderedDict[str, _Budget] = OrderedDict()
         self._recorded: OrderedDict[tuple[str, ...], _Recorded] = OrderedDict()
@@ -98,7 +101,7 @@ class Recorder:
             _DROPPED.labels("budget").inc()
             return
         try:
-            self._queue.put_nowait(event)
+            self._queue.put_nowait((time.monotonic() + _WAIT_S, event))
         except asyncio.QueueFull:
             _DROPPED.labels("queue").inc()
 
@@ -153,7 +156,8 @@ class Recorder:
 
     async def _write_all(self) -> None:
         while True:
-            event = await self._queue.get()
+            due, event = await self._queue.get()
+            await asyncio.sleep(due - time.monotonic())
             try:
                 await self._write(event)
             except (ApiError, Unreachable) as error:
