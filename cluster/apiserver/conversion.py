@@ -1,4 +1,4 @@
-"""Objects that are served in two forms: Events of two groups, autoscalers of two versions.
+"""Objects that are served in several forms: Events of two groups, autoscalers of two versions, custom objects.
 
 Source: upstream's pkg/apis/core/v1/conversion.go, pkg/apis/events/v1/conversion.go.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from oarlock.cluster.objects import autoscaler_forms, status
+from oarlock.cluster.objects.custom import forms
+from oarlock.cluster.objects.custom.kind import CustomKind
 from oarlock.cluster.objects.event_validation import EVENT_FIELDS
 from oarlock.cluster.objects.resources import Resource, storage_of
 
@@ -29,20 +31,27 @@ def to_storage(resource: Resource, obj: Obj) -> Obj:
     return {**kept, "kind": resource.kind, "apiVersion": storage_of(resource).api_version}
 
 
-def of_custom(resource: Resource, obj: Obj, api_version: str) -> Obj:
-    """Return a custom object in the form of another version.
+def of_custom(resource: Resource, obj: Obj) -> Obj:
+    """Return a custom object, as it was read, in the form of `resource`'s version. No webhook may be needed for it.
 
-    Raises ApiError 500 where that needs a webhook.
+    Raises ApiError 500 for an object of a version that its definition doesn't have any more.
     """
     custom = resource.custom
     assert custom is not None
-    if obj["apiVersion"] != api_version:
-        if custom.conversion != "None":
-            raise status.internal(
-                f"conversion webhook for {obj['apiVersion']}, Kind={resource.kind} failed: webhooks can't be called yet"
-            )
-        obj = {**obj, "apiVersion": api_version}
-    return obj
+    found = forms.read(origin(custom, obj), obj)
+    if found["apiVersion"] == resource.api_version:
+        return found
+    if custom.conversion.webhook is not None:
+        raise status.internal(f"{found['apiVersion']}, Kind={resource.kind} has not been converted")
+    return forms.relabelled(custom, found, resource.api_version)
+
+
+def origin(custom: CustomKind, obj: Obj) -> CustomKind:
+    """Return the version that an object is of. Raises ApiError 500."""
+    found = forms.of_object(custom, obj)
+    if found is None:
+        raise status.unreasoned(f"request to convert CR from an invalid group/version: {obj['apiVersion']}")
+    return found
 
 
 def _newer_event(obj: Obj) -> Obj:

@@ -12,6 +12,7 @@ from typing import Any
 from oarlock.cluster.apiserver import clock, removing, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.options import DeleteOptions, delete_options
 from oarlock.cluster.apiserver.rendering import Page
@@ -56,8 +57,9 @@ class Deleted:
 class Deleter:
     """Answers delete and deletecollection."""
 
-    def __init__(self, storage: Storage, reader: Reader, admission: Admission, now: clock.Clock) -> None:
+    def __init__(self, storage: Storage, reader: Reader, admission: Admission, forms: Forms, now: clock.Clock) -> None:
         self._storage = storage
+        self._forms = forms
         self._reader = reader
         self._admission = admission
         self._now = now
@@ -97,24 +99,28 @@ class Deleter:
             except ApiError:
                 if is_live:
                     raise
-                current, is_live = await self._storage.live(key), True
+                live, is_live = await self._storage.live(key), True
+                if live is not None and live.revision == current.revision:
+                    raise
+                current = live
         raise status.conflict(call.resource.qualified, name)
 
     async def _attempt(self, call: Call, key: bytes, name: str, wanted: DeleteOptions, current: Entry) -> Deleted:
         resource = call.resource
-        obj = views.parsed(resource, current)
+        shown = await self._forms.one(resource, current)
+        obj = views.parsed(resource, shown)
         _check_preconditions(resource, name, obj, wanted)
         marked = mark(resource, obj, wanted, self._now())
         if marked is None:
             if not wanted.dry_run:
                 await removing.remove(self._storage, self._admission, call, key, obj, current)
-            return Deleted(current, gone=True)
-        if marked == views.parsed(resource, current):
-            return Deleted(current, gone=False)
+            return Deleted(shown, gone=True)
+        if marked == views.parsed(resource, shown):
+            return Deleted(shown, gone=False)
         if wanted.dry_run:
-            return Deleted(views.unsaved(marked), gone=False)
-        entry = await self._storage.put(key, views.stored(resource, marked), current, call.fences)
-        return Deleted(entry, gone=False)
+            return Deleted(await self._forms.unsaved(resource, marked), gone=False)
+        entry = await self._storage.put(key, await self._forms.stored(resource, marked), current, call.fences)
+        return Deleted(await self._forms.one(resource, entry), gone=False)
 
 
 def returns_object(resource: Resource) -> bool:

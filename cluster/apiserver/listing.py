@@ -6,13 +6,16 @@ Source: KEP-2340 (consistent reads from cache), apiserver pkg/storage/cacher and
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import orjson
 
 from oarlock.cluster.apiserver import options
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.forms import REVIEW_OBJECTS_MAX, Forms
 from oarlock.cluster.apiserver.rendering import Page
 from oarlock.cluster.apiserver.selection import Selection, selection
 from oarlock.cluster.apiserver.watchcache import Entry, WatchCache
@@ -128,9 +131,10 @@ async def settle(cache: WatchCache, version: str) -> None:
 class Reader:
     """Answers get and list."""
 
-    def __init__(self, store: Store, cache: WatchCache) -> None:
+    def __init__(self, store: Store, cache: WatchCache, forms: Forms) -> None:
         self._store = store
         self._cache = cache
+        self._forms = forms
 
     async def get(self, call: Call) -> Entry:
         """Return the named object. Raises ApiError 404, 504."""
@@ -138,7 +142,7 @@ class Reader:
         entry = self._cache.collection(call.resource.key_prefix).entries.get(call.key)
         if entry is None:
             raise status.not_found(call.resource.qualified, call.info.name)
-        return entry
+        return await self._forms.one(call.resource, entry)
 
     async def page(self, call: Call) -> Page:
         """Return what a list selects. Raises ApiError 400, 410, 422, 504."""
@@ -151,21 +155,34 @@ class Reader:
         if exact:
             return await self._past(chosen, chosen.start, parse_version(wanted.version), wanted.limit)
         await settle(self._cache, wanted.version)
-        return self._present(chosen, wanted.limit)
+        return await self._present(chosen, wanted.limit)
 
-    def _present(self, chosen: Selection, limit: int) -> Page:
+    async def _present(self, chosen: Selection, limit: int) -> Page:
         collection = self._cache.collection(chosen.resource.key_prefix)
-        candidates = collection.between(chosen.start, chosen.end)
-        if not limit:
-            if chosen.everything:
-                return Page(list(candidates), self._cache.revision)
-            return Page([entry for entry in candidates if chosen.matches(entry)], self._cache.revision)
-        entries, more = _take(candidates, chosen, limit)
+        # Whatever has to be waited for, the page is of this moment.
+        revision, keys = self._cache.revision, collection.keys
+        candidates: Iterable[Entry] = collection.between(chosen.start, chosen.end)
+        if self._forms.waits(chosen.resource):
+            candidates, keys = list(candidates), list(keys)
+        entries, more = await self._take(candidates, chosen, limit)
         if not more:
-            return Page(entries, self._cache.revision)
+            return Page(entries, revision)
         last = entries[-1].key + b"\0"
-        remaining = collection.count(last, chosen.end) if chosen.everything else None
-        return Page(entries, self._cache.revision, _token(self._cache.revision, last, chosen), remaining)
+        remaining = bisect_left(keys, chosen.end) - bisect_left(keys, last) if chosen.everything else None
+        return Page(entries, revision, _token(revision, last, chosen), remaining)
+
+    async def _take(self, candidates: Iterable[Entry], chosen: Selection, limit: int) -> tuple[list[Entry], bool]:
+        """Return the first `limit` matching entries (0: all), as they are shown, and whether there is another one."""
+        if chosen.everything or not self._forms.waits(chosen.resource):
+            entries, more = _take(candidates, chosen, limit)
+            return await self._forms.shown(chosen.resource, entries), more
+        entries = []
+        # Selectors are about objects as they are shown.
+        for batch in _batched(candidates):
+            entries += [one for one in await self._forms.shown(chosen.resource, batch) if chosen.matches(one)]
+            if limit and len(entries) > limit:
+                return entries[:limit], True
+        return entries, False
 
     async def _past(self, chosen: Selection, start: bytes, revision: int, limit: int) -> Page:
         """Read the store's history at `revision`: later pages show what the first one showed."""
@@ -178,7 +195,7 @@ class Reader:
             except FutureRevision:
                 raise status.version_too_large(revision, self._cache.revision) from None
             found = (Entry.of(kv) for kv in answer.kvs)
-            taken, more = _take(found, chosen, limit - len(entries) if limit else PAGE_KEYS)
+            taken, more = await self._take(found, chosen, limit - len(entries) if limit else PAGE_KEYS)
             entries += taken
             if limit and (len(entries) == limit) and (more or answer.more):
                 last = entries[-1].key + b"\0"
@@ -193,15 +210,23 @@ class Reader:
 
 
 def _take(candidates: Iterable[Entry], chosen: Selection, limit: int) -> tuple[list[Entry], bool]:
-    """Return the first `limit` matching entries and whether there is another one."""
+    """Return the first `limit` matching entries (0: all) and whether there is another one."""
+    if not limit and chosen.everything:
+        return list(candidates), False
     entries: list[Entry] = []
     for entry in candidates:
         if not chosen.matches(entry):
             continue
-        if len(entries) == limit:
+        if limit and len(entries) == limit:
             return entries, True
         entries.append(entry)
     return entries, False
+
+
+def _batched(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    rest = iter(entries)
+    while batch := list(islice(rest, REVIEW_OBJECTS_MAX)):
+        yield batch
 
 
 def _token(revision: int, start: bytes, chosen: Selection) -> str:

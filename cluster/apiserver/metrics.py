@@ -84,3 +84,33 @@ WATCH_EVENTS = WatchEvents()
 REGISTRY.register(WATCH_EVENTS)
 COLLECTIONS = tuple({one.key_prefix: one.qualified for one in resources.RESOURCES if "list" in one.verbs}.items())
 """Key prefixes of what is stored, and how metrics name it."""
+
+CONVERSION_DURATION = Histogram(
+    "apiserver_crd_conversion_webhook_duration_seconds",
+    "CRD webhook conversion duration in seconds",
+    ("crd_name", "from_version", "to_version", "succeeded"),
+    buckets=tuple(0.001 * 2**power for power in range(15)),
+)
+_CONVERSION_WEBHOOK = ("result", "failure_type")
+CONVERSION_REQUESTS = Counter(
+    "apiserver_conversion_webhook_request",
+    "Counter for conversion webhook requests with success/failure and failure error type",
+    _CONVERSION_WEBHOOK,
+)
+CONVERSION_LATENCY = Histogram(
+    "apiserver_conversion_webhook_duration_seconds",
+    "Conversion webhook request latency",
+    _CONVERSION_WEBHOOK,
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 45, 60),
+)
+
+
+def observe_conversion(definition: str, origin: str, target: str, failure: str, elapsed_s: float) -> None:
+    """Count a call of a conversion webhook; `failure` is "" for one that succeeded.
+
+    Source: apiextensions `pkg/apiserver/conversion/metrics.go`.
+    """
+    CONVERSION_DURATION.labels(definition, origin, target, "false" if failure else "true").observe(elapsed_s)
+    labels = ("failure" if failure else "success", failure)
+    CONVERSION_REQUESTS.labels(*labels).inc()
+    CONVERSION_LATENCY.labels(*labels).observe(elapsed_s)

@@ -27,14 +27,18 @@ class Selection:
         return self.labels.everything and self.fields.everything
 
     def matches(self, entry: Entry) -> bool:
-        """Tell whether both selectors match. The entry remembers what was parsed for it."""
+        """Tell whether both selectors match. The entry remembers what was parsed for it in its own version."""
         if self.everything:
             return True
-        if entry.labels is None or entry.selectable is None:
+        is_own = self.resource.custom is None or views.as_stored(self.resource, entry)
+        labels, selectable = (entry.labels, entry.selectable) if is_own else (None, None)
+        if labels is None or selectable is None:
             obj = views.parsed(self.resource, entry)
-            entry.labels = obj["metadata"].get("labels") or {}
-            entry.selectable = dict(fields.selectable(self.resource, obj))
-        return self.labels.matches(entry.labels) and self.fields.matches(entry.selectable)
+            labels = obj["metadata"].get("labels") or {}
+            selectable = dict(fields.selectable(self.resource, obj))
+            if is_own:
+                entry.labels, entry.selectable = labels, selectable
+        return self.labels.matches(labels) and self.fields.matches(selectable)
 
     def holds(self, key: bytes) -> bool:
         """Tell whether `key` is in the key range."""

@@ -22,8 +22,10 @@ from oarlock.cluster.apiserver.definitions import Definitions
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
 from oarlock.cluster.apiserver.documents import Documents
+from oarlock.cluster.apiserver.endpoints import Endpoints
 from oarlock.cluster.apiserver.exchange import Answer, Request
 from oarlock.cluster.apiserver.flowschemas import FlowSchemaConditions
+from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
@@ -44,6 +46,7 @@ from oarlock.cluster.apiserver.upgrading import Upgrades
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.watching import Watching
+from oarlock.cluster.apiserver.webhooks import Webhooks
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.consensus.model import Store, StoreError
 
@@ -61,7 +64,6 @@ class ApiServer:
         self._bootstrapped = False
         self._cache = WatchCache(store)
         self._served = Served(self._cache)
-        self._watching = Watching(self._cache)
         self._leases = Leases(store)
         backends = Backends(self._cache, settings.kubelet_tls)
         upgrades = Upgrades()
@@ -70,7 +72,10 @@ class ApiServer:
         self._connecting = Connecting(backends, upgrades)
         self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
         storage = Storage(store, self._cache)
-        reader = Reader(store, self._cache)
+        self._webhooks = Webhooks(Endpoints(self._cache))
+        self._forms = forms = Forms(self._webhooks)
+        self._watching = Watching(self._cache, forms)
+        reader = Reader(store, self._cache, forms)
         self._addresses = Addresses(settings.service_cidr.split(","), self._cache, now)
         ports = Ports(settings.node_port_range, self._cache)
         self._holdings = Holdings(storage, self._addresses, ports)
@@ -81,8 +86,8 @@ class ApiServer:
             settings.pod_security,
             settings.disabled_plugins,
         )
-        self._writer = Writer(store, storage, admission, now, loopback=settings.loopback_network)
-        self._deleter = Deleter(storage, reader, admission, now)
+        self._writer = Writer(store, storage, admission, forms, now, loopback=settings.loopback_network)
+        self._deleter = Deleter(storage, reader, admission, forms, now)
         self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
         self._definitions = Definitions(self._cache, self._writer, self._deleter, now)
         self._reader = reader
@@ -160,6 +165,8 @@ class ApiServer:
         await self._flow_schemas.stop()
         await self._cache.stop()
         await self._relays.stop()
+        await self._forms.stop()
+        await self._webhooks.stop()
         self._stopped.set()
 
     async def wait(self) -> None:

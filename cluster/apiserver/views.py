@@ -6,8 +6,14 @@ from typing import Any
 
 from oarlock.cluster.apiserver import conversion
 from oarlock.cluster.apiserver.watchcache import Entry
-from oarlock.cluster.objects import codec, defaulting
+from oarlock.cluster.objects import codec
 from oarlock.cluster.objects.resources import Resource
+
+
+class Converted(Entry):
+    """A custom object in the form of the version that it is asked for in."""
+
+    __slots__ = ()
 
 
 def as_stored(resource: Resource, entry: Entry) -> bool:
@@ -15,7 +21,9 @@ def as_stored(resource: Resource, entry: Entry) -> bool:
     custom = resource.custom
     if custom is None:
         return (resource.group, resource.version) == resource.stored_as
-    if custom.has_defaults and entry.revision < custom.revision:
+    if isinstance(entry, Converted):
+        return True
+    if entry.revision < custom.revision:
         return False
     return custom.uniform or entry.wire.startswith(head(resource))
 
@@ -42,15 +50,11 @@ def parsed(resource: Resource, entry: Entry) -> dict[str, Any]:
         return obj
     if resource.custom is None:
         return conversion.from_storage(resource, obj)
-    shown = conversion.of_custom(resource, obj, resource.api_version)
-    defaulting.default(resource, shown)
-    return shown
+    return conversion.of_custom(resource, obj)
 
 
 def stored(resource: Resource, obj: dict[str, Any]) -> dict[str, Any]:
-    """Return `obj`, given in `resource`'s form, in the form that is stored."""
-    if resource.custom is not None:
-        return conversion.of_custom(resource, obj, "/".join(resource.stored_as))
+    """Return `obj`, given in the form of `resource`, which is built in, in the form that is stored."""
     if (resource.group, resource.version) != resource.stored_as:
         return conversion.to_storage(resource, obj)
     return obj

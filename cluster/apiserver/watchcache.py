@@ -62,7 +62,7 @@ class Entry:
         """Return the same object as a deletion at `revision` shows it."""
         old, new = b'"resourceVersion":"%d"' % self.revision, b'"resourceVersion":"%d"' % revision
         # The first match is the spliced one: it stands first in metadata, behind kind and apiVersion only.
-        moved = Entry(self.key, self.wire.replace(old, new, 1), self.create_revision, revision)
+        moved = type(self)(self.key, self.wire.replace(old, new, 1), self.create_revision, revision)
         moved.labels, moved.selectable = self.labels, self.selectable
         return moved
 
@@ -142,10 +142,6 @@ class Collection:
         """Yield the entries of `[start, end)` in key order. The collection must not change meanwhile."""
         low, high = bisect_left(self.keys, start), bisect_left(self.keys, end)
         return (self.entries[key] for key in self.keys[low:high])
-
-    def count(self, start: bytes, end: bytes) -> int:
-        """Return how many entries `[start, end)` holds."""
-        return bisect_left(self.keys, end) - bisect_left(self.keys, start)
 
     def apply(self, event: Event) -> Change:
         """Take in one store event and remember it for watches that resume."""

@@ -15,6 +15,7 @@ import orjson
 from oarlock.cluster.apiserver import metrics, rendering, views
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire
+from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.listing import list_options, parse_version, settle
 from oarlock.cluster.apiserver.negotiation import Representation, negotiate
 from oarlock.cluster.apiserver.options import whole_number
@@ -32,17 +33,24 @@ BOOKMARK_S = 60.0
 MIN_TIMEOUT_S = 1800
 """Watches without a timeout end after this time to twice this time. Source: --min-request-timeout."""
 INITIAL_BATCH = 200
+PUMP_BATCH = 500
 
 
 class _Watcher:
     """Takes changes from the cache and writes what its selection shows of them to one connection.
 
-    Until `open` is called, changes are held back, so that they follow the initial events.
+    Until `open` is called, changes are held back, so that they follow the initial events. Objects that a webhook has
+    to convert are held back too, and what comes after them, until `pump` has them.
     """
 
     def __init__(
-        self, chosen: Selection, representation: Representation, options: TableOptions, bookmarks: bool
+        self, chosen: Selection, representation: Representation, options: TableOptions, forms: Forms, bookmarks: bool
     ) -> None:
+        self._forms = forms
+        self._waits = forms.waits(chosen.resource)
+        self._is_pumping = False
+        self.due = asyncio.Event()
+        """Something is to be pumped, or the watch is done."""
         self._chosen = chosen
         self._representation = representation
         self._options = options
@@ -63,12 +71,38 @@ class _Watcher:
             self.deliver(held)
 
     def deliver(self, changes: list[Change]) -> None:
-        if self._wire is None:
+        if self._wire is None or self._waits:
             self._held.extend(changes)
+            self.due.set()
             if len(self._held) > HELD_CHANGES_MAX:
                 self._held.clear()
-                self.done.set()
+                self.lost()
             return
+        self._send(changes)
+
+    async def pump(self) -> None:
+        """Write what is held back, as it is converted. Raises ApiError where that fails."""
+        self.due.clear()
+        self._is_pumping = True
+        while self._held and not self.done.is_set():
+            batch, self._held = self._held[:PUMP_BATCH], self._held[PUMP_BATCH:]
+            self._send(await self._converted(batch))
+        self._is_pumping = False
+
+    async def _converted(self, changes: list[Change]) -> list[Change]:
+        """Return changes of objects in the version that is watched."""
+        chosen = [one for one in changes if self._chosen.holds(one.key)]
+        # Without a selector nobody asks what an object was before, but when it is gone.
+        pairs = [(None if one.new and self._chosen.everything else one.old, one.new) for one in chosen]
+        entries = [entry for pair in pairs for entry in pair if entry is not None]
+        shown = iter(await self._forms.shown(self._chosen.resource, entries))
+        made = []
+        for change, (old, new) in zip(chosen, pairs, strict=True):
+            before = next(shown) if old is not None else change.old
+            made.append(Change(change.revision, before, next(shown) if new is not None else None))
+        return made
+
+    def _send(self, changes: list[Change]) -> None:
         lines = [line for change in changes if (line := self._line(change))]
         if lines:
             self.sent = changes[-1].revision
@@ -77,12 +111,15 @@ class _Watcher:
 
     def progress(self, revision: int) -> None:
         """Tell the client that it has seen everything up to `revision`."""
+        if self._held or self._is_pumping:
+            return
         if self._wire is not None and self.bookmarks and revision > self.sent:
             self.sent = revision
             self._write(self.bookmark(revision))
 
     def lost(self) -> None:
         self.done.set()
+        self.due.set()
 
     def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
         """Return a BOOKMARK event line; `initial_end` marks the end of the initial events."""
@@ -131,7 +168,7 @@ class _Watcher:
         wire = self._wire
         assert wire is not None
         if wire.unsent() > UNSENT_BYTES_MAX:
-            self.done.set()
+            self.lost()
             wire.abort()
             return
         wire.write(data)
@@ -140,8 +177,9 @@ class _Watcher:
 class Watching:
     """Answers watch requests from the cache."""
 
-    def __init__(self, cache: WatchCache) -> None:
+    def __init__(self, cache: WatchCache, forms: Forms) -> None:
         self._cache = cache
+        self._forms = forms
         self._watchers: set[_Watcher] = set()
         self._stopping = False
 
@@ -160,7 +198,7 @@ class Watching:
         representation = negotiate(accept, is_list=True)
         timeout_s = float(whole_number(query, "timeoutSeconds")) or MIN_TIMEOUT_S * (1 + random.random())
         initial_wanted = query.flag("sendInitialEvents")
-        watcher = _Watcher(chosen, representation, options, query.flag("allowWatchBookmarks"))
+        watcher = _Watcher(chosen, representation, options, self._forms, query.flag("allowWatchBookmarks"))
         if initial_wanted or wanted.version == "":
             await settle(self._cache, "" if wanted.version in ("", "0") else wanted.version)
         from_state = initial_wanted or wanted.version in ("", "0")
@@ -183,7 +221,7 @@ class Watching:
             )
             gauge.inc()
             try:
-                await _send_state(wire, watcher, chosen, present)
+                await self._send_state(wire, watcher, chosen, present)
                 if watcher.done.is_set():
                     return  # changes are missing: the client must begin anew
                 if initial_wanted and watcher.bookmarks:
@@ -191,6 +229,9 @@ class Watching:
                 watcher.sent = max(watcher.sent, revision)
                 watcher.open(wire, missed)
                 await self._until_end(watcher, timeout_s)
+            except ApiError as error:
+                # What could not be converted can't be left out; the client resumes from what it has seen.
+                await _refuse(error, wire)
             finally:
                 gauge.dec()
                 collection.watchers.discard(watcher)
@@ -210,20 +251,22 @@ class Watching:
         loop = asyncio.get_running_loop()
         ends = loop.time() + timeout_s
         while not watcher.done.is_set() and (left := ends - loop.time()) > 0:
+            await watcher.pump()
             # A bookmark shortly before the end lets the client resume where it stood.
             pause = min(BOOKMARK_S, left - 2.0 if left > 2.0 else left)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await watcher.done.wait()
+                    await watcher.due.wait()
+                    if not watcher.done.is_set():
+                        continue
             watcher.progress(self._cache.revision)
+
+    async def _send_state(self, wire: Wire, watcher: _Watcher, chosen: Selection, present: list[Entry]) -> None:
+        for at in range(0, len(present), INITIAL_BATCH):
+            batch = await self._forms.shown(chosen.resource, present[at : at + INITIAL_BATCH])
+            wire.write(b"".join(watcher.initial(entry) for entry in batch if chosen.matches(entry)))
+            await wire.drain()
 
 
 async def _refuse(error: ApiError, wire: Wire) -> None:
     wire.write(orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n")
-
-
-async def _send_state(wire: Wire, watcher: _Watcher, chosen: Selection, present: list[Entry]) -> None:
-    for at in range(0, len(present), INITIAL_BATCH):
-        batch = present[at : at + INITIAL_BATCH]
-        wire.write(b"".join(watcher.initial(entry) for entry in batch if chosen.matches(entry)))
-        await wire.drain()

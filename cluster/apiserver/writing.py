@@ -16,6 +16,7 @@ from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Claims, Unmet
 from oarlock.cluster.apiserver.expiry import Expiry
+from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.options import WriteOptions, write_options
 from oarlock.cluster.apiserver.storage import Stale, Storage
 from oarlock.cluster.apiserver.watchcache import Entry
@@ -59,13 +60,21 @@ class Writer:
     """Answers create, update and patch of whole objects; `rewrite` serves every other change."""
 
     def __init__(
-        self, store: Store, storage: Storage, admission: Admission, now: clock.Clock, *, loopback: bool = False
+        self,
+        store: Store,
+        storage: Storage,
+        admission: Admission,
+        forms: Forms,
+        now: clock.Clock,
+        *,
+        loopback: bool = False,
     ) -> None:
         """`loopback` permits endpoints on loopback addresses, on which a cluster of one machine may live."""
         self._expiry = Expiry(store)
         self._loopback = loopback
         self.storage = storage
         self.admission = admission
+        self._forms = forms
         self._now = now
 
     async def create(self, call: Call) -> Written:
@@ -131,11 +140,11 @@ class Writer:
             await self.admission.quotas.check(attributes)
             if await self.storage.live(key) is not None:
                 raise status.already_exists(resource.qualified, name)
-            return Written(views.unsaved(new), created=True)
+            return Written(await self._forms.unsaved(resource, new), created=True)
         claims = (*given.guards, *await self.admission.claims(resource, new, None))
         try:
             lease = await self._expiry.lease(resource)
-            stored = views.stored(resource, new)
+            stored = await self._forms.stored(resource, new)
             entry = await self.admission.quotas.put(
                 attributes, lambda paid: self.storage.put(key, stored, None, call.fences, (*claims, *paid), lease)
             )
@@ -151,7 +160,7 @@ class Writer:
         except LeaseNotFound:
             self._expiry.forget()
             return None
-        return Written(entry, created=True)
+        return Written(await self._forms.one(resource, entry), created=True)
 
     def _standing(self, causes: list[Cause]) -> list[Cause]:
         return [cause for cause in causes if _LOOPBACK_REFUSED not in cause.message] if self._loopback else causes
@@ -249,8 +258,9 @@ class Writer:
         self, call: Call, compute: Compute, wanted: WriteOptions, current: Entry, *, part: str
     ) -> Written:
         resource = call.resource
-        old = views.parsed(resource, current)
-        made = compute(views.parsed(resource, current), current)
+        shown = await self._forms.one(resource, current)
+        old = views.parsed(resource, shown)
+        made = compute(views.parsed(resource, shown), current)
         proposal = made if isinstance(made, Proposal) else Proposal(made)
         new = proposal.obj
         _check_preconditions(resource, new, old)
@@ -272,10 +282,10 @@ class Writer:
         await self.admission.validate(attributes)
         if wanted.dry_run:
             await self.admission.quotas.check(attributes)
-            return Written(views.unsaved(new))
-        stored = views.stored(resource, new)
+            return Written(await self._forms.unsaved(resource, new))
+        stored = await self._forms.stored(resource, new)
         if codec.with_revision(codec.encode(stored), current.revision) == current.wire:
-            return Written(current)
+            return Written(shown)
         if is_finished(resource, new, old):
             guards = (*proposal.claims, *given.guards)
             await removing.remove(self.storage, self.admission, call, call.key, old, current, guards)
@@ -283,12 +293,11 @@ class Writer:
         claims = (*proposal.claims, *given.guards, *await self.admission.claims(resource, new, old))
         try:
             lease = await self._expiry.lease(resource)
-            return Written(
-                await self.admission.quotas.put(
-                    attributes,
-                    lambda paid: self.storage.put(call.key, stored, current, call.fences, (*claims, *paid), lease),
-                )
+            entry = await self.admission.quotas.put(
+                attributes,
+                lambda paid: self.storage.put(call.key, stored, current, call.fences, (*claims, *paid), lease),
             )
+            return Written(await self._forms.one(resource, entry))
         except Unmet as unmet:
             await self.storage.catch_up(unmet.revision)
         except LeaseNotFound:

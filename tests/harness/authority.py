@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import datetime
+import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,18 +30,29 @@ class Authority:
         (folder / "ca.crt").write_bytes(self.pem)
 
     def issue(
-        self, name: str, organizations: Sequence[str] = (), *, file: str = "", lasts: datetime.timedelta = DAY
+        self,
+        name: str,
+        organizations: Sequence[str] = (),
+        *,
+        file: str = "",
+        lasts: datetime.timedelta = DAY,
+        hosts: Sequence[str] = (),
     ) -> Tls:
-        """Return the files of a new certificate; a negative `lasts` makes one that has expired."""
+        """Return the files of a new certificate, also for a server on `hosts`; a negative `lasts` makes an expired one."""
         base = self._folder / (file or name.replace(":", "-"))
         tls = Tls(self._folder / "ca.crt", base.with_suffix(".crt"), base.with_suffix(".key"))
-        certificate, key = self.sign(name, organizations, lasts=lasts)
+        certificate, key = self.sign(name, organizations, lasts=lasts, hosts=hosts)
         tls.cert_file.write_bytes(certificate)
         tls.key_file.write_bytes(key)
         return tls
 
     def sign(
-        self, name: str, organizations: Sequence[str] = (), *, lasts: datetime.timedelta = DAY
+        self,
+        name: str,
+        organizations: Sequence[str] = (),
+        *,
+        lasts: datetime.timedelta = DAY,
+        hosts: Sequence[str] = (),
     ) -> tuple[bytes, bytes]:
         """Return a new certificate and its key in PEM."""
         key = ec.generate_private_key(ec.SECP256R1())
@@ -50,13 +62,19 @@ class Authority:
         private = key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
-        return _pem(self._signed(x509.Name(subject), key, lasts, authority=False)), private
+        return _pem(self._signed(x509.Name(subject), key, lasts, authority=False, hosts=hosts)), private
 
     def _signed(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, lasts: datetime.timedelta, *, authority: bool
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        lasts: datetime.timedelta,
+        *,
+        authority: bool,
+        hosts: Sequence[str] = (),
     ) -> x509.Certificate:
         now = datetime.datetime.now(datetime.UTC)
-        return (
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -65,8 +83,17 @@ class Authority:
             .not_valid_before(now - 2 * DAY)
             .not_valid_after(now + lasts)
             .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-            .sign(self._key, hashes.SHA256())
         )
+        if hosts:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_host(one) for one in hosts]), critical=False)
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _host(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
@@ -17,11 +16,12 @@ from urllib.parse import quote, unquote_to_bytes
 from oarlock.cluster.apiserver import upgrading
 from oarlock.cluster.apiserver.backends import Backend, Backends
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.endpoints import Endpoints
 from oarlock.cluster.apiserver.exchange import Answer, Response
 from oarlock.cluster.apiserver.relaying import Relays
 from oarlock.cluster.apiserver.upgrading import Upgrades
 from oarlock.cluster.apiserver.watchcache import WatchCache
-from oarlock.cluster.objects import gotext, resources, status
+from oarlock.cluster.objects import gotext, status
 from oarlock.cluster.objects.status import ApiError
 
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -49,9 +49,7 @@ class Proxying:
         self._upgrades = upgrades
         self._loopback = loopback
         self._finders = {"pods": self._pod, "services": self._service, "nodes": self._node}
-        slices = resources.lookup("discovery.k8s.io", "v1", "endpointslices")
-        assert slices is not None
-        self._slices = slices
+        self._endpoints = Endpoints(cache)
 
     async def serve(self, call: Call) -> Answer:
         """Pass the request on. Raises ApiError 400, 404, 405, 429 and 503."""
@@ -85,7 +83,7 @@ class Proxying:
             if not named:
                 raise status.unavailable(f"no service port {int(port)} found for service {gotext.quote(place.name)}", 0)
             port = named[0]
-        found = list(self._endpoints(call.namespace, place.name, port))
+        found = list(self._endpoints.ready(call.namespace, place.name, port))
         if not found:
             raise status.unavailable(f"no endpoints available for service {gotext.quote(call.info.name)}", 0)
         address, number = random.choice(found)
@@ -106,18 +104,6 @@ class Proxying:
         if entry is None:
             raise status.not_found(resource.qualified, name)
         return entry.object()
-
-    def _endpoints(self, namespace: str, service: str, port: str) -> Iterator[tuple[str, int]]:
-        """Yield ready addresses and their numbers for a port's name; the cache is as new as the service just read."""
-        prefix = self._slices.key(namespace, "")
-        for entry in self._cache.collection(self._slices.key_prefix).between(prefix, prefix + b"\xff"):
-            found = entry.object()
-            if found["metadata"].get("labels", {}).get("kubernetes.io/service-name") != service:
-                continue
-            numbers = [one["port"] for one in found.get("ports") or () if (one.get("name") or "") == port]
-            for endpoint in (found.get("endpoints") or ()) if numbers else ():
-                if endpoint.get("conditions", {}).get("ready") is not False:
-                    yield endpoint["addresses"][0], numbers[0]
 
     def _check_address(self, text: str) -> None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from oarlock.cluster.apiserver import bodies, patching
+from oarlock.cluster.apiserver import bodies, patching, views
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import write_options
 from oarlock.cluster.apiserver.watchcache import Entry
@@ -17,7 +17,7 @@ _KIND = ("autoscaling", "v1", "Scale")
 
 def shown(call: Call, entry: Entry) -> Obj:
     """Return the object's Scale."""
-    return scale.to_scale(call.resource, entry.object())
+    return scale.to_scale(call.resource, views.parsed(call.resource, entry))
 
 
 async def update(call: Call, writer: Writer) -> Obj:

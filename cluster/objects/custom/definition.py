@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from oarlock.cluster.objects import webhook_client
 from oarlock.cluster.objects.custom import columns, jsonpath
-from oarlock.cluster.objects.custom.kind import CustomKind, ScalePaths
+from oarlock.cluster.objects.custom.kind import Conversion, CustomKind, ScalePaths
 from oarlock.cluster.objects.extensions.structural import compiled
 from oarlock.cluster.objects.resources import Resource, Subresource
 
@@ -33,7 +34,8 @@ def resources(definition: Obj) -> tuple[Resource, ...]:
     if not holds(definition, "Established"):
         return ()
     served = [one for one in definition["spec"]["versions"] if one.get("served")]
-    return tuple(_resource(definition, one) for one in sorted(served, key=lambda one: _priority(one["name"])))
+    kinds = _kinds(definition)
+    return tuple(_resource(definition, one, kinds) for one in sorted(served, key=lambda one: _priority(one["name"])))
 
 
 def stored_resource(definition: Obj) -> Resource:
@@ -41,7 +43,8 @@ def stored_resource(definition: Obj) -> Resource:
     names = definition["spec"]["names"]
     accepted = {**names, **((definition.get("status") or {}).get("acceptedNames") or {})}
     stored = next(one for one in definition["spec"]["versions"] if one.get("storage"))
-    return _resource({**definition, "status": {**definition.get("status", {}), "acceptedNames": accepted}}, stored)
+    named = {**definition, "status": {**definition.get("status", {}), "acceptedNames": accepted}}
+    return _resource(named, stored, _kinds(named))
 
 
 def storage_version(definition: Obj) -> str:
@@ -59,7 +62,26 @@ def _priority(name: str) -> tuple[int, int, int, str]:
     return (level, -int(found[1]), -int(found[3] or 0), name)
 
 
-def _resource(definition: Obj, version: Obj) -> Resource:
+def _kinds(definition: Obj) -> Mapping[str, CustomKind]:
+    """What is particular to each version; each knows all of them."""
+    kinds: dict[str, CustomKind] = {}
+    for version in definition["spec"]["versions"]:
+        kinds[version["name"]] = _custom(definition, version, kinds)
+    return kinds
+
+
+def _conversion(definition: Obj) -> Conversion:
+    metadata, given = definition["metadata"], definition["spec"].get("conversion") or {}
+    name = metadata["name"]
+    generation = f"{metadata.get('uid', '')}/{metadata.get('generation', 0)}"
+    if given.get("strategy", "None") != "Webhook":
+        return Conversion(name, generation)
+    webhook = given.get("webhook") or {}
+    place = webhook_client.read(webhook.get("clientConfig") or {})
+    return Conversion(name, generation, place, tuple(webhook.get("conversionReviewVersions") or ()))
+
+
+def _resource(definition: Obj, version: Obj, kinds: Mapping[str, CustomKind]) -> Resource:
     spec = definition["spec"]
     names = definition["status"]["acceptedNames"]
     subresources = version.get("subresources") or {}
@@ -79,11 +101,11 @@ def _resource(definition: Obj, version: Obj) -> Resource:
         short_names=tuple(names.get("shortNames") or ()),
         categories=tuple(names.get("categories") or ()),
         subresources=parts,
-        custom=_custom(definition, version),
+        custom=kinds[version["name"]],
     )
 
 
-def _custom(definition: Obj, version: Obj) -> CustomKind:
+def _custom(definition: Obj, version: Obj, kinds: Mapping[str, CustomKind]) -> CustomKind:
     document = (version.get("schema") or {}).get("openAPIV3Schema") or {}
     subresources = version.get("subresources") or {}
     stored = storage_version(definition)
@@ -94,7 +116,8 @@ def _custom(definition: Obj, version: Obj) -> CustomKind:
         storage_version=stored,
         revision=int(definition["metadata"].get("resourceVersion") or 0),
         uniform={stored, *once_stored} == {version["name"]},
-        conversion=(definition["spec"].get("conversion") or {}).get("strategy", "None"),
+        conversion=_conversion(definition),
+        versions=kinds,
         has_status="status" in subresources,
         scale=_scale(subresources.get("scale")),
         columns=columns.read(version.get("additionalPrinterColumns") or []),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from oarlock.cluster.objects.cel import rules
@@ -13,6 +14,7 @@ from oarlock.cluster.objects.custom.jsonpath import Path
 from oarlock.cluster.objects.custom.shape import shape_of
 from oarlock.cluster.objects.extensions.structural import Json, Structural
 from oarlock.cluster.objects.schemas import Schema
+from oarlock.cluster.objects.webhook_client import ClientConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +26,28 @@ class ScalePaths:
     selector: Path = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How objects of a definition get from one version into another: without a `webhook` by their apiVersion alone.
+
+    `generation` is different for every specification that there ever was, of this definition and of its namesakes.
+    `reviews` are the versions of ConversionReview that the webhook understands, the ones it likes best first.
+    """
+
+    definition: str = ""
+    generation: str = ""
+    webhook: ClientConfig | None = None
+    reviews: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class CustomKind:
     """What is particular to a version. `document` is its OpenAPI schema as it was written.
 
     `storage_version` is the version whose form objects are stored in; `uniform` tells that no object can be stored in
-    another form than this version's. `conversion` is None or Webhook. `revision` is the definition's: what was stored
-    before it has yet to get its defaults.
+    another form than this version's. `versions` are all of the definition's by name, this one and those that aren't
+    served among them. `revision` is the definition's: what was stored before it may lack defaults, and have what is
+    unknown by now.
     """
 
     schema: Structural
@@ -38,7 +55,8 @@ class CustomKind:
     storage_version: str
     uniform: bool
     revision: int = 0
-    conversion: str = "None"
+    conversion: Conversion = Conversion()
+    versions: Mapping[str, CustomKind] = field(default_factory=dict, repr=False)
     has_status: bool = False
     scale: ScalePaths | None = None
     columns: tuple[PrintedColumn, ...] = ()
