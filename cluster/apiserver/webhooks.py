@@ -207,6 +207,8 @@ def _told(body: bytes) -> str:
 
 
 def _words(error: Exception, backend: Backend, name: str) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"dial tcp: lookup {backend.host}: no such host"
     for inner in (getattr(error, "certificate_error", None), getattr(error, "os_error", None), error):
         if isinstance(inner, ssl.SSLCertVerificationError):
             why = _REFUSALS.get(inner.verify_code)
@@ -216,8 +218,6 @@ def _words(error: Exception, backend: Backend, name: str) -> str:
             return f"tls: failed to verify certificate: x509: {why}"
         if isinstance(inner, ssl.SSLError) and inner.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
             return "http: server gave HTTP response to HTTPS client"
-        if isinstance(inner, aiohttp.ClientConnectorDNSError):
-            return f"dial tcp: lookup {backend.host}: no such host"
         if isinstance(inner, OSError) and inner.errno is not None:
             return failure_words(inner, backend)
     return "EOF"

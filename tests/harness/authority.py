@@ -38,7 +38,7 @@ class Authority:
         lasts: datetime.timedelta = DAY,
         hosts: Sequence[str] = (),
     ) -> Tls:
-        """Return the files of a new certificate, also for a server on `hosts`; a negative `lasts` makes an expired one."""
+        """Return the files of a new certificate, of a server on `hosts`, if any; a negative `lasts`: expired."""
         base = self._folder / (file or name.replace(":", "-"))
         tls = Tls(self._folder / "ca.crt", base.with_suffix(".crt"), base.with_suffix(".key"))
         certificate, key = self.sign(name, organizations, lasts=lasts, hosts=hosts)

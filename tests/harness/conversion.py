@@ -15,7 +15,6 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-
 from harness.authority import Authority
 
 Obj = dict[str, Any]
@@ -112,7 +111,7 @@ class Webhook:
 
     def conversion(self, *understood: str, ca: bytes | None = None, **place: Any) -> Obj:
         """The conversion that a definition names, by URL unless a service is given."""
-        where = place or {"url": f"https://127.0.0.1:{self.port}/convert"}
+        where = {"service": None, "url": None, **(place or {"url": f"https://127.0.0.1:{self.port}/convert"})}
         bundle = base64.b64encode(self.ca if ca is None else ca).decode()
         reviews = list(understood) or ["v1"]
         webhook = {"clientConfig": {**where, "caBundle": bundle}, "conversionReviewVersions": reviews}

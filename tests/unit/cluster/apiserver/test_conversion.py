@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
+import pytest
+from aiohttp import web
 from harness.authority import Authority
-from harness.conversion import definition, plug, serving, version
+from harness.conversion import Webhook, converted, definition, honest, plug, response, serving, version
+
+from oarlock.cluster.apiserver import webhooks
+
+Obj = dict[str, Any]
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 DEFINITION = f"{DEFINITIONS}/plugs.example.com"
@@ -60,3 +70,357 @@ def test_every_verb_in_both_versions(with_api: Any, tmp_path: Path) -> None:
             assert (await api("GET", V1))[1]["items"] == []
 
     with_api(scenario)
+
+
+def test_a_watch_shows_its_own_version(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            await api.made(V1, plug("a", address="h:1"))
+            async with api.watch(f"{V2}?watch=1") as event, api.watch(f"{V2}?watch=1") as other:
+                seen = await event()
+                assert (seen["type"], seen["object"]["spec"]) == ("ADDED", {"host": "h", "port": 1})
+                assert await other() == seen
+                asked = webhook.objects
+                await api("PATCH", f"{V1}/a", {"spec": {"address": "h:2"}}, MERGE)
+                seen = await event()
+                assert (seen["type"], seen["object"]["spec"]["port"]) == ("MODIFIED", 2)
+                assert await other() == seen
+                assert webhook.objects == asked + 1, "both watches are served by one conversion"
+                await api("DELETE", f"{V1}/a")
+                seen = await event()
+                assert (seen["type"], seen["object"]["spec"]["port"]) == ("DELETED", 2)
+                assert seen["object"]["apiVersion"] == "example.com/v2"
+                assert int(seen["object"]["metadata"]["resourceVersion"]) > 0
+                assert await other() == seen
+                assert webhook.objects == asked + 1
+
+    with_api(scenario)
+
+
+def test_what_does_not_change_is_converted_once(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            for number in range(7):
+                await api.made(V1, plug(f"p{number}", address=f"h:{number}"))
+            assert webhook.reviews == [], "what is asked for in its own version is not sent"
+            _, listed = await api("GET", V2)
+            assert [one["spec"]["port"] for one in listed["items"]] == list(range(7))
+            (review,) = webhook.reviews
+            assert review["apiVersion"] == "apiextensions.k8s.io/v1"
+            assert review["request"]["desiredAPIVersion"] == "example.com/v2"
+            assert [one["metadata"]["name"] for one in review["request"]["objects"]] == [f"p{n}" for n in range(7)]
+            assert "resourceVersion" not in review["request"]["objects"][0]["metadata"]
+            _, again = await api("GET", V2)
+            assert again == listed
+            await api("GET", f"{V2}/p3")
+            assert len(webhook.reviews) == 1
+            _, page = await api("GET", f"{V2}?limit=3")
+            _, rest = await api("GET", f"{V2}?limit=5&continue={page['metadata']['continue']}")
+            assert [one["spec"]["port"] for one in [*page["items"], *rest["items"]]] == list(range(7))
+            assert page["metadata"]["remainingItemCount"] == 4
+
+    with_api(scenario)
+
+
+def test_selectors_are_about_what_is_shown(with_api: Any, tmp_path: Path) -> None:
+    async def labelled(review: Obj) -> web.StreamResponse:
+        answer = honest(review)
+        for one in answer["response"]["convertedObjects"]:
+            one["metadata"]["labels"] = {"seen": one["apiVersion"].rpartition("/")[2]}
+            one["metadata"]["annotations"] = {"by": "webhook"}
+        return web.json_response(answer)
+
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            webhook.answering = labelled
+            second = version("v2", selectableFields=[{"jsonPath": ".spec.host"}])
+            await established(api, definition(webhook.conversion(), version("v1", storage=True), second))
+            await api.made(V1, plug("a", address="h:1"))
+            await api.made(V1, plug("b", address="i:1"))
+            _, listed = await api("GET", f"{V2}?labelSelector=seen%3Dv2&fieldSelector=spec.host%3Di")
+            assert [one["metadata"]["name"] for one in listed["items"]] == ["b"]
+            assert listed["items"][0]["metadata"]["annotations"] == {"by": "webhook"}
+            assert (await api("GET", f"{V1}?labelSelector=seen%3Dv2"))[1]["items"] == []
+            _, page = await api("GET", f"{V2}?labelSelector=seen%3Dv2&limit=1")
+            assert [one["metadata"]["name"] for one in page["items"]] == ["a"]
+            _, rest = await api("GET", f"{V2}?labelSelector=seen%3Dv2&limit=1&continue={page['metadata']['continue']}")
+            assert [one["metadata"]["name"] for one in rest["items"]] == ["b"]
+            assert "continue" not in rest["metadata"]
+            since = listed["metadata"]["resourceVersion"]
+            async with api.watch(f"{V2}?watch=1&resourceVersion={since}&fieldSelector=spec.host%3Di") as event:
+                await api("PATCH", f"{V1}/a", {"spec": {"address": "i:9"}}, MERGE)
+                assert (await event())["type"] == "ADDED"
+                await api("PATCH", f"{V1}/b", {"spec": {"address": "k:9"}}, MERGE)
+                gone = await event()
+                assert (gone["type"], gone["object"]["metadata"]["name"]) == ("DELETED", "b")
+
+    with_api(scenario)
+
+
+def _changed(change: Callable[[Obj], Any]) -> Any:
+    """A webhook whose every object is changed after an honest conversion."""
+
+    async def answering(review: Obj) -> web.StreamResponse:
+        answer = copy.deepcopy(honest(review))
+        for one in answer["response"]["convertedObjects"]:
+            change(one)
+        return web.json_response(answer)
+
+    return answering
+
+
+def _said(**changes: Any) -> Any:
+    async def answering(review: Obj) -> web.StreamResponse:
+        answer = honest(review)
+        answer["response"] |= changes
+        return web.json_response(answer)
+
+    return answering
+
+
+def _http(code: int, text: str, kind: str = "text/plain") -> Any:
+    async def answering(_: Obj) -> web.StreamResponse:
+        return web.Response(status=code, text=text, content_type=kind)
+
+    return answering
+
+
+async def _hangs(_: Obj) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def _hangs_up(_: Obj) -> web.StreamResponse:
+    raise asyncio.CancelledError
+
+
+async def _too_large(review: Obj) -> web.StreamResponse:
+    answer = honest(review)
+    answer["response"]["convertedObjects"][0]["spec"]["note"] = "x" * 100_000_000
+    return web.Response(body=orjson.dumps(answer), content_type="application/json")
+
+
+async def _other_version(review: Obj) -> web.StreamResponse:
+    return web.json_response({**honest(review), "apiVersion": "apiextensions.k8s.io/v1beta1"})
+
+
+async def _more(review: Obj) -> web.StreamResponse:
+    one = converted(review["request"]["objects"][0], review["request"]["desiredAPIVersion"])
+    return web.json_response(response(review, [one, one]))
+
+
+REVIEW = "apiextensions.k8s.io/{}, Kind=ConversionReview"
+PREFIX = "conversion webhook for example.com/v1, Kind=Plug "
+STATUS = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "not today", "code": 500}
+LIES = {
+    "500": (_http(500, "boom"), 'failed: an error on the server ("boom") has prevented the request from succeeding'),
+    "503": (_http(503, "boom"), "failed: the server is currently unable to handle the request"),
+    "404": (_http(404, "boom"), "failed: the server could not find the requested resource"),
+    "400": (_http(400, "boom"), "failed: the server rejected our request for an unknown reason"),
+    "a Status": (_http(500, orjson.dumps(STATUS).decode(), "application/json"), "failed: not today"),
+    "nothing": (
+        _http(200, ""),
+        "failed: 0-length response with status code: 200 and content type: text/plain; charset=utf-8",
+    ),
+    "no JSON": (
+        _http(200, "oops"),
+        "failed: couldn't get version/kind; json parse error: invalid character 'o' looking for beginning of value",
+    ),
+    "no kind": (_http(200, "{}"), "failed: Object 'Kind' is missing in '{}'"),
+    "no object": (_http(200, "[]"), None),
+    "another kind": (_http(200, '{"kind":"Pod","apiVersion":"v1"}'), None),
+    "another review": (
+        _other_version,
+        f"failed: expected webhook response of {REVIEW.format('v1')}, got {REVIEW.format('v1beta1')}",
+    ),
+    "no response": (
+        _http(200, '{"kind":"ConversionReview","apiVersion":"apiextensions.k8s.io/v1"}'),
+        "failed: no response provided",
+    ),
+    "another uid": (_said(uid="wrong"), None),
+    "failed": (
+        _said(result={"status": "Failure", "message": "custom webhook conversion error"}),
+        "failed: custom webhook conversion error",
+    ),
+    "failed without a word": (
+        _said(result={"status": "Failure"}),
+        "failed: response.result.status was 'Failure', not 'Success'",
+    ),
+    "no result": (_said(result={}), "failed: response.result.status was '', not 'Success'"),
+    "fewer": (_said(convertedObjects=[]), "returned 0 objects, expected 1"),
+    "more": (_more, "returned 2 objects, expected 1"),
+    "null": (_said(convertedObjects=[None]), None),
+    "not converted": (
+        _changed(lambda one: one.update(apiVersion="example.com/v1")),
+        "returned invalid object at index 0: invalid groupVersion (expected example.com/v2, received example.com/v1)",
+    ),
+    "object of another kind": (
+        _changed(lambda one: one.update(kind="Socket")),
+        "returned invalid object at index 0: invalid kind (expected Plug, received Socket)",
+    ),
+    "another name": (
+        _changed(lambda one: one["metadata"].update(name="z")),
+        "returned invalid object: must have the same name: a != z",
+    ),
+    "another namespace": (
+        _changed(lambda one: one["metadata"].update(namespace="z")),
+        "returned invalid object: must have the same namespace: default != z",
+    ),
+    "no uid": (_changed(lambda one: one["metadata"].pop("uid")), None),
+    "no metadata": (
+        _changed(lambda one: one.pop("metadata")),
+        "returned invalid object: must have the same name: a != ",
+    ),
+    "labels that are no map": (
+        _changed(lambda one: one["metadata"].update(labels=[])),
+        "returned invalid metadata: invalid metadata.labels of type []interface {} in converted object",
+    ),
+    "a label that is no text": (
+        _changed(lambda one: one["metadata"].update(labels={"a": 1})),
+        "returned invalid metadata: metadata.labels[a] must be a string, but is int64 in converted object",
+    ),
+    "a label that isn't one": (_changed(lambda one: one["metadata"].update(labels={"a b": "c"})), None),
+    "100 MB": (_too_large, "failed: the answer is larger than 16777216 bytes"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_webhook_that_lies_is_told_of(lie: str, with_api: Any, tmp_path: Path) -> None:
+    answering, message = LIES[lie]
+
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            await api.made(V1, plug("a"))
+            webhook.answering = answering
+            change = {"spec": {"note": "n"}}
+            tries = [("GET", f"{V2}/a"), ("GET", V2), ("PATCH", f"{V2}/a", change, MERGE), ("DELETE", f"{V2}/a")]
+            for asked in (*tries, ("DELETE", V2), ("PATCH", f"{V2}/a/scale", change, MERGE)):
+                code, answer = await api(*asked)
+                assert (code, answer["status"], answer.get("reason")) == (500, "Failure", None), asked
+                if message is not None:
+                    assert answer["message"] == PREFIX + message
+                else:
+                    assert answer["message"].startswith((PREFIX, "Object 'Kind' is missing")), answer["message"]
+            assert (await api("POST", V2, plug("b", "v2")))[0] == 500
+            # Nothing of this is anybody else's trouble.
+            assert (await api("GET", f"{V1}/a"))[1]["spec"] == {"address": "a:1"}
+            assert (await api("PATCH", f"{V1}/a", change, MERGE))[0] == 200
+            webhook.answering = _changed(lambda _: None)
+            assert (await api("GET", f"{V2}/a"))[1]["spec"] == {"host": "a", "port": 1, "note": "n"}
+            kept = [one["metadata"]["name"] for one in (await api("GET", V1))[1]["items"]]
+            # A lie that is true on the way in is only found out on the way back, when the object is there.
+            assert kept == (["a", "b"] if lie == "not converted" else ["a"])
+
+    with_api(scenario)
+
+
+def test_metadata_is_the_servers(with_api: Any, tmp_path: Path) -> None:
+    def meddle(one: Obj) -> None:
+        one["metadata"] |= {"generation": 77, "finalizers": ["x.io/y"], "creationTimestamp": "2001-01-01T00:00:00Z"}
+        one["metadata"] |= {"resourceVersion": "1", "managedFields": [], "ownerReferences": [], "labels": None}
+
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            webhook.answering = _changed(meddle)
+            await established(api, definition(webhook.conversion()))
+            made = await api.made(V1, plug("a", labels={"some": "label"}))
+            _, seen = await api("GET", f"{V2}/a")
+            labels = made["metadata"].pop("labels")
+            assert labels
+            assert seen["metadata"] == made["metadata"]
+
+    with_api(scenario)
+
+
+def _unreachable(webhook: Webhook, authority: Authority, other: Authority) -> dict[str, tuple[Obj, str]]:
+    port, url = webhook.port, f"https://127.0.0.1:{webhook.port}/convert"
+    post = f'Post "{url}?timeout=1s": '
+    tls = "tls: failed to verify certificate: x509: "
+    service = {"service": {"namespace": "default", "name": "hook", "path": "/convert"}}
+    asked = 'Post "https://hook.default.svc:443/convert?timeout=1s": '
+    return {
+        "nobody listens": (
+            webhook.conversion(url="https://127.0.0.1:1/x"),
+            'Post "https://127.0.0.1:1/x?timeout=1s": dial tcp 127.0.0.1:1: connect: connection refused',
+        ),
+        "an unknown authority": (
+            webhook.conversion(ca=other.pem),
+            f"{post}{tls}certificate signed by unknown authority",
+        ),
+        "another name": (
+            webhook.conversion(url=f"https://localhost:{port}"),
+            f'Post "https://localhost:{port}/?timeout=1s": {tls}certificate is valid for other names, not localhost',
+        ),
+        "no such host": (
+            webhook.conversion(url="https://nowhere.invalid/x"),
+            'Post "https://nowhere.invalid/x?timeout=1s": dial tcp: lookup nowhere.invalid: no such host',
+        ),
+        "no service": (webhook.conversion(**service), f'{asked}service "hook" not found'),
+    }
+
+
+def test_a_webhook_that_can_not_be_reached_is_told_of(
+    with_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 1.0)
+
+    async def scenario(api: Any) -> None:
+        authority, other = Authority(tmp_path), Authority(tmp_path / "other", "other")
+        async with serving(authority) as webhook:
+            await established(api, definition(webhook.conversion()))
+            await api.made(V1, plug("a"))
+            for name, (conversion, message) in _unreachable(webhook, authority, other).items():
+                code, answer = await api("PATCH", DEFINITION, {"spec": {"conversion": conversion}}, MERGE)
+                assert code == 200, answer
+                code, answer = await api("GET", f"{V2}/a")
+                assert (code, answer["message"]) == (500, f"{PREFIX}failed: {message}"), name
+            await api("PATCH", DEFINITION, {"spec": {"conversion": webhook.conversion()}}, MERGE)
+            assert (await api("GET", f"{V2}/a"))[0] == 200, "a configuration that is put right counts at once"
+        async with serving(authority, secure=False) as webhook:
+            await api("PATCH", DEFINITION, {"spec": {"conversion": webhook.conversion()}}, MERGE)
+            code, answer = await api("GET", f"{V2}/a")
+            assert code == 500
+            assert answer["message"].endswith("http: server gave HTTP response to HTTPS client")
+
+    with_api(scenario)
+
+
+def test_a_webhook_that_hangs_hurts_nobody_else(with_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 1.0)
+    monkeypatch.setattr(webhooks, "CALLS_OF_ONE_MAX", 3)
+
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            webhook.answering = _hangs
+            await established(api, definition(webhook.conversion()))
+            for name in "abcdef":
+                await api.made(V1, plug(name))
+            since = (await api("GET", V1))[1]["metadata"]["resourceVersion"]
+            waiting = [asyncio.create_task(_get(api, f"{V2}/{name}")) for name in "aabc"]
+            async with api.watch(f"{V1}?watch=1&resourceVersion={since}") as event:
+                while len(webhook.reviews) < 3:
+                    webhook.came.clear()
+                    await webhook.came.wait()
+                assert (await api("GET", f"{V2}/d"))[0] == 429, "how many wait is bounded"
+                assert (await api("GET", f"{V1}/a"))[0] == 200
+                assert (await api("PATCH", f"{V1}/a", {"spec": {"note": "n"}}, MERGE))[0] == 200
+                assert (await event())["object"]["spec"]["note"] == "n"
+            for code, answer in await asyncio.gather(*waiting):
+                assert (code, answer["message"].rpartition(": ")[2]) == (500, "context deadline exceeded")
+            async with api.watch(f"{V2}?watch=1&resourceVersion={since}") as event:
+                told = await event()
+                assert (told["type"], told["object"]["code"]) == ("ERROR", 500)
+                assert await event() is None
+            webhook.answering = _changed(lambda _: None)
+            async with api.watch(f"{V2}?watch=1&resourceVersion={since}") as event:
+                assert (await event())["object"]["spec"]["note"] == "n", "nothing is lost to who resumes"
+
+    with_api(scenario)
+
+
+async def _get(api: Any, path: str) -> tuple[int, Any]:
+    async with api.session.get(api.server.url + path) as answer:
+        return answer.status, await answer.json()
