@@ -5,18 +5,23 @@ Source: apiserver pkg/endpoints/handlers (patch.go, create.go), apimachinery pkg
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.objects import decoding, schemas, status, yamltext
 from oarlock.cluster.objects.apply import clientside, fieldsets, ownership, shapes, skeleton
 from oarlock.cluster.objects.apply.ownership import Entry, Manager
+from oarlock.cluster.objects.apply.versions import Seen, Steps
+from oarlock.cluster.objects.resources import Resource
+from oarlock.cluster.objects.status import ApiError
 
 Obj = dict[str, Any]
 APPLY_PATCH = "application/apply-patch+yaml"
 _NAME_BYTES_MAX = 128
+_Outcome = TypeVar("_Outcome")
 #: Writes that upstream doesn't track: the scheduler's choice of a node belongs to nobody.
 _UNTRACKED = frozenset({"binding"})
 
@@ -38,13 +43,42 @@ def created(call: Call, obj: Obj, given: object, now: clock.Clock) -> list[Entry
     )
 
 
-def updated(call: Call, old: Obj, new: Obj, given: object, part: str, now: clock.Clock) -> list[Entry]:
+async def updated(
+    call: Call, old: Obj, new: Obj, given: object, part: str, forms: Forms, now: clock.Clock
+) -> list[Entry]:
     """Return the managedFields after a write of `new` over `old`; a subresource's writer can't send its own."""
-    live = old["metadata"].get("managedFields") or []
+    live: list[Entry] = old["metadata"].get("managedFields") or []
     if part in _UNTRACKED:
         return live
     entries = live if part else ownership.present(live, given)
-    return ownership.updated(schemas.schema_for(call.resource), entries, old, new, manager_of(call, now))
+    schema, manager = schemas.schema_for(call.resource), manager_of(call, now)
+    if call.resource.custom is None:
+        return ownership.updated(schema, entries, old, new, manager)
+    try:
+        return await _taken(ownership.updating(schema, entries, old, new, manager, apart=True), call.resource, forms)
+    except ApiError:
+        # Who wrote in another version can't be compared with. Upstream forgets all owners then; none is forgotten here.
+        own = [one for one in entries if one.get("apiVersion", "") == manager.api_version]
+        others = [one for one in entries if one not in own]
+        return [*others, *ownership.updated(schema, own, old, new, manager)]
+
+
+async def _taken(steps: Steps[_Outcome], resource: Resource, forms: Forms) -> _Outcome:
+    """Take steps that may ask for objects in other versions. Raises ApiError, and what the steps raise."""
+    custom = resource.custom
+    assert custom is not None
+    answer: Seen | None = None
+    while True:
+        try:
+            wanted = steps.send(answer)
+        except StopIteration as stop:
+            outcome: _Outcome = stop.value
+            return outcome
+        group, _, version = wanted.api_version.rpartition("/")
+        known = custom.versions.get(version) if group == resource.group else None
+        answer = None
+        if known is not None:
+            answer = Seen(known.shape, await forms.in_version(custom, wanted.objects, wanted.api_version))
 
 
 class Apply:
@@ -53,8 +87,9 @@ class Apply:
     Raises ApiError 400 for a body that is no object of the call's kind.
     """
 
-    def __init__(self, call: Call, options: WriteOptions, raw: bytes, now: clock.Clock) -> None:
+    def __init__(self, call: Call, options: WriteOptions, raw: bytes, forms: Forms, now: clock.Clock) -> None:
         self._call = call
+        self._forms = forms
         self._force = options.force
         self._manager = manager_of(call, now)
         self._schema = schemas.schema_for(call.resource)
@@ -71,10 +106,10 @@ class Apply:
         """The uid that the applied object names, if any."""
         return self._config["metadata"].get("uid") or ""
 
-    def onto(self, live: Obj) -> tuple[Obj, list[Entry]]:
+    async def onto(self, live: Obj) -> tuple[Obj, list[Entry]]:
         """Return the object and its managedFields after the apply. Raises ApiError 409 with every conflict."""
         try:
-            merged, tracked = self._applied(live)
+            merged, tracked = await self._applied(live)
         except ownership.Conflicts as error:
             pairs = [(ownership.described(one.owner), fieldsets.text(one.path)) for one in error.found]
             raise status.apply_conflict(pairs) from None
@@ -82,10 +117,9 @@ class Apply:
             merged = clientside.annotated(merged, self._config)
         return decoding.conform_to(self._call.resource, merged).object, tracked
 
-    def _applied(self, live: Obj) -> tuple[Obj, list[Entry]]:
-        entries = (live.get("metadata") or {}).get("managedFields") or []
+    async def _applied(self, live: Obj) -> tuple[Obj, list[Entry]]:
         try:
-            return ownership.applied(self._schema, entries, live, self._config, self._manager, force=self._force)
+            return await self._laid(live, force=self._force)
         except ownership.Conflicts as error:
             if self._manager.name != clientside.MANAGER or not clientside.is_managed(live):
                 raise
@@ -93,7 +127,15 @@ class Apply:
             standing = [one for one in error.found if one.path not in kept]
             if standing:
                 raise ownership.Conflicts(standing) from None
-        return ownership.applied(self._schema, entries, live, self._config, self._manager, force=True)
+        return await self._laid(live, force=True)
+
+    async def _laid(self, live: Obj, *, force: bool) -> tuple[Obj, list[Entry]]:
+        entries = (live.get("metadata") or {}).get("managedFields") or []
+        given = (self._schema, entries, live, self._config, self._manager)
+        if self._call.resource.custom is None:
+            return ownership.applied(*given, force=force)
+        steps = ownership.applying(*given, force=force, apart=True)
+        return await _taken(steps, self._call.resource, self._forms)
 
 
 def _decoded(call: Call, options: WriteOptions, raw: bytes) -> Obj:

@@ -6,7 +6,7 @@ Source: apiserver pkg/registry/generic/registry/store.go (Create, Update) and ha
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -53,7 +53,7 @@ class Proposal:
     tracked: bool = False
 
 
-Compute = Callable[[Obj, Entry], "Proposal | Obj"]
+Compute = Callable[[Obj, Entry], "Proposal | Obj | Awaitable[Proposal]"]
 
 
 class Writer:
@@ -201,10 +201,10 @@ class Writer:
 
     async def _apply(self, call: Call, wanted: WriteOptions) -> Written:
         """Apply the body's object; one that isn't there is created."""
-        apply = applying.Apply(call, wanted, await call.request.read(), self._now)
+        apply = applying.Apply(call, wanted, await call.request.read(), self._forms, self._now)
 
-        def compute(current: Obj, _: Entry) -> Proposal:
-            obj, owned = apply.onto(current)
+        async def compute(current: Obj, _: Entry) -> Proposal:
+            obj, owned = await apply.onto(current)
             obj["metadata"]["managedFields"] = owned
             return Proposal(obj, tracked=True)
 
@@ -216,7 +216,7 @@ class Writer:
         if apply.uid:
             why = f"uid mismatch: the provided object specified uid {apply.uid}, and no existing object was found"
             raise status.conflict(call.resource.qualified, call.info.name, why)
-        obj, owned = apply.onto({})
+        obj, owned = await apply.onto({})
         obj["metadata"]["managedFields"] = owned
         bodies.check_scope(call, obj)
         return await self.create_object(call, obj, dry_run=wanted.dry_run, tracked=True)
@@ -261,6 +261,8 @@ class Writer:
         shown = await self._forms.one(resource, current)
         old = views.parsed(resource, shown)
         made = compute(views.parsed(resource, shown), current)
+        if isinstance(made, Awaitable):
+            made = await made
         proposal = made if isinstance(made, Proposal) else Proposal(made)
         new = proposal.obj
         _check_preconditions(resource, new, old)
@@ -270,7 +272,7 @@ class Writer:
         owned = new["metadata"].pop("managedFields", None)
         strategy.prepare_update(resource, new, old, part)
         if not proposal.tracked:
-            owned = applying.updated(call, old, new, owned, part, self._now)
+            owned = await applying.updated(call, old, new, owned, part, self._forms, self._now)
         if owned:
             new["metadata"]["managedFields"] = owned
         given = await self.admission.give(call, new, old, part, dry_run=wanted.dry_run)

@@ -5,13 +5,14 @@ Source: apimachinery pkg/util/managedfields; structured-merge-diff's merge/updat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from oarlock.cluster.objects.apply import fieldsets, merging, shapes
+from oarlock.cluster.objects.apply import fieldsets, merging, shapes, versions
 from oarlock.cluster.objects.apply.comparing import Changes, compare
 from oarlock.cluster.objects.apply.fieldsets import Path, Trie
+from oarlock.cluster.objects.apply.versions import Steps
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.schemas import Schema
 
@@ -105,7 +106,17 @@ def _is_whole(entry: object) -> bool:
 
 
 def updated(schema: Schema, entries: Sequence[Entry], old: Obj, new: Obj, manager: Manager) -> list[Entry]:
-    """Return the entries after `manager` wrote `new` over `old`: it owns what it changed, nobody what is gone."""
+    """Return the entries after `manager` wrote `new` over `old`: it owns what it changed, nobody what is gone.
+
+    All entries are about the version that is written.
+    """
+    return versions.only(updating(schema, entries, old, new, manager, apart=False))
+
+
+def updating(
+    schema: Schema, entries: Sequence[Entry], old: Obj, new: Obj, manager: Manager, *, apart: bool
+) -> Steps[list[Entry]]:
+    """The same where, with `apart`, entries of other versions are about objects of another form."""
     changes = compare(schema, old, new)
     modified = [path for path in changes.modified if _is_owned(path, manager)]
     added = [(place, inside) for place, inside in changes.added if _is_owned(place, manager)]
@@ -113,10 +124,17 @@ def updated(schema: Schema, entries: Sequence[Entry], old: Obj, new: Obj, manage
     if not modified and not added and not removed:
         return list(entries)
     lost_by_others = [*Changes(added, modified).written(), *removed] if entries else removed
+    elsewhere = yield from versions.changes(entries, old, new, manager.api_version, apart=apart)
     own = next((entry for entry in entries if manager.is_behind(entry, "Update")), None)
     kept: list[Entry] = []
     for entry in entries:
-        left = _without(entry, removed if entry is own else lost_by_others)
+        lost: Iterable[Path] = removed if entry is own else lost_by_others
+        if (version := entry.get("apiVersion", "")) in elsewhere:
+            there = elsewhere[version]
+            if there is None:
+                continue
+            lost = [*(path for path in there.written() if _is_owned(path, manager)), *there.removed]
+        left = _without(entry, lost)
         if left is not None and entry is not own:
             kept.append(left)
         elif entry is own:
@@ -157,8 +175,16 @@ def applied(
 ) -> tuple[Obj, list[Entry]]:
     """Lay `config` over `live`: return the object and the entries after it.
 
-    What the manager applied before and applies no more goes, unless somebody else owns it. Raises Conflicts.
+    What the manager applied before and applies no more goes, unless somebody else owns it. All entries are about the
+    version that is applied. Raises Conflicts.
     """
+    return versions.only(applying(schema, entries, live, config, manager, force=force, apart=False))
+
+
+def applying(
+    schema: Schema, entries: Sequence[Entry], live: Obj, config: Obj, manager: Manager, *, force: bool, apart: bool
+) -> Steps[tuple[Obj, list[Entry]]]:
+    """The same where, with `apart`, entries of other versions are about objects of another form."""
     if not entries and live:
         first = Manager(_BEFORE_FIRST_APPLY, manager.api_version, manager.time)
         entries = updated(schema, (), {"metadata": {}}, live, first)
@@ -167,8 +193,12 @@ def applied(
     asked = {path for path in shapes.leaves(schema, config) if _is_owned(path, manager)}
     merged = merging.merge(schema, live, config)
     if before is not None:
-        merged = _pruned(schema, merged, before, others, asked)
-    kept = _settled(schema, others, live, merged, manager, force=force)
+        if apart and any(one.get("apiVersion", "") != manager.api_version for one in entries):
+            merged = yield from versions.pruned(schema, merged, before, others, asked, manager.api_version, _UNOWNED)
+        else:
+            merged = _pruned(schema, merged, before, others, asked)
+    elsewhere = yield from versions.changes(others, live, merged, manager.api_version, apart=apart)
+    kept = _settled(schema, others, live, merged, manager, elsewhere, force=force)
     owned = fieldsets.of(asked)
     if before is not None and owned == before.get("fieldsV1") and before.get("apiVersion") == manager.api_version:
         mine = before
@@ -189,23 +219,29 @@ def _settled(
     live: Obj,
     merged: Obj,
     manager: Manager,
+    elsewhere: Mapping[str, Changes | None],
     *,
     force: bool,
 ) -> list[Entry]:
-    """Return the others' entries, without what is taken from them by force and what is gone. Raises Conflicts."""
-    changes = compare(schema, live, merged)
-    written = [path for path in changes.written() if _is_owned(path, manager)]
-    if not force:
-        found = [
-            Conflict(entry, path)
-            for entry in others
-            for path in sorted(written)
-            if fieldsets.contains(entry.get("fieldsV1") or {}, path)
-        ]
-        if found:
-            raise Conflicts(found)
-    lost = [*written, *changes.removed]
-    return [left for entry in others if (left := _without(entry, lost)) is not None]
+    """Return the others' entries, without what is taken from them by force and what is gone. Raises Conflicts.
+
+    `elsewhere` is what changed in the forms of other versions, None for one that there isn't any more.
+    """
+    changes = {**elsewhere, manager.api_version: compare(schema, live, merged)}
+    lost: dict[int, list[Path]] = {}
+    found: list[Conflict] = []
+    for entry in others:
+        seen = changes.get(entry.get("apiVersion", ""), changes[manager.api_version])
+        if seen is None:
+            continue
+        written = [path for path in seen.written() if _is_owned(path, manager)]
+        owned = entry.get("fieldsV1") or {}
+        found += [Conflict(entry, path) for path in sorted(written) if fieldsets.contains(owned, path)]
+        lost[id(entry)] = [*written, *seen.removed]
+    if found and not force:
+        raise Conflicts(found)
+    standing = [entry for entry in others if id(entry) in lost]
+    return [left for entry in standing if (left := _without(entry, lost[id(entry)])) is not None]
 
 
 def _capped(entries: list[Entry]) -> list[Entry]:

@@ -424,3 +424,74 @@ def test_a_webhook_that_hangs_hurts_nobody_else(with_api: Any, tmp_path: Path, m
 async def _get(api: Any, path: str) -> tuple[int, Any]:
     async with api.session.get(api.server.url + path) as answer:
         return answer.status, await answer.json()
+
+
+def _entry(obj: Obj, manager: str) -> tuple[str, Obj]:
+    """The version and the fields of the spec that a manager owns; ("", {}) if none."""
+    found = [one for one in obj["metadata"]["managedFields"] if one["manager"] == manager]
+    assert len(found) <= 1, found
+    return (found[0]["apiVersion"], found[0]["fieldsV1"].get("f:spec", {})) if found else ("", {})
+
+
+def test_applies_in_both_versions_respect_each_other(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async def applied(number: str, who: str, force: bool = False, **spec: Any) -> tuple[int, Obj]:
+            path = f"{V1 if number == 'v1' else V2}/a?fieldManager={who}{'&force=true' if force else ''}"
+            answer: tuple[int, Obj] = await api("PATCH", path, plug("a", number, **spec), APPLY)
+            return answer
+
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            code, made = await applied("v1", "one", address="h:1", note="n")
+            assert code == 201, made
+            code, seen = await applied("v2", "two", host="h", port=2)
+            assert (code, seen["details"]["causes"]) == (
+                409,
+                [{"reason": "FieldManagerConflict", "message": 'conflict with "one"', "field": ".spec.address"}],
+            )
+            code, seen = await applied("v2", "two", host="h", port=1)
+            assert code == 200, "what is the same in both versions is shared"
+            assert _entry(seen, "one") == ("example.com/v1", {"f:address": {}, "f:note": {}})
+            assert _entry(seen, "two") == ("example.com/v2", {"f:host": {}, "f:port": {}})
+            code, seen = await applied("v2", "two", force=True, host="h", port=2)
+            assert (code, seen["spec"]) == (200, {"host": "h", "port": 2, "note": "n"})
+            assert _entry(seen, "one") == ("example.com/v1", {"f:note": {}})
+            # Who goes on in another version lets go of what it applied in the first.
+            code, seen = await applied("v2", "one", host="h", port=2)
+            assert (code, seen["spec"]) == (200, {"host": "h", "port": 2})
+            assert _entry(seen, "one") == ("example.com/v2", {"f:host": {}, "f:port": {}})
+            code, seen = await applied("v1", "one", address="h:2", note="m")
+            assert (code, seen["spec"]) == (200, {"address": "h:2", "note": "m"})
+            assert _entry(seen, "one") == ("example.com/v1", {"f:address": {}, "f:note": {}})
+            # What somebody else owns in its own version stays.
+            code, seen = await applied("v1", "one", note="m")
+            assert (code, seen["spec"]) == (200, {"address": "h:2", "note": "m"})
+            # An update takes fields from owners in the other version.
+            code, seen = await api("PATCH", f"{V1}/a?fieldManager=x", {"spec": {"address": "i:2"}}, MERGE)
+            assert code == 200
+            assert _entry(seen, "two") == ("example.com/v2", {"f:port": {}})
+            assert _entry(seen, "x") == ("example.com/v1", {"f:address": {}})
+            # With no webhook to compare by, an update in the stored version is made, and nobody is forgotten.
+            webhook.answering = _http(500, "down")
+            code, seen = await api("PATCH", f"{V1}/a?fieldManager=x", {"spec": {"address": "j:2"}}, MERGE)
+            assert (code, seen["spec"]["address"]) == (200, "j:2")
+            assert _entry(seen, "two") == ("example.com/v2", {"f:port": {}})
+            assert (await applied("v1", "one", note="o"))[0] == 500
+
+    with_api(scenario)
+
+
+def test_an_owner_in_a_version_that_is_gone_is_forgotten(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            code, _ = await api("PATCH", f"{V2}/a?fieldManager=old", plug("a", "v2"), APPLY)
+            assert code == 201
+            change = {"spec": {"versions": [version("v1", storage=True)]}}
+            code, answer = await api("PATCH", DEFINITION, change, MERGE)
+            assert code == 200, answer
+            code, seen = await api("PATCH", f"{V1}/a?fieldManager=new", plug("a", address="b:1"), APPLY)
+            assert (code, seen["spec"]) == (200, {"address": "b:1"})
+            assert [one["manager"] for one in seen["metadata"]["managedFields"]] == ["new"]
+
+    with_api(scenario)
