@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import orjson
 
-from oarlock.cluster.apiserver import authorization, observing, requests
+from oarlock.cluster.apiserver import authorization, metrics, observing, requests
 from oarlock.cluster.apiserver.authentication import Authenticator, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.documents import Documents
@@ -108,6 +108,9 @@ class Dispatcher:
             info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"
         ):
             raise status.path_not_found()
+        if resource.custom is not None and resource.custom.deprecation:
+            request.warnings.append(resource.custom.deprecation)
+            metrics.REQUESTED_DEPRECATED.labels(info.group, info.version, info.resource, info.subresource, "").set(1)
         return await self._verbs.serve(Call(request, info, resource, user))
 
     async def _path(self, request: Request) -> Answer:

@@ -56,14 +56,13 @@ class Forms:
     def waits(self, resource: Resource) -> bool:
         """Tell whether showing objects of `resource` may take a webhook."""
         custom = resource.custom
-        return custom is not None and custom.conversion.webhook is not None and not custom.uniform
+        return custom is not None and custom.conversion.webhook is not None and len(custom.versions) > 1
 
     async def shown(self, resource: Resource, entries: Sequence[Entry]) -> list[Entry]:
         """Return entries as `views` can show them without waiting."""
         if not self.waits(resource):
             return list(entries)
-        head = views.head(resource)
-        pending = [one for one in entries if not isinstance(one, Converted) and not one.wire.startswith(head)]
+        pending = [one for one in entries if not isinstance(one, Converted) and not one.wire.startswith(resource.head)]
         if not pending:
             return list(entries)
         made = await self._converted(resource, pending)

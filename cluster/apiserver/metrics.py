@@ -47,6 +47,12 @@ REGISTERED_WATCHERS = Gauge(
     "Number of currently registered watchers for a given resources",
     ("group", "version", "resource"),
 )
+REQUESTED_DEPRECATED = Gauge(
+    "apiserver_requested_deprecated_apis",
+    "Gauge of deprecated APIs that have been requested, broken out by API group, version, resource, subresource, and"
+    " removed_release.",
+    ("group", "version", "resource", "subresource", "removed_release"),
+)
 OBJECTS = Gauge(
     "apiserver_storage_objects",
     "Number of stored objects at the time of last check split by kind. In case of a fetching error, the value will be"

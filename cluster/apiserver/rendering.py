@@ -94,7 +94,7 @@ def _spliced(resource: Resource, shown: Page) -> list[bytes]:
         orjson.dumps(shown.metadata()),
     )
     # Items of typed lists carry no kind and apiVersion of their own; those of custom resources do.
-    skip = len(views.head(resource)) if resource.custom is None else 1
+    skip = len(resource.head) if resource.custom is None else 1
     parts = [head]
     for number, one in enumerate(shown.entries):
         parts.append(b",{" if number else b"{")

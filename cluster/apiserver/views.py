@@ -25,12 +25,7 @@ def as_stored(resource: Resource, entry: Entry) -> bool:
         return True
     if entry.revision < custom.revision:
         return False
-    return custom.uniform or entry.wire.startswith(head(resource))
-
-
-def head(resource: Resource) -> bytes:
-    """Return what every JSON object of the kind begins with."""
-    return b'{"kind":"%b","apiVersion":"%b",' % (resource.kind.encode(), resource.api_version.encode())
+    return entry.wire.startswith(resource.head)
 
 
 def wire(resource: Resource, entry: Entry) -> bytes:

@@ -90,6 +90,11 @@ class Resource:
         return _STORED_AS.get((self.group, self.version, self.plural), (self.group, self.version))
 
     @cached_property
+    def head(self) -> bytes:
+        """What the JSON of every object of the kind begins with."""
+        return b'{"kind":"%b","apiVersion":"%b",' % (self.kind.encode(), self.api_version.encode())
+
+    @cached_property
     def key_prefix(self) -> bytes:
         """Where the objects stand in the store: `/registry/<group or core>/<plural>/`."""
         return f"/registry/{self.stored_as[0] or 'core'}/{self.plural}/".encode()

@@ -108,14 +108,11 @@ def _resource(definition: Obj, version: Obj, kinds: Mapping[str, CustomKind]) ->
 def _custom(definition: Obj, version: Obj, kinds: Mapping[str, CustomKind]) -> CustomKind:
     document = (version.get("schema") or {}).get("openAPIV3Schema") or {}
     subresources = version.get("subresources") or {}
-    stored = storage_version(definition)
-    once_stored = (definition.get("status") or {}).get("storedVersions") or ()
     return CustomKind(
         schema=compiled(document),
         document=document,
-        storage_version=stored,
+        storage_version=storage_version(definition),
         revision=int(definition["metadata"].get("resourceVersion") or 0),
-        uniform={stored, *once_stored} == {version["name"]},
         conversion=_conversion(definition),
         versions=kinds,
         has_status="status" in subresources,
@@ -140,8 +137,17 @@ def _scale(paths: Obj | None) -> ScalePaths | None:
 
 
 def _deprecation(definition: Obj, version: Obj) -> str:
+    """What users of a version are warned with: its own words, or the newest version that they had better use.
+
+    Source: apiextensions `pkg/apiserver/customresource_handler.go` (defaultDeprecationWarning).
+    """
     if not version.get("deprecated"):
         return ""
+    if version.get("deprecationWarning") is not None:
+        return str(version["deprecationWarning"])
     spec = definition["spec"]
-    plain = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
-    return str(version.get("deprecationWarning") or plain)
+    group, kind, name = spec["group"], spec["names"]["kind"], version["name"]
+    good = [one["name"] for one in spec["versions"] if one.get("served") and not one.get("deprecated")]
+    newer = sorted((one for one in good if _priority(one) < _priority(name)), key=_priority)
+    advice = f"; use {group}/{newer[0]} {kind}" if newer else ""
+    return f"{group}/{name} {kind} is deprecated{advice}"

@@ -44,16 +44,14 @@ class Conversion:
 class CustomKind:
     """What is particular to a version. `document` is its OpenAPI schema as it was written.
 
-    `storage_version` is the version whose form objects are stored in; `uniform` tells that no object can be stored in
-    another form than this version's. `versions` are all of the definition's by name, this one and those that aren't
-    served among them. `revision` is the definition's: what was stored before it may lack defaults, and have what is
-    unknown by now.
+    `storage_version` is the version whose form objects are stored in from now on; what was stored before may have
+    another one's. `versions` are all of the definition's by name, this one and those that aren't served among them.
+    `revision` is the definition's: what was stored before it may lack defaults, and have what is unknown by now.
     """
 
     schema: Structural
     document: Json
     storage_version: str
-    uniform: bool
     revision: int = 0
     conversion: Conversion = Conversion()
     versions: Mapping[str, CustomKind] = field(default_factory=dict, repr=False)

@@ -15,6 +15,7 @@ from harness.authority import Authority
 from harness.conversion import Webhook, converted, definition, honest, plug, response, serving, version
 
 from oarlock.cluster.apiserver import webhooks
+from oarlock.consensus.model import Range
 
 Obj = dict[str, Any]
 
@@ -493,5 +494,179 @@ def test_an_owner_in_a_version_that_is_gone_is_forgotten(with_api: Any, tmp_path
             code, seen = await api("PATCH", f"{V1}/a?fieldManager=new", plug("a", address="b:1"), APPLY)
             assert (code, seen["spec"]) == (200, {"address": "b:1"})
             assert [one["manager"] for one in seen["metadata"]["managedFields"]] == ["new"]
+
+    with_api(scenario)
+
+
+async def _stored(api: Any, name: str) -> tuple[str, Obj]:
+    """The version and the spec of an object as the store has it."""
+    entry = await api.store.range(Range(f"/registry/example.com/plugs/default/{name}".encode()))
+    obj = orjson.loads(entry.kvs[0].value)
+    return obj["apiVersion"].rpartition("/")[2], obj["spec"]
+
+
+@pytest.mark.parametrize("strategy", ["None", "Webhook"])
+def test_objects_move_to_another_storage_version_and_the_old_one_goes(
+    strategy: str, with_api: Any, tmp_path: Path
+) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            conversion = webhook.conversion() if strategy == "Webhook" else None
+            await established(api, definition(conversion))
+            for name in "ab":
+                await api.made(V1, plug(name, note="n"))
+            both = [version("v1"), version("v2", storage=True)]
+            _, current = await api("PATCH", DEFINITION, {"spec": {"versions": both}}, MERGE)
+            assert current["status"]["storedVersions"] == ["v1", "v2"]
+            await api.made(V1, plug("c", note="n"))
+            assert [(await _stored(api, name))[0] for name in "abc"] == ["v1", "v1", "v2"]
+            only = {"spec": {"versions": [version("v2", storage=True)]}}
+            code, answer = await api("PATCH", DEFINITION, only, MERGE)
+            assert code == 422
+            assert "v1 was previously a storage version, and must remain in spec.versions" in answer["message"]
+            _, listed = await api("GET", V2)
+            for one in listed["items"]:
+                code, written = await api("PUT", f"{V2}/{one['metadata']['name']}", one)
+                assert (code, written["spec"]) == (200, one["spec"])
+                same = written["metadata"]["resourceVersion"] == one["metadata"]["resourceVersion"]
+                assert same == (one["metadata"]["name"] == "c"), "only what is stored in another version is written"
+            assert [(await _stored(api, name))[0] for name in "abc"] == ["v2", "v2", "v2"]
+            code, answer = await api("PATCH", f"{DEFINITION}/status", {"status": {"storedVersions": ["v2"]}}, MERGE)
+            assert (code, answer["status"]["storedVersions"]) == (200, ["v2"])
+            assert (await api("PATCH", DEFINITION, only, MERGE))[0] == 200
+            assert (await api("GET", V1))[0] == 404
+            assert len((await api("GET", V2))[1]["items"]) == 3
+
+    with_api(scenario)
+
+
+def test_a_definition_changes_while_its_objects_are_used(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook, serving(Authority(tmp_path / "b", "b")) as other:
+            await established(api, definition(None))
+            await api.made(V1, plug("a", address="h:1", note="n"))
+            _, seen = await api("GET", f"{V2}/a")
+            assert seen["spec"] == {"note": "n"}, "with no webhook, what the version doesn't know is not shown"
+            async with api.watch(f"{V2}?watch=1") as event:
+                await event()
+                await api("PATCH", DEFINITION, {"spec": {"conversion": webhook.conversion()}}, MERGE)
+                assert await event() is None, "a watch ends when what it shows changes"
+            assert (await api("GET", f"{V2}/a"))[1]["spec"] == {"host": "h", "port": 1, "note": "n"}
+            # Another address with another authority takes over at once, and is asked anew.
+            other.answering = _changed(lambda one: one["spec"].update(note="other"))
+            await api("PATCH", DEFINITION, {"spec": {"conversion": other.conversion()}}, MERGE)
+            assert (await api("GET", f"{V2}/a"))[1]["spec"]["note"] == "other"
+            unserved = [version("v1", storage=True, served=False), version("v2")]
+            await api("PATCH", DEFINITION, {"spec": {"versions": unserved}}, MERGE)
+            assert (await api("GET", f"{V1}/a"))[0] == 404
+            assert (await api("GET", f"{V2}/a"))[1]["spec"]["note"] == "other"
+            await api("PATCH", DEFINITION, {"spec": {"conversion": {"strategy": "None", "webhook": None}}}, MERGE)
+            assert (await api("GET", f"{V2}/a"))[1]["spec"] == {"note": "n"}
+
+    with_api(scenario)
+
+
+def test_what_a_schema_has_lost_is_not_shown_any_more(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await established(api, definition(None, version("v1", storage=True)))
+        await api.made(V1, plug("a", address="h:1", note="n"))
+        less = version("v1", storage=True)
+        del less["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["note"]
+        await api("PATCH", DEFINITION, {"spec": {"versions": [less]}}, MERGE)
+        assert (await api("GET", f"{V1}/a"))[1]["spec"] == {"address": "h:1"}
+
+    with_api(scenario)
+
+
+def test_a_deprecated_version_warns(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        old = version("v1", storage=True, deprecated=True)
+        older = version("v1beta1", deprecated=True, deprecationWarning='plugs are "old"')
+        await established(api, definition(None, older, old, version("v2")))
+        for path, warning in (
+            (V1, '299 - "example.com/v1 Plug is deprecated; use example.com/v2 Plug"'),
+            (f"{V1}/a/scale", '299 - "example.com/v1 Plug is deprecated; use example.com/v2 Plug"'),
+            (V1.replace("/v1/", "/v1beta1/"), '299 - "plugs are \\"old\\""'),
+            (V2, None),
+        ):
+            await api("GET", path)
+            assert api.headers.get("Warning") == warning
+
+    with_api(scenario)
+
+
+def test_reviews_are_spoken_in_the_first_version_that_both_know(with_api: Any, tmp_path: Path) -> None:
+    async def answering(review: Obj) -> web.StreamResponse:
+        answer = honest(review)
+        answer["response"]["uid"] = "nobody checks it in v1beta1"
+        return web.json_response(answer)
+
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            webhook.answering = answering
+            await established(api, definition(webhook.conversion("v7", "v1beta1", "v1")))
+            made = await api.made(V2, plug("a", "v2"))
+            assert made["spec"] == {"host": "a", "port": 1}
+            assert {one["apiVersion"] for one in webhook.reviews} == {"apiextensions.k8s.io/v1beta1"}
+            code, answer = await api("PATCH", DEFINITION, {"spec": {"conversion": webhook.conversion("v7")}}, MERGE)
+            assert (code, "must include at least one of" in answer["message"]) == (422, True)
+
+    with_api(scenario)
+
+
+def test_a_service_leads_to_its_webhook(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path), "hook.default.svc") as webhook:
+            service = {"namespace": "default", "name": "hook", "path": "/a/b", "port": 8443}
+            await established(api, definition(webhook.conversion(service=service)))
+            await api.made(V1, plug("a"))
+            told = f'{PREFIX}failed: Post "https://hook.default.svc:8443/a/b?timeout=30s": '
+            assert (await api("GET", f"{V2}/a"))[1]["message"] == told + 'service "hook" not found'
+            ports = [{"name": "web", "port": 443, "targetPort": 1}]
+            made = await api.made(
+                "/api/v1/namespaces/default/services",
+                {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "hook"}, "spec": {"ports": ports}},
+            )
+            why = 'no service port 8443 found for service "hook"'
+            assert (await api("GET", f"{V2}/a"))[1]["message"] == told + why
+            made["spec"]["ports"][0]["port"] = 8443
+            assert (await api("PUT", "/api/v1/namespaces/default/services/hook", made))[0] == 200
+            why = 'no endpoints available for service "hook"'
+            assert (await api("GET", f"{V2}/a"))[1]["message"] == told + why
+            await api.made(
+                "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+                {
+                    "apiVersion": "discovery.k8s.io/v1",
+                    "kind": "EndpointSlice",
+                    "metadata": {"name": "hook-1", "labels": {"kubernetes.io/service-name": "hook"}},
+                    "addressType": "IPv4",
+                    "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": True}}],
+                    "ports": [{"name": "web", "port": webhook.port, "protocol": "TCP"}],
+                },
+            )
+            code, seen = await api("GET", f"{V2}/a")
+            assert (code, seen["spec"]) == (200, {"host": "a", "port": 1})
+            assert webhook.hosts == ["hook.default.svc:8443"]
+
+    with_api(scenario, loopback_network=True)
+
+
+def test_a_call_is_counted(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            await api.made(V1, plug("a"))
+            await api("GET", f"{V2}/a")
+            webhook.answering = _http(500, "down")
+            await api.made(V1, plug("b"))
+            await api("GET", f"{V2}/b")
+            _, page = await api("GET", "/metrics")
+            versions = 'crd_name="plugs.example.com",from_version="v1",succeeded="{}",to_version="v2"'
+            for succeeded in ("true", "false"):
+                assert (
+                    f"apiserver_crd_conversion_webhook_duration_seconds_count{{{versions.format(succeeded)}}}" in page
+                )
+            assert 'apiserver_conversion_webhook_request_total{failure_type="",result="success"}' in page
+            assert 'failure_type="conversion_webhook_call_failure",result="failure"' in page
 
     with_api(scenario)
