@@ -54,17 +54,18 @@ def addresses(pod: Mapping[str, Any], wanted: str) -> list[str]:
     return [str(ip_address(one)) for one in found if one and family(one) == wanted]
 
 
-def members(view: View, service: Mapping[str, Any]) -> list[Object]:
-    """Return the pods that the selector means and that have an address and haven't ended, by name."""
+def selected(view: View, service: Mapping[str, Any]) -> list[Object]:
+    """Return the pods that the Service's selector means."""
     wanted = service["spec"]["selector"].items()
-    found = [
-        pod
-        for pod in view.list("pods", service["metadata"]["namespace"])
-        if wanted <= (pod["metadata"].get("labels") or {}).items()
-        and ((pod.get("status") or {}).get("podIP") or (pod.get("status") or {}).get("podIPs"))
-        and not pods.is_ended(pod)
-    ]
-    return sorted(found, key=lambda pod: str(pod["metadata"]["name"]))
+    pods_there = view.list("pods", service["metadata"]["namespace"])
+    return [pod for pod in pods_there if wanted <= (pod["metadata"].get("labels") or {}).items()]
+
+
+def members(found: Iterable[Object]) -> list[Object]:
+    """Return those of some pods that have an address and haven't ended, by name."""
+    states = ((pod, pod.get("status") or {}) for pod in found)
+    there = [pod for pod, state in states if (state.get("podIP") or state.get("podIPs")) and not pods.is_ended(pod)]
+    return sorted(there, key=lambda pod: str(pod["metadata"]["name"]))
 
 
 def ports_of(service: Mapping[str, Any], pod: Mapping[str, Any]) -> Ports:

@@ -26,8 +26,8 @@ from oarlock.actors.controllers.daemonset import daemon_sets
 from oarlock.actors.controllers.deployment import DEPLOYMENT
 from oarlock.actors.controllers.disruption import DISRUPTION
 from oarlock.actors.controllers.disruption_target import DISRUPTION_TARGET
-from oarlock.actors.controllers.endpoints import ENDPOINTS
-from oarlock.actors.controllers.endpointslices import ENDPOINT_SLICES
+from oarlock.actors.controllers.endpoints import endpoints_of_services
+from oarlock.actors.controllers.endpointslices import endpoint_slices
 from oarlock.actors.controllers.ephemeral_claims import EPHEMERAL_CLAIMS
 from oarlock.actors.controllers.handling import HandlingLoop
 from oarlock.actors.controllers.job import JOB
@@ -221,8 +221,8 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         horizontal_pod_autoscaler(),
         DISRUPTION,
         DISRUPTION_TARGET,
-        ENDPOINTS,
-        ENDPOINT_SLICES,
+        endpoints_of_services(),
+        endpoint_slices(),
         MIRRORING,
         POD_GC,
         SERVICE_CIDR,

@@ -8,64 +8,73 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 from oarlock.actors.controllers import backends, pods
 from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Update
 from oarlock.actors.controllers.backends import Ports
 from oarlock.actors.controllers.loop import Controller, Due
+from oarlock.actors.controllers.triggers import TriggerTimes, annotated
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
 Object = dict[str, Any]
 
 MANAGED_BY = ("endpoints.kubernetes.io/managed-by", "endpoint-controller")
-_OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+_OVER = "endpoints.kubernetes.io/over-capacity"
 _ADDRESSES_MAX = 1000
-_EITHER = ("addresses", "notReadyAddresses")
+EITHER = ("addresses", "notReadyAddresses")
 
 
-def reconcile(key: str, view: View) -> list[Action]:
-    """Return what makes a Service's Endpoints name its pods."""
-    service = view.get("services", key)
-    held = view.get("endpoints", key)
-    if service is None:
-        return [Delete(held)] if held is not None and is_ours(held) else []
-    if not backends.is_selecting(service):
-        return []
-    labels = {**backends.labels(service), MANAGED_BY[0]: MANAGED_BY[1]}
-    whole = subsets(view, service)
+@dataclass
+class EndpointsOfServices:
+    """Keeps the Endpoints of Services that have a selector."""
+
+    triggers: TriggerTimes = field(default_factory=TriggerTimes)
+
+    def reconcile(self, key: str, view: View) -> list[Action]:
+        """Return what makes a Service's Endpoints name its pods."""
+        service = view.get("services", key)
+        held = view.get("endpoints", key)
+        if service is None:
+            self.triggers.forget(key)
+            return [Delete(held)] if held is not None and is_ours(held) else []
+        if not backends.is_selecting(service):
+            return []
+        found = backends.selected(view, service)
+        since = self.triggers.since(key, service, found)
+        return _written(service, held, subsets(service, backends.members(found)), since)
+
+
+def _written(service: Object, held: Object | None, whole: list[Object], since: str | None) -> list[Action]:
+    """Return the one write that shows `whole`; the time of a change alone is no reason for it."""
     shown = truncated(whole)
-    metadata = dict((held or {}).get("metadata") or {})
-    annotations = {name: value for name, value in (metadata.get("annotations") or {}).items() if name != _OVER_CAPACITY}
+    before = (held or {}).get("metadata") or {}
+    annotations = {name: one for name, one in annotated(before.get("annotations"), None).items() if name != _OVER}
     if shown is not whole:
-        annotations[_OVER_CAPACITY] = "truncated"
-    if held is None:
-        metadata = {"name": service["metadata"]["name"], "namespace": service["metadata"]["namespace"]}
-    metadata["labels"] = labels
-    if annotations or "annotations" in metadata:
-        metadata["annotations"] = annotations
-    made = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata}
-    if shown:
-        made["subsets"] = shown
+        annotations[_OVER] = "truncated"
+    labels = {**backends.labels(service), MANAGED_BY[0]: MANAGED_BY[1]}
+    metadata = before or {"name": service["metadata"]["name"], "namespace": service["metadata"]["namespace"]}
+    metadata = {**metadata, "labels": labels, "annotations": annotated(annotations, since)}
+    made = {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, **({"subsets": shown} if shown else {})}
     name = f"{service['metadata']['namespace']}/{service['metadata']['name']}"
     if held is None:
-        failed = RecordEvent(
-            made, "FailedToCreateEndpoint", f"Failed to create endpoint for service {name}: {{error}}", "Warning"
-        )
-        return [Create(made, failed=failed)]
-    if made.get("subsets", []) == (held.get("subsets") or []) and metadata == held["metadata"]:
+        message = f"Failed to create endpoint for service {name}: {{error}}"
+        return [Create(made, failed=RecordEvent(made, "FailedToCreateEndpoint", message, "Warning"))]
+    said = (labels, annotations, shown)
+    if said == (before.get("labels") or {}, annotated(before.get("annotations"), None), held.get("subsets") or []):
         return []
-    failed = RecordEvent(held, "FailedToUpdateEndpoint", f"Failed to update endpoint {name}: {{error}}", "Warning")
-    return [Update(made, failed=failed)]
+    message = f"Failed to update endpoint {name}: {{error}}"
+    return [Update(made, failed=RecordEvent(held, "FailedToUpdateEndpoint", message, "Warning"))]
 
 
-def subsets(view: View, service: Object) -> list[Object]:
+def subsets(service: Object, members: Iterable[Object]) -> list[Object]:
     """Return the addresses of a Service's pods, together with those that have the same ports, ready ones apart."""
     groups: dict[str, tuple[Ports, list[Object], list[Object]]] = {}
     unconditional = bool(service["spec"].get("publishNotReadyAddresses"))
     wanted = backends.families(service)[0]
-    for pod in backends.members(view, service):
+    for pod in members:
         found = backends.addresses(pod, wanted)
         if not found or (pod["metadata"].get("deletionTimestamp") and not unconditional):
             continue
@@ -86,7 +95,7 @@ def subsets(view: View, service: Object) -> list[Object]:
 
 def truncated(whole: list[Object]) -> list[Object]:
     """Return subsets cut to 1,000 addresses in proportion to their sizes, ready ones first; else the same list."""
-    ready, unready = (sum(len(one.get(name) or ()) for one in whole) for name in _EITHER)
+    ready, unready = (sum(len(one.get(name) or ()) for one in whole) for name in EITHER)
     if ready + unready <= _ADDRESSES_MAX:
         return whole
     cut = "addresses" if ready > _ADDRESSES_MAX else "notReadyAddresses"
@@ -96,7 +105,7 @@ def truncated(whole: list[Object]) -> list[Object]:
         share = min(left, math.ceil(len(one.get(cut) or ()) / total * room))
         kept = (one.get(cut) or [])[:share]
         left -= len(kept)
-        rest = {name: value for name, value in one.items() if name not in _EITHER}
+        rest = {name: value for name, value in one.items() if name not in EITHER}
         both = {"addresses": kept} if cut == "addresses" else {"addresses": one.get("addresses"), cut: kept}
         made.append({**{name: value for name, value in both.items() if value}, **rest})
     return made
@@ -140,10 +149,12 @@ def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> It
     return [Due(key_of(present))]
 
 
-ENDPOINTS = Controller(
-    name="endpoint",
-    source="endpoint-controller",
-    reads=("services", "pods", "endpoints"),
-    keys=_keys,
-    reconcile=reconcile,
-)
+def endpoints_of_services() -> Controller:
+    """Return the controller, which has yet to see its first Service."""
+    return Controller(
+        name="endpoint",
+        source="endpoint-controller",
+        reads=("services", "pods", "endpoints"),
+        keys=_keys,
+        reconcile=EndpointsOfServices().reconcile,
+    )

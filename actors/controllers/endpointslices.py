@@ -6,15 +6,17 @@ Source: kubernetes.io "EndpointSlices"; upstream's k8s.io/endpointslice reconcil
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from oarlock.actors.controllers import backends, pods
-from oarlock.actors.controllers.actions import Action, Create, Delete, Update
+from oarlock.actors.controllers.actions import Action, Delete
 from oarlock.actors.controllers.backends import Ports
-from oarlock.actors.controllers.hints import hinted
+from oarlock.actors.controllers.hints import Hints, Piece, unhinted
 from oarlock.actors.controllers.loop import Controller, Due
-from oarlock.actors.controllers.ownership import controller_reference
 from oarlock.actors.controllers.packing import pack
+from oarlock.actors.controllers.slices import Said, Slices, created, updated
+from oarlock.actors.controllers.triggers import TriggerTimes, annotated
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
@@ -22,34 +24,66 @@ Object = dict[str, Any]
 
 SLICE_ENDPOINTS_MAX = 100
 MANAGER = "endpointslice-controller.k8s.io"
-_PREFIX_MAX = 63 - 5 - 1
+_SLICES = Slices(MANAGER)
 
 
-def reconcile(key: str, view: View) -> list[Action]:
-    """Return what makes a Service's EndpointSlices name its pods, changing as few slices as may be."""
-    service = view.get("services", key)
-    if service is None or service["metadata"].get("deletionTimestamp"):
-        return []  # the garbage collector removes what the Service owned
-    if not backends.is_selecting(service):
-        return []
-    namespace, _, name = key.partition("/")
-    held = [one for one in view.list("endpointslices", namespace) if _is_slice_of(one, name)]
-    actions: list[Action] = []
-    wanted = backends.families(service)
-    for family in wanted:
-        mine = [one for one in held if one["addressType"] == family and _is_owned(one, service)]
-        actions += _family(view, service, family, mine)
-    stray = [one for one in held if one["addressType"] not in wanted or not _is_owned(one, service)]
-    return [*actions, *(Delete(one) for one in stray)]
+@dataclass
+class EndpointSlices:
+    """Keeps the slices of Services that have a selector."""
+
+    triggers: TriggerTimes = field(default_factory=TriggerTimes)
+    hints: Hints = field(default_factory=Hints)
+
+    def reconcile(self, key: str, view: View) -> list[Action]:
+        """Return what makes a Service's EndpointSlices name its pods, changing as few slices as may be."""
+        service = view.get("services", key)
+        if service is None or service["metadata"].get("deletionTimestamp"):
+            self.triggers.forget(key)
+            self.hints.forget(key)
+            return []  # the garbage collector removes what the Service owned
+        if not backends.is_selecting(service):
+            return []
+        held = _SLICES.of(view, key)
+        selected = backends.selected(view, service)
+        since = self.triggers.since(key, service, selected)
+        found = backends.members(selected)
+        actions: list[Action] = []
+        wanted = backends.families(service)
+        for family in wanted:
+            mine = [one for one in held if one["addressType"] == family and _is_owned(one, service)]
+            pieces, spare = _planned(service, mine, _grouped(view, service, found, family))
+            told = self.hints.give(view, key, service, family, pieces)
+            actions += [act for one in pieces for act in _written(view, service, family, one, since)]
+            actions += [*map(Delete, spare), *told]
+        stray = [one for one in held if one["addressType"] not in wanted or not _is_owned(one, service)]
+        return [*actions, *map(Delete, stray)]
+
+    def keys(self, plural: str, old: Object | None, new: Object | None, view: View) -> Iterable[Due]:
+        """Return the Services whose slices a change shows in."""
+        if plural == "pods":
+            return backends.services_of(view, old, new)
+        if plural == "nodes":
+            return [*_of_node(old, new, view), *map(Due, self.hints.node_changed(old, new, view))]
+        present = new if new is not None else old
+        assert present is not None
+        return [Due(key_of(present))] if plural == "services" else _SLICES.due(present)
 
 
-def _family(view: View, service: Object, family: str, held: Sequence[Object]) -> list[Action]:
-    """Slices to delete are turned into slices to create where there are any; a Service has at least an empty one."""
+def _planned(
+    service: Object, held: Sequence[Object], wanted: Iterable[tuple[Ports, list[Object]]]
+) -> tuple[list[Piece], list[Object]]:
+    """Return what slices there are to be, and those that aren't needed.
+
+    Slices to delete are turned into slices to create where there are any; a Service has at least an empty one.
+    """
     contents: dict[str, tuple[Ports, list[Object]]] = {}
     new: list[tuple[Ports, list[Object]]] = []
-    for ports, endpoints in _wanted(view, service, family).values():
+    before = {one["metadata"]["name"]: [unhinted(each) for each in one.get("endpoints") or ()] for one in held}
+    for ports, endpoints in wanted:
         same = {
-            one["metadata"]["name"]: one.get("endpoints") or [] for one in held if (one.get("ports") or []) == ports
+            one["metadata"]["name"]: before[one["metadata"]["name"]]
+            for one in held
+            if (one.get("ports") or []) == ports
         }
         kept, more = pack(same, endpoints, _identity, SLICE_ENDPOINTS_MAX)
         contents |= {name: (ports, found) for name, found in kept.items() if found}
@@ -57,28 +91,28 @@ def _family(view: View, service: Object, family: str, held: Sequence[Object]) ->
     spare = [one for one in held if one["metadata"]["name"] not in contents]
     if not contents and not new:
         new.append(([], []))
-    actions: list[Action] = []
-    for one in held:
-        if one["metadata"]["name"] in contents:
-            actions += _updated(service, one, *contents[one["metadata"]["name"]])
-    for ports, endpoints in new:
-        if spare:
-            actions += _updated(service, spare.pop(0), ports, endpoints)
-        else:
-            actions.append(_created(view, service, family, ports, endpoints))
-    return [*actions, *(Delete(one) for one in spare)]
+    pieces = [
+        Piece(one, *contents[name], changes=before[name] != contents[name][1] or not _is_labelled(one, service))
+        for one in held
+        if (name := one["metadata"]["name"]) in contents
+    ]
+    pieces += [Piece(spare.pop(0) if spare else None, *one, changes=True) for one in new]
+    return pieces, spare
 
 
-def _wanted(view: View, service: Object, family: str) -> dict[str, tuple[Ports, list[Object]]]:
+def _grouped(
+    view: View, service: Object, pods_found: Iterable[Object], family: str
+) -> Iterable[tuple[Ports, list[Object]]]:
+    """Return the endpoints of a family, together with those that have the same ports."""
     groups: dict[str, tuple[Ports, list[Object]]] = {}
-    for pod in backends.members(view, service):
+    for pod in pods_found:
         found = backends.addresses(pod, family)
         node = view.get("nodes", pod["spec"].get("nodeName", ""))
         if not found or (node is None and not service["spec"].get("publishNotReadyAddresses")):
             continue
         ports = backends.ports_of(service, pod)
         groups.setdefault(repr(ports), (ports, []))[1].append(_endpoint(service, pod, node, found))
-    return groups
+    return groups.values()
 
 
 def _endpoint(service: Object, pod: Object, node: Object | None, found: list[str]) -> Object:
@@ -94,34 +128,22 @@ def _endpoint(service: Object, pod: Object, node: Object | None, found: list[str
         "targetRef": backends.target(pod),
         "zone": zone or None,
     }
-    return hinted({name: value for name, value in made.items() if value is not None}, service)
+    return {name: value for name, value in made.items() if value is not None}
 
 
-def _updated(service: Object, held: Object, ports: Ports, endpoints: list[Object]) -> list[Action]:
-    labels = _labels(service)
-    same = (held.get("endpoints") or []) == endpoints and (held.get("ports") or []) == ports
-    if same and held["metadata"].get("labels") == labels:
-        return []
-    body = {"endpoints": endpoints or None, "ports": ports or None}
-    return [Update({**held, "metadata": {**held["metadata"], "labels": labels}, **body})]
-
-
-def _created(view: View, service: Object, family: str, ports: Ports, endpoints: list[Object]) -> Create:
-    name = service["metadata"]["name"]
-    metadata = {
-        "name": f"{name[:_PREFIX_MAX]}-{view.suffix()}",
-        "generateName": f"{name}-",
-        "namespace": service["metadata"]["namespace"],
-        "labels": _labels(service),
-        "ownerReferences": [controller_reference(service)],
-    }
-    body = {"addressType": family, "endpoints": endpoints or None, "ports": ports or None}
-    return Create({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": metadata, **body})
+def _written(view: View, service: Object, family: str, piece: Piece, since: str | None) -> list[Action]:
+    held = (piece.held or {}).get("metadata") or {}
+    annotations = annotated(held.get("annotations"), since)
+    said = Said(_labels(service), annotations, piece.ports, piece.endpoints)
+    return [created(view, service, family, said)] if piece.held is None else updated(piece.held, said)
 
 
 def _labels(service: Object) -> dict[str, str]:
-    name = service["metadata"]["name"]
-    return {**backends.labels(service), backends.SERVICE_NAME: name, backends.MANAGED_BY: MANAGER}
+    return _SLICES.labels(service["metadata"]["name"], backends.labels(service))
+
+
+def _is_labelled(one: Object, service: Object) -> bool:
+    return bool(one["metadata"].get("labels") == _labels(service))
 
 
 def _identity(endpoint: Mapping[str, Any]) -> tuple[object, ...]:
@@ -130,26 +152,6 @@ def _identity(endpoint: Mapping[str, Any]) -> tuple[object, ...]:
 
 def _is_owned(one: Object, service: Object) -> bool:
     return any(owner["uid"] == service["metadata"]["uid"] for owner in one["metadata"].get("ownerReferences") or ())
-
-
-def _is_slice_of(one: Object, service: str) -> bool:
-    labels = one["metadata"].get("labels") or {}
-    return labels.get(backends.MANAGED_BY) == MANAGER and labels.get(backends.SERVICE_NAME) == service
-
-
-def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> Iterable[Due]:
-    if plural == "pods":
-        return backends.services_of(view, old, new)
-    if plural == "nodes":
-        return _of_node(old, new, view)
-    present = new if new is not None else old
-    assert present is not None
-    if plural == "services":
-        return [Due(key_of(present))]
-    labels = present["metadata"].get("labels") or {}
-    name = labels.get(backends.SERVICE_NAME)
-    ours = bool(name) and labels.get(backends.MANAGED_BY) == MANAGER
-    return [Due(f"{present['metadata']['namespace']}/{name}")] if ours else []
 
 
 def _of_node(old: Object | None, new: Object | None, view: View) -> Iterable[Due]:
@@ -162,10 +164,13 @@ def _of_node(old: Object | None, new: Object | None, view: View) -> Iterable[Due
     return [due for pod in view.pods_on(present["metadata"]["name"]) for due in backends.services_of(view, None, pod)]
 
 
-ENDPOINT_SLICES = Controller(
-    name="endpoint_slice",
-    source="endpoint-slice-controller",
-    reads=("services", "pods", "endpointslices", "nodes"),
-    keys=_keys,
-    reconcile=reconcile,
-)
+def endpoint_slices() -> Controller:
+    """Return the controller, which has yet to see its first Service."""
+    keeper = EndpointSlices()
+    return Controller(
+        name="endpoint_slice",
+        source="endpoint-slice-controller",
+        reads=("services", "pods", "endpointslices", "nodes"),
+        keys=keeper.keys,
+        reconcile=keeper.reconcile,
+    )

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from oarlock.actors.controllers import backends
-from oarlock.actors.controllers.actions import Action, Create, Delete, Update
+from oarlock.actors.controllers.actions import Action, Delete, RecordEvent
 from oarlock.actors.controllers.backends import Ports
-from oarlock.actors.controllers.endpoints import is_ours
+from oarlock.actors.controllers.endpoints import EITHER, is_ours
 from oarlock.actors.controllers.loop import Controller, Due
-from oarlock.actors.controllers.ownership import controller_reference
+from oarlock.actors.controllers.slices import Said, Slices, created, updated
+from oarlock.actors.controllers.triggers import CHANGED_AT
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
@@ -22,28 +23,28 @@ Object = dict[str, Any]
 MANAGER = "endpointslicemirroring-controller.k8s.io"
 _SKIP = "endpointslice.kubernetes.io/skip-mirror"
 _LEADER = "control-plane.alpha.kubernetes.io/leader"
-_NOT_COPIED = ("endpoints.kubernetes.io/last-change-trigger-time", "kubectl.kubernetes.io/last-applied-configuration")
+_NOT_COPIED = (CHANGED_AT, "kubectl.kubernetes.io/last-applied-configuration")
 _SUBSET_ADDRESSES_MAX = 1000
-_PREFIX_MAX = 63 - 5 - 1
+_SLICES = Slices(MANAGER)
 
 
 def reconcile(key: str, view: View) -> list[Action]:
     """Return what makes the mirrored slices equal to the Endpoints, one for each subset and family."""
     endpoints, service = view.get("endpoints", key), view.get("services", key)
-    namespace, _, name = key.partition("/")
-    held = [one for one in view.list("endpointslices", namespace) if _is_slice_of(one, name)]
+    held = _SLICES.of(view, key)
     if endpoints is None or service is None or not is_mirrored(endpoints, service):
         return [Delete(one) for one in held]
     spare = {one["metadata"]["name"]: one for one in held}
-    actions: list[Action] = []
+    actions: list[Action] = [*_skipped(endpoints)]
     for family, ports, found in contents(endpoints):
         fitting = (one for one in spare.values() if one["addressType"] == family and (one.get("ports") or []) == ports)
         target = next(fitting, None)
+        said = _said(endpoints, ports, found)
         if target is None:
-            actions.append(_created(view, endpoints, family, ports, found))
+            actions.append(created(view, endpoints, family, said))
         else:
             del spare[target["metadata"]["name"]]
-            actions += _updated(endpoints, target, found)
+            actions += updated(target, said)
     return [*actions, *(Delete(one) for one in spare.values())]
 
 
@@ -75,49 +76,26 @@ def _endpoint(address: Mapping[str, Any], ready: bool) -> Object:
     return {"addresses": [address["ip"]], "conditions": {"ready": ready}, **kept}
 
 
-def _metadata(endpoints: Object) -> Object:
+def _skipped(endpoints: Mapping[str, Any]) -> Iterable[RecordEvent]:
+    """Tell of the addresses that are left out."""
+    sizes = [sum(len(one.get(name) or ()) for name in EITHER) for one in endpoints.get("subsets") or ()]
+    skipped = sum(max(0, size - _SUBSET_ADDRESSES_MAX) for size in sizes)
+    if skipped:
+        most = f"A max of {_SUBSET_ADDRESSES_MAX} addresses can be mirrored to EndpointSlices per Endpoints subset."
+        yield RecordEvent(endpoints, "TooManyAddressesToMirror", f"{most} {skipped} addresses were skipped", "Warning")
+
+
+def _said(endpoints: Object, ports: Ports, found: list[Object]) -> Said:
     """Labels and annotations are the Endpoints' own, but for what belongs to one object only."""
     held = endpoints["metadata"]
-    reserved = {backends.SERVICE_NAME: held["name"], backends.MANAGED_BY: MANAGER}
     annotations = {name: one for name, one in (held.get("annotations") or {}).items() if name not in _NOT_COPIED}
-    return {"labels": {**(held.get("labels") or {}), **reserved}, "annotations": annotations}
-
-
-def _created(view: View, endpoints: Object, family: str, ports: Ports, found: list[Object]) -> Create:
-    name = endpoints["metadata"]["name"]
-    metadata = {
-        "name": f"{name[:_PREFIX_MAX]}-{view.suffix()}",
-        "generateName": f"{name}-",
-        "namespace": endpoints["metadata"]["namespace"],
-        "ownerReferences": [controller_reference(endpoints)],
-        **_metadata(endpoints),
-    }
-    kind = {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice"}
-    return Create({**kind, "metadata": metadata, "addressType": family, "endpoints": found, "ports": ports or None})
-
-
-def _updated(endpoints: Object, held: Object, found: list[Object]) -> list[Action]:
-    metadata = {**held["metadata"], **_metadata(endpoints)}
-    same = (held["metadata"].get("annotations") or {}) == metadata["annotations"]
-    if same and held["metadata"].get("labels") == metadata["labels"] and (held.get("endpoints") or []) == found:
-        return []
-    return [Update({**held, "metadata": metadata, "endpoints": found})]
-
-
-def _is_slice_of(one: Mapping[str, Any], name: str) -> bool:
-    labels = one["metadata"].get("labels") or {}
-    return labels.get(backends.MANAGED_BY) == MANAGER and labels.get(backends.SERVICE_NAME) == name
+    return Said(_SLICES.labels(held["name"], held.get("labels") or {}), annotations, ports, found)
 
 
 def _keys(plural: str, old: Object | None, new: Object | None, _view: View, /) -> Iterable[Due]:
     present = new if new is not None else old
     assert present is not None
-    if plural != "endpointslices":
-        return [Due(key_of(present))]
-    labels = present["metadata"].get("labels") or {}
-    name = labels.get(backends.SERVICE_NAME)
-    ours = bool(name) and labels.get(backends.MANAGED_BY) == MANAGER
-    return [Due(f"{present['metadata']['namespace']}/{name}")] if ours else []
+    return _SLICES.due(present) if plural == "endpointslices" else [Due(key_of(present))]
 
 
 MIRRORING = Controller(

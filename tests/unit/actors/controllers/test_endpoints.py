@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from oarlock.actors.controllers import endpoints, endpointslices, mirroring
+from oarlock.actors.controllers import mirroring
+from oarlock.actors.controllers.endpoints import EndpointsOfServices
+from oarlock.actors.controllers.endpointslices import EndpointSlices
 from oarlock.actors.controllers.packing import pack
 
 Object = dict[str, Any]
@@ -47,9 +49,9 @@ def pod(
     return made
 
 
-def step(world: Any) -> int:
-    done = world.act(endpoints.reconcile("default/s", world.view))
-    return int(done + world.act(endpointslices.reconcile("default/s", world.view)))
+def step(world: Any, older: EndpointsOfServices | None = None, newer: EndpointSlices | None = None) -> int:
+    done = world.act((older or EndpointsOfServices()).reconcile("default/s", world.view))
+    return int(done + world.act((newer or EndpointSlices()).reconcile("default/s", world.view)))
 
 
 def test_ready_pods_are_addresses_and_others_are_not(world: Any) -> None:
@@ -96,7 +98,7 @@ def test_many_pods_fill_slices_and_changes_touch_one(world: Any) -> None:
     step(world)
     assert sorted(len(one["endpoints"]) for one in world.view.list("endpointslices")) == [50, 100]
     world.remove(world.view.get("pods", "default/p003"))
-    assert world.act(endpointslices.reconcile("default/s", world.view)) == 1
+    assert world.act(EndpointSlices().reconcile("default/s", world.view)) == 1
     assert step(world) == 1
     names = [one["targetRef"]["name"] for piece in world.view.list("endpointslices") for one in piece["endpoints"]]
     assert len(names) == len(set(names)) == 149
@@ -216,16 +218,16 @@ def test_more_than_a_thousand_addresses_are_cut_and_that_is_told(world: Any) -> 
     service(world)
     for number in range(1003):
         pod(world, f"p{number:04}", ready=number > 0)
-    world.act(endpoints.reconcile("default/s", world.view))
+    world.act(EndpointsOfServices().reconcile("default/s", world.view))
     held = world.view.get("endpoints", "default/s")
-    assert held["metadata"]["annotations"] == {"endpoints.kubernetes.io/over-capacity": "truncated"}
+    assert held["metadata"]["annotations"]["endpoints.kubernetes.io/over-capacity"] == "truncated"
     (subset,) = held["subsets"]
     assert (len(subset["addresses"]), "notReadyAddresses" in subset) == (1000, False)
     for number in range(1, 4):
         world.remove(world.view.get("pods", f"default/p{number:04}"))
-    world.act(endpoints.reconcile("default/s", world.view))
+    world.act(EndpointsOfServices().reconcile("default/s", world.view))
     held = world.view.get("endpoints", "default/s")
-    assert held["metadata"]["annotations"] == {}
+    assert "endpoints.kubernetes.io/over-capacity" not in held["metadata"]["annotations"]
     assert sum(len(one) for name, one in held["subsets"][0].items() if name != "ports") == 1000
 
 
@@ -303,3 +305,39 @@ def test_endpoints_that_need_no_mirror_have_none(world: Any, metadata: Object) -
     service(world, selector=None)
     hand_made(world, **metadata)
     assert mirror(world) == 0
+
+
+CHANGED_AT = "endpoints.kubernetes.io/last-change-trigger-time"
+
+
+def test_endpoints_tell_the_time_of_the_change_that_they_follow(world: Any) -> None:
+    older, newer = EndpointsOfServices(), EndpointSlices()
+    service(world)
+
+    def told() -> set[str | None]:
+        both = [world.view.get("endpoints", "default/s"), *slices(world)]
+        return {one["metadata"]["annotations"].get(CHANGED_AT) for one in both}
+
+    step(world, older, newer)
+    assert told() == {"2026-01-01T00:00:00Z"}, "at first it is the Service's own creation"
+    made = [pod(world, name, ready=False) for name in ("a", "b")]
+    for turned_at, one in zip(("2026-01-01T00:00:07Z", "2026-01-01T00:00:05Z"), made, strict=True):
+        ready = {"type": "Ready", "status": "True", "lastTransitionTime": turned_at}
+        world.put({**one, "status": {**one["status"], "conditions": [ready]}})
+    step(world, older, newer)
+    assert told() == {"2026-01-01T00:00:05Z"}, "of several changes the earliest"
+    assert step(world, older, newer) == 0, "the time alone is no reason to write"
+    world.remove(world.view.get("pods", "default/a"))
+    step(world, older, newer)
+    assert told() == {None}, "when it isn't known nothing is told"
+
+
+def test_too_many_addresses_to_mirror_are_told_of(world: Any) -> None:
+    service(world, selector=None)
+    addresses = [{"ip": f"192.0.{number // 250}.{number % 250 + 1}"} for number in range(1003)]
+    meta = {"name": "s"}
+    world.put({"apiVersion": "v1", "kind": "Endpoints", "metadata": meta, "subsets": [{"addresses": addresses}]})
+    mirror(world)
+    assert len(slices(world)[0]["endpoints"]) == 1000
+    most = "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset."
+    assert world.events == [("TooManyAddressesToMirror", f"{most} 3 addresses were skipped")]
