@@ -15,6 +15,7 @@ from oarlock.actors.controllers import (
     namespace,
     nodes,
     statefulset,
+    token_secrets,
 )
 from oarlock.actors.controllers.actions import Performer
 from oarlock.actors.controllers.admission_policies import ADMISSION_POLICIES
@@ -31,6 +32,7 @@ from oarlock.actors.controllers.endpointslices import endpoint_slices
 from oarlock.actors.controllers.ephemeral_claims import EPHEMERAL_CLAIMS
 from oarlock.actors.controllers.handling import HandlingLoop
 from oarlock.actors.controllers.job import JOB
+from oarlock.actors.controllers.legacy_tokens import LEGACY_TOKENS, TOKEN_TRACKING
 from oarlock.actors.controllers.loop import Controller, ControllerLoop
 from oarlock.actors.controllers.mirroring import MIRRORING
 from oarlock.actors.controllers.node_ttl import NODE_TTL
@@ -57,6 +59,8 @@ _log = logging.getLogger(__name__)
 _SETTLE_RETRY_S = 0.2
 COLLECTOR, NAMESPACES, APPROVER = "garbagecollector", "namespace", "csrapproving"
 _HANDLED = {NAMESPACES: "namespaces", APPROVER: "certificatesigningrequests"}
+_TRANSFORMS = {"secrets": token_secrets.kept}
+"""What is kept of kinds of which the whole must not be."""
 _WHOLE_CLUSTER = (COLLECTOR, *_HANDLED)
 """Loops that follow all kinds, or all that is in a namespace."""
 
@@ -77,6 +81,8 @@ class Loop(Protocol):
 class ControllerSettings:
     """`ca_pem` is published in every namespace, "" publishes none; `ca_key_file` lets its CA sign requests.
 
+    `token_key_file` holds the key that signs service accounts' tokens; without it no Secret gets one.
+
     `node_timings` is `fast` or `upstream`: how soon a silent node's pods go (decision 0019). `controllers` are those
     that act here (see `sharding.hosted`), on the keys of `shard` only.
     """
@@ -84,6 +90,7 @@ class ControllerSettings:
     ca_pem: str = ""
     node_timings: str = "fast"
     ca_key_file: str = ""
+    token_key_file: str = ""
     controllers: tuple[str, ...] = (EVERYTHING,)
     shard: Shard = WHOLE
 
@@ -101,6 +108,7 @@ class ControllerSettings:
             str(settings.get("ca_pem") or ""),
             timings,
             str(settings.get("ca_key_file") or ""),
+            str(settings.get("token_key_file") or ""),
             tuple(map(str, wanted)),
             Shard(number, count, str(settings.get("shard_by", NAMESPACE))),
         )
@@ -141,9 +149,8 @@ class Controllers:
 
     def _cache(self, plural: str, whole: bool) -> Cache:
         group, version = KINDS[plural]
-        return self._informers.cache(
-            group, version, plural, transform=without_managed_fields if whole else metadata_only
-        )
+        transform = without_managed_fields if whole else metadata_only
+        return self._informers.cache(group, version, plural, transform=_TRANSFORMS.get(plural, transform))
 
     async def warm(self) -> None:
         """Fill the caches and keep them current."""
@@ -208,6 +215,8 @@ class Controllers:
 def controllers(settings: ControllerSettings) -> list[Controller]:
     """Return the controllers that act by default."""
     signing = [certificates.signing(settings.ca_pem, settings.ca_key_file)] if settings.ca_key_file else []
+    token_key = settings.token_key_file
+    filling = [token_secrets.token_secrets(token_key, settings.ca_pem)] if token_key else []
     publishing = [accounts.root_ca_publisher(settings.ca_pem)] if settings.ca_pem else []
     return [
         DEPLOYMENT,
@@ -235,6 +244,9 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         CLASS_PROTECTION,
         accounts.SERVICE_ACCOUNT,
         *publishing,
+        *filling,
+        LEGACY_TOKENS,
+        TOKEN_TRACKING,
         *signing,
         certificates.CLEANER,
         CLUSTER_ROLES,
@@ -258,7 +270,7 @@ async def _together(loops: list[Coroutine[Any, Any, None]]) -> None:
 def names() -> list[str]:
     """Return the names of all controllers, as settings use them."""
     found = [one.name for one in controllers(ControllerSettings(ca_pem="any"))]
-    return [*found, certificates.SIGNING, *_WHOLE_CLUSTER]
+    return [*found, certificates.SIGNING, token_secrets.NAME, *_WHOLE_CLUSTER]
 
 
 def create(context: ComponentContext) -> Controllers:

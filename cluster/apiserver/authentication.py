@@ -28,8 +28,8 @@ class User:
 class Bearers(Protocol):
     """Whoever else knows tokens."""
 
-    async def user(self, token: str, audiences: Sequence[str] = ()) -> User | None:
-        """Return whose valid token this is. Raises StoreError."""
+    async def user(self, token: str, audiences: Sequence[str] = (), warnings: list[str] | None = None) -> User | None:
+        """Return whose valid token this is, and what its bearer is to be told. Raises StoreError."""
         ...
 
 
@@ -73,7 +73,7 @@ class Authenticator:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer" and token:
             text = token.strip()
-            return self.by_token(text) or await self._bearers.user(text) or self._trusted
+            return self.by_token(text) or await self._bearers.user(text, warnings=request.warnings) or self._trusted
         return self._trusted
 
     def by_token(self, text: str) -> User | None:

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from oarlock.cluster.apiserver import clock
+from oarlock.cluster.objects.tokens import TRACKING
 
 Obj = dict[str, Any]
 Made = tuple[tuple[str, str, str], Obj]
@@ -63,7 +64,7 @@ def api_services(now: datetime) -> Iterator[Made]:
 
 def token_tracking(now: datetime) -> Made:
     """Return the config map that tells since when the use of old tokens is looked at."""
-    metadata = {"name": "kube-apiserver-legacy-service-account-token-tracking", "namespace": "kube-system"}
+    metadata = {"name": TRACKING, "namespace": "kube-system"}
     return _CONFIG_MAPS, {"metadata": metadata, "data": {"since": f"{now:%Y-%m-%d}"}}
 
 

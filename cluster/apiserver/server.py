@@ -30,6 +30,7 @@ from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import Leases
+from oarlock.cluster.apiserver.legacy_tokens import LegacyTokens, marking
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.relaying import Relays
 from oarlock.cluster.apiserver.reviews import Reviews
@@ -41,13 +42,13 @@ from oarlock.cluster.apiserver.subresources.connecting import Connecting
 from oarlock.cluster.apiserver.subresources.logs import Logs
 from oarlock.cluster.apiserver.subresources.proxying import Proxying
 from oarlock.cluster.apiserver.targets import Targets
-from oarlock.cluster.apiserver.tokens import KeyFileError, TokenKey, new_key
 from oarlock.cluster.apiserver.upgrading import Upgrades
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.watching import Watching
 from oarlock.cluster.apiserver.webhooks import Webhooks
 from oarlock.cluster.apiserver.writing import Writer
+from oarlock.cluster.objects.tokens import KeyFileError, TokenKey, new_key
 from oarlock.consensus.model import Store, StoreError
 
 log = logging.getLogger(__name__)
@@ -119,7 +120,8 @@ class ApiServer:
         Raises StoreError, OSError (port), ssl.SSLError, TokenFileError, KeyFileError; nothing is left running then.
         """
         key = _token_key(self._settings.service_account_key_file)
-        accounts = ServiceAccounts(key, self._settings.issuer, self._storage, self._now)
+        legacy = LegacyTokens(self._storage, self._now, marking(self._writer))
+        accounts = ServiceAccounts(key, self._settings.issuer, self._storage, self._now, legacy)
         tokens = load_tokens(self._settings.token_file) if self._settings.token_file else {}
         trusted = User("system:admin", (MASTERS, AUTHENTICATED)) if self._settings.tls is None else None
         build = documents.version()

@@ -13,12 +13,17 @@ from uuid import uuid4
 
 import orjson
 
-from oarlock.cluster.apiserver import bodies, clock
-from oarlock.cluster.apiserver.authentication import AUTHENTICATED, User
+from oarlock.cluster.apiserver import bodies, clock, legacy_tokens
+from oarlock.cluster.apiserver.authentication import User
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.identities import ACCOUNT_PREFIX, account_user, find
+from oarlock.cluster.apiserver.legacy_tokens import LegacyTokens
 from oarlock.cluster.apiserver.options import write_options
 from oarlock.cluster.apiserver.storage import Storage
-from oarlock.cluster.apiserver.tokens import (
+from oarlock.cluster.objects import status
+from oarlock.cluster.objects.gotext import quote
+from oarlock.cluster.objects.status import Cause
+from oarlock.cluster.objects.tokens import (
     CONFIGURATION_PATH,
     JWKS_PATH,
     Claims,
@@ -26,9 +31,6 @@ from oarlock.cluster.apiserver.tokens import (
     audiences_of,
     configuration,
 )
-from oarlock.cluster.objects import resources, status
-from oarlock.cluster.objects.gotext import quote
-from oarlock.cluster.objects.status import Cause
 
 Obj = dict[str, Any]
 EXPIRATION_S = 3600
@@ -40,14 +42,14 @@ EXTENDED_S = 365 * 24 * 3600
 _LEEWAY_S = 60
 #: What a token can be bound to: kind → the claim's name and the resource.
 _BOUND = {"Pod": ("pod", "pods"), "Secret": ("secret", "secrets"), "Node": ("node", "nodes")}
-_PREFIX = "system:serviceaccount:"
 
 
 class ServiceAccounts:
     """Gives tokens out and tells whose they are."""
 
-    def __init__(self, key: TokenKey, issuer: str, storage: Storage, now: clock.Clock) -> None:
+    def __init__(self, key: TokenKey, issuer: str, storage: Storage, now: clock.Clock, legacy: LegacyTokens) -> None:
         self._key = key
+        self._legacy = legacy
         self._issuer = issuer
         self._storage = storage
         self._now = now
@@ -62,7 +64,7 @@ class ServiceAccounts:
         spec.setdefault("expirationSeconds", EXPIRATION_S)
         spec.setdefault("boundObjectRef", None)
         _check_duration(spec["expirationSeconds"])
-        account = await self._found("serviceaccounts", call.namespace, call.info.name)
+        account = await find(self._storage, "serviceaccounts", call.namespace, call.info.name)
         if account is None:
             raise status.not_found("serviceaccounts", call.info.name)
         bound = await self._bound(call, spec["boundObjectRef"])
@@ -100,7 +102,7 @@ class ServiceAccounts:
                 **told,
             },
             "nbf": at,
-            "sub": f"{_PREFIX}{metadata['namespace']}:{metadata['name']}",
+            "sub": f"{ACCOUNT_PREFIX}{metadata['namespace']}:{metadata['name']}",
         }
 
     async def _bound(self, call: Call, reference: Obj | None) -> dict[str, Obj]:
@@ -114,7 +116,7 @@ class ServiceAccounts:
         claim, plural = _BOUND[kind]
         name = reference.get("name") or ""
         namespace = "" if kind == "Node" else call.namespace
-        found = await self._found(plural, namespace, name)
+        found = await find(self._storage, plural, namespace, name)
         if found is None:
             raise status.not_found(plural, name)
         uid = found["metadata"]["uid"]
@@ -134,13 +136,21 @@ class ServiceAccounts:
             text = "cannot bind token for serviceaccount {} to pod running with different serviceaccount name."
             raise status.bad_request(text.format(quote(call.info.name)))
         node = pod["spec"].get("nodeName")
-        host = await self._found("nodes", "", node) if node else None
+        host = await find(self._storage, "nodes", "", node) if node else None
         return {"pod": pod, **({"node": host} if host is not None else {})}
 
-    async def user(self, token: str, audiences: Sequence[str] = ()) -> User | None:
-        """Return whose valid token for one of `audiences` (the API server's own if none is named) this is."""
+    async def user(self, token: str, audiences: Sequence[str] = (), warnings: list[str] | None = None) -> User | None:
+        """Return whose valid token for one of `audiences` (the API server's own if none is named) this is.
+
+        What its bearer is to be told is put into `warnings`.
+        """
         claims = self._key.claims(token)
-        if claims is None or not self._is_current(claims, audiences or (self._issuer,)):
+        if claims is None:
+            return None
+        if legacy_tokens.is_legacy(claims):
+            wanted = not audiences or self._issuer in audiences
+            return await self._legacy.user(token, claims, warnings) if wanted else None
+        if not self._is_current(claims, audiences or (self._issuer,)):
             return None
         private = claims.get("kubernetes.io") or {}
         namespace, account = private.get("namespace", ""), private.get("serviceaccount") or {}
@@ -150,14 +160,12 @@ class ServiceAccounts:
             held = private.get(claim)
             if held and not await self._stands(plural, "" if claim == "node" else namespace, held):
                 return None
-        name = account["name"]
-        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED)
-        return User(f"{_PREFIX}{namespace}:{name}", groups, account["uid"], _extra(claims, private))
+        return account_user(namespace, account["name"], account["uid"], _extra(claims, private))
 
     def accepted(self, token: str, audiences: Sequence[str]) -> list[str]:
         """Return those of `audiences` that a valid token is meant for."""
         claims = self._key.claims(token) or {}
-        meant = audiences_of(claims)
+        meant = (self._issuer,) if legacy_tokens.is_legacy(claims) else audiences_of(claims)
         return [one for one in audiences or (self._issuer,) if one in meant]
 
     def published(self, server: str) -> dict[str, bytes]:
@@ -175,26 +183,15 @@ class ServiceAccounts:
         return isinstance(begins, int) and isinstance(ends, int) and begins - _LEEWAY_S <= at < ends
 
     async def _stands(self, plural: str, namespace: str, reference: Obj) -> bool:
-        found = await self._found(plural, namespace, str(reference.get("name", "")), str(reference.get("uid", "")))
+        found = await find(
+            self._storage, plural, namespace, str(reference.get("name", "")), str(reference.get("uid", ""))
+        )
         if found is None or found["metadata"]["uid"] != reference.get("uid"):
             return False
         deleted = found["metadata"].get("deletionTimestamp")
         if not deleted:
             return True
         return self._now().astimezone(UTC) < clock.parse(deleted) + timedelta(seconds=_LEEWAY_S)
-
-    async def _found(self, plural: str, namespace: str, name: str, uid: str = "") -> Obj | None:
-        """Return an object, from the cache if it is there (with that uid), else from the store itself."""
-        resource = resources.lookup("", "v1", plural)
-        assert resource is not None
-        key = resource.key(namespace, name)
-        entry = self._storage.cache.collection(resource.key_prefix).entries.get(key)
-        if entry is not None:
-            found = entry.object()
-            if not uid or found["metadata"]["uid"] == uid:
-                return found
-        live = await self._storage.live(key)
-        return live.object() if live is not None else None
 
 
 def _check_identity(call: Call, metadata: Obj) -> None:

@@ -216,6 +216,7 @@ class Layout:
             settings["ca_pem"] = Path(tls["ca_file"]).read_text()
             settings["node_timings"] = self.spec.node_timings
             settings["ca_key_file"] = str(Path(tls["ca_file"]).with_name("ca.key"))
+            settings["token_key_file"] = str(self.authority.service_account_key())
         if hosted.kind == SCHEDULER[2]:
             if self.spec.scheduler_config is not None:
                 settings["config"] = str(self.spec.scheduler_config.resolve())

@@ -24,9 +24,9 @@ import yaml
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from oarlock.cluster.apiserver.tokens import TokenKey
 from oarlock.cluster.boot import roles
 from oarlock.cluster.objects import decoding, defaulting, resources, service_strategy, strategy, validation
+from oarlock.cluster.objects.tokens import TokenKey
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "oarlock"
@@ -222,6 +222,10 @@ def test_settings_are_those_that_the_roles_read(rendered: list[Object]) -> None:
     key = of_kind(rendered, "Secret", "prod-oarlock-admin")["data"]["service-accounts.key"]
     assert TokenKey(base64.b64decode(key)).sign({})
     assert read.service_account_key_file == "/tokens/service-accounts.key"
+    assert settings_of(rendered, "controllers")["settings"]["token_key_file"] == read.service_account_key_file
+    _, spec = next(one for one in pod_specs(rendered) if one[1]["containers"][0]["name"] == "controllers")
+    (tokens,) = (one for one in spec["volumes"] if one["name"] == "tokens")
+    assert [one["key"] for one in tokens["secret"]["items"]] == ["service-accounts.key"], "not the administrator's"
     replicas = of_kind(rendered, "StatefulSet")
     members = [f"{replicas['metadata']['name']}-{index}" for index in range(replicas["spec"]["replicas"])]
     assert list(store["members"]) == members

@@ -95,8 +95,8 @@ class Cluster:
 
 
 @asynccontextmanager
-async def cluster() -> AsyncIterator[Cluster]:
-    server = ApiServer(ApiServerSettings("test"), MemoryStore())
+async def cluster(**settings: Any) -> AsyncIterator[Cluster]:
+    server = ApiServer(ApiServerSettings("test", **settings), MemoryStore())
     await server.start()
     made = Cluster(ClientSettings(server.url))
     try:

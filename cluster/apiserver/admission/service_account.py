@@ -9,9 +9,9 @@ import asyncio
 import random
 from typing import Any
 
-from oarlock.cluster.apiserver.admission import secret_references
 from oarlock.cluster.apiserver.admission.attributes import UPDATE, Attributes
 from oarlock.cluster.apiserver.admission.view import View
+from oarlock.cluster.objects import secret_references
 
 Obj = dict[str, Any]
 DEFAULT = "default"

@@ -178,5 +178,12 @@ spec:
     {{- $ready := dict "tcpSocket" (dict "port" "metrics") "periodSeconds" 5 }}
     {{- $pod := dict "root" .root "part" .part "role" "shell" "resources" .values.resources "user" .user }}
     {{- $pod = merge $pod (dict "groups" "system:masters" "hosts" "localhost,$(POD_IP)" "readiness" $ready) }}
+    {{- if eq .part "controllers" }}
+    {{- $key := list (dict "key" "service-accounts.key" "path" "service-accounts.key") }}
+    {{- $admin := printf "%s-admin" (include "oarlock.fullname" .root) }}
+    {{- $volume := dict "name" "tokens" "secret" (dict "secretName" $admin "defaultMode" 288 "items" $key) }}
+    {{- $mount := dict "name" "tokens" "mountPath" "/tokens" "readOnly" true }}
+    {{- $pod = merge $pod (dict "mounts" (list $mount) "volumes" (list $volume)) }}
+    {{- end }}
     {{- include "oarlock.pod" $pod | nindent 4 }}
 {{- end -}}

@@ -11,8 +11,9 @@ scheduler.json: |
   {{- include "oarlock.componentSettings" (merge (dict "settings" dict) $scheduler) | nindent 2 }}
 {{- $factory := "oarlock.actors.controllers.component:create" }}
 {{- $controllers := dict "root" . "factory" $factory "lease" "kube-controller-manager" }}
+{{- $own := dict "ca_pem" "$(CA_PEM)" "token_key_file" "/tokens/service-accounts.key" }}
 controllers.json: |
-  {{- include "oarlock.componentSettings" (merge (dict "settings" (dict "ca_pem" "$(CA_PEM)")) $controllers) | nindent 2 }}
+  {{- include "oarlock.componentSettings" (merge (dict "settings" $own) $controllers) | nindent 2 }}
 {{- end -}}
 
 {{- define "oarlock.storeSettings" -}}

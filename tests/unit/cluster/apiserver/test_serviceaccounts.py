@@ -14,14 +14,23 @@ from hypothesis import strategies as st
 
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings
-from oarlock.cluster.apiserver.tokens import KeyFileError, TokenKey, new_key
+from oarlock.cluster.objects.tokens import (
+    INVALID_SINCE,
+    LAST_USED,
+    LEGACY_CLAIMS,
+    LEGACY_ISSUER,
+    KeyFileError,
+    TokenKey,
+    new_key,
+)
 from oarlock.consensus.memory import MemoryStore
 
 ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 PODS = "/api/v1/namespaces/default/pods"
 REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
-KEY = TokenKey(new_key())
+PEM = new_key()
+KEY = TokenKey(PEM)
 
 
 def request(**spec: Any) -> dict[str, Any]:
@@ -197,3 +206,69 @@ def test_a_token_that_was_changed_is_none(place: int, letter: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text_is_safe_to_show(text: str) -> None:
     assert KEY.claims(text) is None
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> str:
+    file = tmp_path / "key"
+    file.write_bytes(PEM)
+    return str(file)
+
+
+def legacy(robot: Any, secret: str = "t") -> tuple[str, dict[str, Any]]:
+    """A token without end, and the Secret that holds it."""
+    metadata = robot["metadata"]
+    said = dict(zip(LEGACY_CLAIMS, ("default", secret, metadata["name"], metadata["uid"]), strict=True))
+    token = KEY.sign({"iss": LEGACY_ISSUER, "sub": f"system:serviceaccount:default:{metadata['name']}", **said})
+    annotations = {"kubernetes.io/service-account.name": metadata["name"]}
+    held = {"metadata": {"name": secret, "annotations": annotations}, "type": "kubernetes.io/service-account-token"}
+    return token, {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        **held,
+        "data": {"token": base64.b64encode(token.encode()).decode()},
+    }
+
+
+SECRETS = "/api/v1/namespaces/default/secrets"
+
+
+def test_a_token_of_a_secret_holds_while_its_secret_and_account_are_there(with_api: Any, key_file: str) -> None:
+    async def scenario(api: Any) -> None:
+        robot = await account(api)
+        token, secret = legacy(robot)
+        assert "authenticated" not in await review(api, token), "its Secret isn't there"
+        await api.made(SECRETS, secret)
+        status = await review(api, token)
+        assert status["authenticated"] is True
+        assert status["audiences"] == [ISSUER]
+        assert status["user"] == {
+            "username": "system:serviceaccount:default:robot",
+            "uid": robot["metadata"]["uid"],
+            "groups": ["system:serviceaccounts", "system:serviceaccounts:default", "system:authenticated"],
+        }
+        assert "authenticated" not in await review(api, token, "vault")
+        _, held = await api("GET", f"{SECRETS}/t")
+        assert held["metadata"]["labels"] == {LAST_USED: f"{datetime.now(UTC):%Y-%m-%d}"}
+        other, _ = legacy({"metadata": {**robot["metadata"], "uid": "another"}})
+        assert "authenticated" not in await review(api, other)
+        await api("DELETE", f"{ACCOUNTS}/robot")
+        assert "authenticated" not in await review(api, token)
+
+    with_api(scenario, service_account_key_file=key_file)
+
+
+def test_a_token_that_was_marked_invalid_or_replaced_is_refused(with_api: Any, key_file: str) -> None:
+    async def scenario(api: Any) -> None:
+        token, secret = legacy(await account(api))
+        await api.made(SECRETS, secret)
+        labels = {"metadata": {"labels": {INVALID_SINCE: "2026-01-01"}}}
+        merge = "application/merge-patch+json"
+        await api("PATCH", f"{SECRETS}/t", labels, merge)
+        assert "authenticated" not in await review(api, token)
+        await api("PATCH", f"{SECRETS}/t", {"metadata": {"labels": {INVALID_SINCE: None}}}, merge)
+        assert (await review(api, token))["authenticated"] is True
+        await api("PATCH", f"{SECRETS}/t", {"data": {"token": "eA=="}}, merge)
+        assert "authenticated" not in await review(api, token)
+
+    with_api(scenario, service_account_key_file=key_file)

@@ -20,6 +20,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 Claims = Mapping[str, Any]
 _COORDINATE_BYTES = 32
 TOKEN_CHARS_MAX = 16 * 1024
+LEGACY_ISSUER = "kubernetes/serviceaccount"
+LEGACY_CLAIMS = tuple(
+    f"kubernetes.io/serviceaccount/{name}"
+    for name in ("namespace", "secret.name", "service-account.name", "service-account.uid")
+)
+"""What a token that stands in a Secret says of itself: where, in which Secret, and of which account it is."""
+LAST_USED = "kubernetes.io/legacy-token-last-used"
+INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"
+"""Labels of such a Secret, with a day."""
+TRACKING = "kube-apiserver-legacy-service-account-token-tracking"
+"""The config map in kube-system that tells since when last uses are noted."""
 JWKS_PATH = "/openid/v1/jwks"
 CONFIGURATION_PATH = "/.well-known/openid-configuration"
 
