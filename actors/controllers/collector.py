@@ -6,16 +6,17 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from oarlock.actors.controllers import garbage
 from oarlock.actors.controllers.actions import Action, Delete, Patch, Performer
 from oarlock.actors.controllers.garbage import Whereabouts
 from oarlock.actors.controllers.monitors import Monitors, key
+from oarlock.actors.controllers.workers import Workers
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
-from oarlock.cluster.client.workqueue import WorkQueue
 from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
@@ -35,8 +36,8 @@ class Collector:
 
     def __init__(self, client: ApiClient, caches: Mapping[str, Cache], performer: Performer) -> None:
         self._client, self._performer = client, performer
-        self._queue = WorkQueue("garbage_collector")
-        self._acting = False
+        expected = (ApiError, Unreachable, garbage.UnknownKind)
+        self._workers = Workers("garbage_collector", _WORKERS, self._one, expected)
         self._absent: OrderedDict[Whereabouts, None] = OrderedDict()
         self._monitors = Monitors(client, caches, self._changed)
 
@@ -53,25 +54,15 @@ class Collector:
 
     async def run(self) -> None:
         """Collect until cancelled, beginning with every object that has an owner or waits for dependents."""
-        loop = asyncio.get_running_loop()
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            self._queue = WorkQueue("garbage_collector")
-            self._acting = True
-            for name, cache in list(self._monitors.caches.items()):
-                for obj in cache:
-                    self._changed(name, None, obj)
-            tasks = [loop.create_task(self._work()) for _ in range(_WORKERS)]
-            await asyncio.gather(*tasks)
-        finally:
-            self._acting = False
-            self._queue.shut_down()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._workers.run(self._begin)
+
+    async def _begin(self) -> None:
+        for name, cache in list(self._monitors.caches.items()):
+            for obj in cache:
+                self._changed(name, None, obj)
 
     def _changed(self, name: str, old: Object | None, new: Object | None) -> None:
-        if not self._acting:
+        if not self._workers.are_acting:
             return
         if new is None:
             assert old is not None
@@ -83,16 +74,16 @@ class Collector:
             if old is not None:
                 self._add_owners(old)
             if new["metadata"].get("ownerReferences"):
-                self._queue.add(key(name, new))
+                self._workers.queue.add(key(name, new))
         if new["metadata"].get("deletionTimestamp") and new["metadata"].get("finalizers"):
-            self._queue.add(key(name, new))
+            self._workers.queue.add(key(name, new))
             if garbage.is_waiting(new):
                 self._add_dependents(new)
 
     def _add_dependents(self, owner: Object) -> int:
         found = self._monitors.dependents(owner["metadata"]["uid"])
         for name, one in found:
-            self._queue.add(key(name, one))
+            self._workers.queue.add(key(name, one))
         return len(found)
 
     def _note_absent(self, owner: Object) -> None:
@@ -116,31 +107,18 @@ class Collector:
             namespace = dependent["metadata"].get("namespace", "") if kind.namespaced else ""
             owner = self._monitors.find(kind, namespace, reference["name"])
             if owner is not None and garbage.is_waiting(owner):
-                self._queue.add(key(kind.qualified, owner))
+                self._workers.queue.add(key(kind.qualified, owner))
 
-    async def _work(self) -> None:
-        while True:
-            name = await self._queue.get()
-            try:
-                await self._one(name)
-                self._queue.forget(name)
-            except garbage.Misplaced:
-                self._queue.forget(name)
-            except (ApiError, Unreachable, garbage.UnknownKind) as error:
-                _log.debug("collecting failed key=%s error=%r", name, str(error))
-                self._queue.add_rate_limited(name)
-            except Exception:  # noqa: BLE001 - a fault in one object must hurt no other
-                _log.exception("collecting failed key=%s", name)
-                self._queue.add_rate_limited(name)
-            finally:
-                self._queue.done(name)
-
-    async def _one(self, name: str) -> None:
+    async def _one(self, name: str) -> bool:
         kind, _, path = name.partition("|")
         cache = self._monitors.caches.get(kind)
         obj = cache.get(path) if cache is not None else None
-        if obj is None:
-            return
+        if obj is not None:
+            with suppress(garbage.Misplaced):  # nothing will ever come of it
+                await self._collect(obj)
+        return True
+
+    async def _collect(self, obj: Object) -> None:
         deleting = bool(obj["metadata"].get("deletionTimestamp"))
         references = [] if deleting else obj["metadata"].get("ownerReferences") or []
         owners = garbage.judge(references, [await self._owner(obj, one) for one in references])

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from oarlock.actors.controllers.workers import Workers
 from oarlock.cluster.client.cache import Cache, key_of
-from oarlock.cluster.client.errors import Unreachable
-from oarlock.cluster.client.workqueue import WorkQueue
-from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
 
 _WORKERS = 4
-_log = logging.getLogger(__name__)
 
 
 class HandlingLoop:
@@ -32,9 +27,8 @@ class HandlingLoop:
         due: Callable[[Mapping[str, Any]], bool],
         handle: Callable[[Object], Awaitable[float | None]],
     ) -> None:
-        self._name, self._cache, self._due, self._handle = name, cache, due, handle
-        self._queue = WorkQueue(name)
-        self._acting = False
+        self._cache, self._due, self._handle = cache, due, handle
+        self._workers = Workers(name, _WORKERS, self._one)
 
     def attach(self) -> None:
         """Follow the cache; changes count only while `run()` runs."""
@@ -42,41 +36,20 @@ class HandlingLoop:
 
     async def run(self) -> None:
         """Act until cancelled."""
-        self._queue = WorkQueue(self._name)
-        self._acting = True
-        tasks = []
-        try:
-            for obj in self._cache:
-                self._changed(obj)
-            tasks = [asyncio.get_running_loop().create_task(self._work()) for _ in range(_WORKERS)]
-            await asyncio.gather(*tasks)
-        finally:
-            self._acting = False
-            self._queue.shut_down()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._workers.run(self._begin)
+
+    async def _begin(self) -> None:
+        for obj in self._cache:
+            self._changed(obj)
 
     def _changed(self, obj: Object | None) -> None:
-        if self._acting and obj is not None and self._due(obj):
-            self._queue.add(key_of(obj))
+        if self._workers.are_acting and obj is not None and self._due(obj):
+            self._workers.queue.add(key_of(obj))
 
-    async def _work(self) -> None:
-        while True:
-            key = await self._queue.get()
-            try:
-                obj = self._cache.get(key)
-                if obj is None or not self._due(obj):
-                    continue
-                again_s = await self._handle(obj)
-                self._queue.forget(key)
-                if again_s is not None:
-                    self._queue.add_after(key, again_s)
-            except (ApiError, Unreachable) as error:
-                _log.debug("not handled controller=%s key=%s error=%r", self._name, key, str(error))
-                self._queue.add_rate_limited(key)
-            except Exception:  # noqa: BLE001 - a fault in one object must hurt no other
-                _log.exception("not handled controller=%s key=%s", self._name, key)
-                self._queue.add_rate_limited(key)
-            finally:
-                self._queue.done(key)
+    async def _one(self, key: str) -> bool:
+        obj = self._cache.get(key)
+        if obj is not None and self._due(obj):
+            again_s = await self._handle(obj)
+            if again_s is not None:
+                self._workers.queue.add_after(key, again_s)
+        return True

@@ -13,8 +13,8 @@ from prometheus_client import Counter
 from oarlock.actors.controllers.actions import Action, Outcome, Performer, is_terminating
 from oarlock.actors.controllers.sharding import WHOLE, Shard
 from oarlock.actors.controllers.view import View
+from oarlock.actors.controllers.workers import Workers
 from oarlock.cluster.client.errors import Unreachable
-from oarlock.cluster.client.workqueue import ShutDown, WorkQueue
 from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
@@ -81,8 +81,7 @@ class ControllerLoop:
     ) -> None:
         self.controller, self._view, self._performer, self._settle = controller, view, performer, settle
         self._shard = shard
-        self.queue = WorkQueue(controller.name)
-        self._acting = False
+        self._workers = Workers(controller.name, controller.workers, self._one)
 
     def attach(self) -> None:
         """Follow the caches from now on; changes are turned into keys only while `run()` runs."""
@@ -91,86 +90,63 @@ class ControllerLoop:
 
     async def run(self) -> None:
         """Act until cancelled, beginning with every object that there is."""
-        self.queue = WorkQueue(self.controller.name)
-        self._acting = True
-        tasks: list[asyncio.Task[None]] = []
-        try:
-            loop = asyncio.get_running_loop()
-            for plural in (*self.controller.reads, *self.controller.counts):
-                handle = self._handler(plural)
-                for number, obj in enumerate(self._view.list(plural), start=1):
-                    handle("ADDED", None, obj)
-                    if number % _STRIDE == 0:
-                        await asyncio.sleep(0)  # renewals and watches go on meanwhile
-            tasks = [loop.create_task(self._work()) for _ in range(self.controller.workers)]
-            if self.controller.resync_s is not None:
-                tasks.append(loop.create_task(self._resync(self.controller.resync_s)))
-            await asyncio.gather(*tasks)
-        finally:
-            self._acting = False
-            self.queue.shut_down()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await self._workers.run(self._begin, self._resync if self.controller.resync_s is not None else None)
+
+    async def _begin(self) -> None:
+        for plural in (*self.controller.reads, *self.controller.counts):
+            handle = self._handler(plural)
+            for number, obj in enumerate(self._view.list(plural), start=1):
+                handle("ADDED", None, obj)
+                if number % _STRIDE == 0:
+                    await asyncio.sleep(0)  # renewals and watches go on meanwhile
 
     def _handler(self, plural: str) -> Callable[[str, Object | None, Object | None], None]:
         def handle(_change: str, old: Object | None, new: Object | None) -> None:
-            if self._acting:
+            if self._workers.are_acting:
                 for due in self.controller.keys(plural, old, new, self._view):
                     if self._owns(due.key):
-                        self.queue.add_after(due.key, due.after_s)
+                        self._workers.queue.add_after(due.key, due.after_s)
 
         return handle
 
     def _owns(self, key: str) -> bool:
         return self._shard.owns(key, self._view.get(self.controller.reads[0], key))
 
-    async def _work(self) -> None:
-        while True:
-            try:
-                key = await self.queue.get()
-            except ShutDown:
-                return
-            try:
-                # Its object may have come or gone since the key was added, and another shard have it now.
-                if self._owns(key):
-                    await self._one(key)
-            finally:
-                self.queue.done(key)
-            # A key that costs no write never waits for anything: without this a full queue would hold up all else.
-            await asyncio.sleep(0)
-
-    async def _one(self, key: str) -> None:
+    async def _one(self, key: str) -> bool:
+        # Its object may have come or gone since the key was added, and another shard have it now.
+        if not self._owns(key):
+            return True
         name = self.controller.name
         outcome = Outcome()
-        result = "done"
+        result = await self._reconciled(key, outcome)
+        _RECONCILES.labels(name, result).inc()
+        _WRITES.labels(name).inc(outcome.writes)
+        if outcome.requeue_s is not None:
+            self._workers.queue.add_after(key, outcome.requeue_s)
+        await self._caught_up(outcome.revisions)
+        return result in ("done", "terminating")
+
+    async def _reconciled(self, key: str, outcome: Outcome) -> str:
+        """Decide and act; returns what came of it."""
+        name = self.controller.name
         try:
             await self._performer.perform(self.controller.reconcile(key, self._view), outcome)
-            self.queue.forget(key)
         except ApiError as error:
-            result = "conflict" if error.code == _CONFLICT else "refused"
             if is_terminating(error):
-                self.queue.forget(key)
-            else:
-                level = logging.DEBUG if result == "conflict" else logging.INFO
-                _log.log(level, "reconcile refused controller=%s key=%s error=%r", name, key, error.message)
-                self.queue.add_rate_limited(key)
+                return "terminating"
+            result = "conflict" if error.code == _CONFLICT else "refused"
+            level = logging.DEBUG if result == "conflict" else logging.INFO
+            _log.log(level, "reconcile refused controller=%s key=%s error=%r", name, key, error.message)
+            return result
         except Unreachable as error:
-            result = "unreachable"
             _log.info("reconcile unreachable controller=%s key=%s error=%r", name, key, str(error))
             if error.sent:
                 await self._settle()
-            self.queue.add_rate_limited(key)
+            return "unreachable"
         except Exception:  # noqa: BLE001 - a fault in one key must hurt no other key
-            result = "fault"
             _log.exception("reconcile failed controller=%s key=%s", name, key)
-            self.queue.add_rate_limited(key)
-        finally:
-            _RECONCILES.labels(name, result).inc()
-            _WRITES.labels(name).inc(outcome.writes)
-        if outcome.requeue_s is not None:
-            self.queue.add_after(key, outcome.requeue_s)
-        await self._caught_up(outcome.revisions)
+            return "fault"
+        return "done"
 
     async def _caught_up(self, revisions: Mapping[str, int]) -> None:
         for plural, revision in revisions.items():
@@ -184,12 +160,13 @@ class ControllerLoop:
                         "cache behind controller=%s plural=%s revision=%d", self.controller.name, plural, revision
                     )
 
-    async def _resync(self, interval_s: float) -> None:
+    async def _resync(self) -> None:
+        assert self.controller.resync_s is not None
         while True:
-            await asyncio.sleep(interval_s)
+            await asyncio.sleep(self.controller.resync_s)
             if self.controller.all_keys is not None:
                 for number, key in enumerate(self.controller.all_keys(self._view), start=1):
                     if self._owns(key):
-                        self.queue.add(key)
+                        self._workers.queue.add(key)
                     if number % _STRIDE == 0:
                         await asyncio.sleep(0)
