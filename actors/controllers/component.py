@@ -45,6 +45,7 @@ from oarlock.actors.controllers.storage_protection import CLAIM_PROTECTION, CLAS
 from oarlock.actors.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.actors.controllers.volume_binding import VOLUME_BINDING
+from oarlock.actors.controllers.volume_expansion import VOLUME_EXPANSION
 from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.errors import Unreachable
@@ -251,6 +252,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         certificates.CLEANER,
         CLUSTER_ROLES,
         VOLUME_BINDING,
+        VOLUME_EXPANSION,
         EPHEMERAL_CLAIMS,
         ADMISSION_POLICIES,
     ]

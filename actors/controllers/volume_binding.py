@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from oarlock.actors.controllers.actions import Action, RecordEvent, Update, UpdateStatus
+from oarlock.actors.controllers.actions import Action, CatchUp, RecordEvent, Update, UpdateStatus
 from oarlock.actors.controllers.loop import Controller, Due
+from oarlock.actors.controllers.storage_protection import claims_of
 from oarlock.actors.controllers.view import View
-from oarlock.actors.controllers.volume_matching import best, class_of, is_for, unsatisfied
+from oarlock.actors.controllers.volume_matching import best, class_of, has_class, is_for, unsatisfied
+from oarlock.actors.controllers.volume_provisioning import classified, is_delayed, waited_for
 from oarlock.cluster.client.cache import key_of
 
 Object = dict[str, Any]
@@ -20,12 +22,6 @@ Object = dict[str, Any]
 BOUND = "pv.kubernetes.io/bind-completed"
 BY_CONTROLLER = "pv.kubernetes.io/bound-by-controller"
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
-SELECTED_NODE = "volume.kubernetes.io/selected-node"
-_PROVISIONERS: tuple[str, ...] = (
-    "volume.beta.kubernetes.io/storage-provisioner",
-    "volume.kubernetes.io/storage-provisioner",
-)
-_NO_PROVISIONER = "kubernetes.io/no-provisioner"
 _CLAIM, _VOLUME = "claim|", "volume|"
 
 
@@ -46,11 +42,11 @@ def _unbound_claim(view: View, claim: Object) -> list[Action]:
         return _named(claim, view.get("persistentvolumes", name))
     if claim["metadata"].get("deletionTimestamp"):
         return []
-    delayed = _is_delayed(view, claim)
+    delayed = is_delayed(view, claim)
     volume = best(view.list("persistentvolumes"), claim, only_chosen=delayed)
     if volume is not None:
         return _bind(claim, volume)
-    return [*_wait(view, claim, delayed), *_claim_phase(claim, "Pending")]
+    return classified(view, claim) or [*waited_for(view, claim, delayed=delayed), *_claim_phase(claim, "Pending")]
 
 
 def _named(claim: Object, volume: Object | None) -> list[Action]:
@@ -65,8 +61,7 @@ def _named(claim: Object, volume: Object | None) -> list[Action]:
         return _bind(claim, volume)
     if is_for(volume, claim):
         return _bind(claim, volume)
-    other = f"{volume['spec']['claimRef'].get('namespace')}/{volume['spec']['claimRef'].get('name')}"
-    message = f'volume "{volume["metadata"]["name"]}" already bound to a different claim: {other}'
+    message = f'volume "{volume["metadata"]["name"]}" already bound to a different claim.'
     return [RecordEvent(claim, "FailedBinding", message, "Warning"), *_claim_phase(claim, "Pending")]
 
 
@@ -114,42 +109,13 @@ def _bind(claim: Object, volume: Object) -> list[Action]:
     if claim["spec"].get("volumeName") != name or BOUND not in _annotations(claim):
         ours = {BOUND: "yes"} if claim["spec"].get("volumeName") else {BOUND: "yes", BY_CONTROLLER: "yes"}
         return [Update(_annotated({**claim, "spec": {**claim["spec"], "volumeName": name}}, ours))]
-    if claim["metadata"].get("deletionTimestamp") and (claim.get("status") or {}).get("phase") == "Bound":
-        return []
-    status = claim.get("status") or {}
-    if status.get("phase") == "Bound":
-        return []
-    spec = volume["spec"]
-    bound = {"phase": "Bound", "accessModes": spec.get("accessModes"), "capacity": spec.get("capacity")}
-    return [UpdateStatus({**claim, "status": {**status, **bound}})]
-
-
-def _wait(view: View, claim: Object, delayed: bool) -> list[Action]:
-    """Tell what an unbound claim waits for, and ask its class's provisioner for a volume."""
-    name = class_of(claim)
-    if delayed and SELECTED_NODE not in _annotations(claim):
-        message = "waiting for first consumer to be created before binding"
-        return [RecordEvent(claim, "WaitForFirstConsumer", message)]
-    if not name:
-        message = "no persistent volumes available for this claim and no storage class is set"
-        return [RecordEvent(claim, "FailedBinding", message)]
-    storage_class = view.get("storageclasses", name)
-    if storage_class is None:
-        message = f'storageclass.storage.k8s.io "{name}" not found'
-        return [RecordEvent(claim, "ProvisioningFailed", message, "Warning")]
-    provisioner = storage_class["provisioner"]
-    if provisioner == _NO_PROVISIONER:
-        return []
-    message = (
-        f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the "
-        "system administrator. If volume creation is delayed, please verify that the provisioner is running and "
-        "correctly registered."
-    )
-    told = RecordEvent(claim, "ExternalProvisioning", message)
-    wanted: dict[str, str] = dict.fromkeys(_PROVISIONERS, str(provisioner))
-    if wanted.items() <= _annotations(claim).items():
-        return [told]
-    return [Update(_annotated(claim, wanted)), told]
+    status, spec = claim.get("status") or {}, volume["spec"]
+    told: Object = {"phase": "Bound", "accessModes": spec.get("accessModes")}
+    if status.get("phase") != "Bound":
+        told["capacity"] = spec.get("capacity")
+        if spec.get("volumeAttributesClassName"):
+            told["currentVolumeAttributesClassName"] = spec["volumeAttributesClassName"]
+    return [UpdateStatus({**claim, "status": {**status, **told}})] if {**status, **told} != status else []
 
 
 def _volume(view: View, volume: Object) -> list[Action]:
@@ -159,19 +125,29 @@ def _volume(view: View, volume: Object) -> list[Action]:
         return _volume_phase(volume, "Available")
     claim = view.get("persistentvolumeclaims", f"{reference.get('namespace')}/{reference.get('name')}")
     if claim is not None and claim["metadata"]["uid"] == reference["uid"]:
-        return _claimed(volume, claim)
+        return _claimed(view, volume, claim)
+    return _released(view, volume)
+
+
+def _released(view: View, volume: Object) -> list[Action]:
+    """Take back a volume whose claim is gone, once nothing newer than what was seen can tell otherwise."""
     phase = (volume.get("status") or {}).get("phase")
-    if phase not in ("Released", "Failed"):
-        return _volume_phase(volume, "Released")
-    return _reclaim(volume) if phase == "Released" else []
+    if phase in ("Released", "Failed"):
+        return _reclaim(volume) if phase == "Released" else []
+    revision = int(volume["metadata"]["resourceVersion"])
+    if view.caches["persistentvolumeclaims"].revision < revision:
+        return [CatchUp(["persistentvolumeclaims"], revision)]
+    return _volume_phase(volume, "Released")
 
 
-def _claimed(volume: Object, claim: Object) -> list[Action]:
+def _claimed(view: View, volume: Object, claim: Object) -> list[Action]:
     name = claim["spec"].get("volumeName")
     if not name:
         return []  # the claim's turn comes
     if name == volume["metadata"]["name"]:
         return _volume_phase(volume, "Bound")
+    if PROVISIONED_BY in _annotations(volume) and volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete":
+        return _released(view, volume)  # it was made for the claim, which has got another meanwhile
     if BY_CONTROLLER not in _annotations(volume):
         kept = {part: volume["spec"]["claimRef"][part] for part in ("namespace", "name")}
         return [Update({**volume, "spec": {**volume["spec"], "claimRef": kept}})]
@@ -201,7 +177,8 @@ def _failed(volume: Object, message: str) -> list[Action]:
 
 def _volume_phase(volume: Object, phase: str) -> list[Action]:
     status = volume.get("status") or {}
-    return [] if status.get("phase") == phase else [UpdateStatus({**volume, "status": {**status, "phase": phase}})]
+    kept = {name: value for name, value in status.items() if name != "message"}
+    return [] if status.get("phase") == phase else [UpdateStatus({**volume, "status": {**kept, "phase": phase}})]
 
 
 def _claim_phase(claim: Object, phase: str) -> list[Action]:
@@ -210,12 +187,6 @@ def _claim_phase(claim: Object, phase: str) -> list[Action]:
         return []
     kept = {name: value for name, value in status.items() if name not in ("accessModes", "capacity")}
     return [UpdateStatus({**claim, "status": {**kept, "phase": phase}})]
-
-
-def _is_delayed(view: View, claim: Object) -> bool:
-    """Whether the claim's class waits for the first pod, which the scheduler finds a node and a volume for."""
-    found = view.get("storageclasses", class_of(claim))
-    return found is not None and found.get("volumeBindingMode") == "WaitForFirstConsumer"
 
 
 def _annotations(obj: Mapping[str, Any]) -> dict[str, str]:
@@ -231,6 +202,8 @@ def _annotated(obj: Object, more: Mapping[str, str]) -> Object:
 def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> Iterable[Due]:
     present = new if new is not None else old
     assert present is not None
+    if plural == "pods":
+        return _waiting(view, present) if old is None and not present["spec"].get("nodeName") else []
     if plural == "persistentvolumeclaims":
         name = present["spec"].get("volumeName")
         bound = [Due(_VOLUME + name)] if name else []
@@ -239,12 +212,23 @@ def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> It
             bound = [Due(_VOLUME + one["metadata"]["name"]) for one in mine]
         return [Due(_CLAIM + key_of(present)), *bound]
     if plural == "storageclasses":
-        return [Due(_CLAIM + key_of(one)) for one in _unbound(view) if class_of(one) == present["metadata"]["name"]]
+        name = present["metadata"]["name"]
+        return [Due(_CLAIM + key_of(one)) for one in _unbound(view) if class_of(one) == name or not has_class(one)]
     reference = present["spec"].get("claimRef")
     itself = Due(_VOLUME + present["metadata"]["name"])
     if reference:
         return [itself, Due(f"{_CLAIM}{reference.get('namespace')}/{reference.get('name')}")]
     return [itself, *(Due(_CLAIM + key_of(one)) for one in _unbound(view))]
+
+
+def _waiting(view: View, pod: Object) -> Iterable[Due]:
+    """The claims of a new pod that have waited for one tell now that they wait for its node."""
+    found = [view.get("persistentvolumeclaims", f"{pod['metadata']['namespace']}/{name}") for name in claims_of(pod)]
+    return [
+        Due(_CLAIM + key_of(one))
+        for one in found
+        if one is not None and BOUND not in _annotations(one) and is_delayed(view, one)
+    ]
 
 
 def _unbound(view: View) -> Iterable[Object]:
@@ -254,7 +238,7 @@ def _unbound(view: View) -> Iterable[Object]:
 VOLUME_BINDING = Controller(
     name="volumes",
     source="persistentvolume-controller",
-    reads=("persistentvolumeclaims", "persistentvolumes", "storageclasses"),
+    reads=("persistentvolumeclaims", "persistentvolumes", "storageclasses", "pods"),
     keys=_keys,
     reconcile=reconcile,
     workers=1,

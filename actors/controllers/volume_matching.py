@@ -21,6 +21,12 @@ def class_of(obj: Mapping[str, Any]) -> str:
     return str(annotations.get(_CLASS, obj["spec"].get("storageClassName") or ""))
 
 
+def has_class(claim: Mapping[str, Any]) -> bool:
+    """Whether a claim says anything of its class; an empty name says that it wants none."""
+    named = claim["spec"].get("storageClassName") is not None
+    return named or _CLASS in (claim["metadata"].get("annotations") or {})
+
+
 def mode_of(obj: Mapping[str, Any]) -> str:
     """Return how a claim or volume is used."""
     return str(obj["spec"].get("volumeMode") or "Filesystem")

@@ -23,6 +23,7 @@ from oarlock.cluster.objects.cells import (
     name_of,
     wide,
 )
+from oarlock.cluster.objects.default_classes import STORAGE_DEFAULT
 
 _MODES: Final = {
     "ReadWriteOnce": "RWO",
@@ -31,10 +32,6 @@ _MODES: Final = {
     "ReadWriteOncePod": "RWOP",
 }
 _CLASS_ANNOTATION: Final = "volume.beta.kubernetes.io/storage-class"
-_DEFAULT_CLASS: Final = (
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-)
 _DEFAULT_ATTRIBUTES: Final = ("volumeattributesclass.alpha.kubernetes.io/is-default-class",)
 
 
@@ -91,7 +88,7 @@ def _marked_name(obj: Object, annotations: Iterable[str]) -> str:
 
 def _storage_class(obj: Object, now: float) -> Cells:
     return [
-        _marked_name(obj, _DEFAULT_CLASS),
+        _marked_name(obj, STORAGE_DEFAULT),
         obj.get("provisioner", ""),
         obj.get("reclaimPolicy", "Delete"),
         obj.get("volumeBindingMode", "Immediate"),

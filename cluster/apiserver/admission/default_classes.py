@@ -5,18 +5,13 @@ Source: upstream's plugin/pkg/admission/storage/storageclass/setdefault and netw
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from oarlock.cluster.apiserver.admission.attributes import Attributes
 from oarlock.cluster.apiserver.admission.view import View
+from oarlock.cluster.objects.default_classes import INGRESS_DEFAULT, STORAGE_DEFAULT, newest_default
 
 Obj = dict[str, Any]
-_STORAGE_DEFAULT = (
-    "storageclass.kubernetes.io/is-default-class",
-    "storageclass.beta.kubernetes.io/is-default-class",
-)
-_INGRESS_DEFAULT = ("ingressclass.kubernetes.io/is-default-class",)
 
 
 def default_storage_class(attributes: Attributes, view: View) -> None:
@@ -25,7 +20,7 @@ def default_storage_class(attributes: Attributes, view: View) -> None:
     named = "volume.beta.kubernetes.io/storage-class" in _annotations(attributes.obj)
     if not attributes.is_create or named or spec.get("storageClassName") is not None:
         return
-    chosen = newest_default(view.list("storage.k8s.io", "storageclasses"), _STORAGE_DEFAULT)
+    chosen = newest_default(view.list("storage.k8s.io", "storageclasses"), STORAGE_DEFAULT)
     if chosen is not None:
         spec["storageClassName"] = chosen
 
@@ -36,17 +31,9 @@ def default_ingress_class(attributes: Attributes, view: View) -> None:
     named = "kubernetes.io/ingress.class" in _annotations(attributes.obj)
     if not attributes.is_create or named or spec.get("ingressClassName") is not None:
         return
-    chosen = newest_default(view.list("networking.k8s.io", "ingressclasses"), _INGRESS_DEFAULT)
+    chosen = newest_default(view.list("networking.k8s.io", "ingressclasses"), INGRESS_DEFAULT)
     if chosen is not None:
         spec["ingressClassName"] = chosen
-
-
-def newest_default(classes: Iterable[Obj], marks: Iterable[str]) -> str | None:
-    """Return the name of the latest class that one of the annotations `marks`; of two equally old the first by name."""
-    marked = [one for one in classes if any(_annotations(one).get(mark) == "true" for mark in marks)]
-    marked.sort(key=lambda one: one["metadata"]["name"])
-    latest = max(marked, key=lambda one: one["metadata"].get("creationTimestamp") or "", default=None)
-    return None if latest is None else latest["metadata"]["name"]
 
 
 def _annotations(obj: Obj) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 from oarlock.actors.controllers.actions import (
     Ask,
     Burst,
+    CatchUp,
     Create,
     Delete,
     Patch,
@@ -87,6 +88,10 @@ class World:
                     continue
                 case Requeue(after_s):
                     self.requeues.append(after_s)
+                    continue
+                case CatchUp(plurals, revision):
+                    for plural in plurals:
+                        self.view.caches[plural].advance(revision)
                     continue
                 case ScaleTo(path, obj):
                     self.answers[path] = obj

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from harness.controllers import acting, cluster
 
-from oarlock.actors.controllers import volume_binding
+from oarlock.actors.controllers import volume_binding, volume_expansion
+from oarlock.actors.controllers.actions import CatchUp
 
 Object = dict[str, Any]
 
@@ -162,3 +165,141 @@ def test_a_missing_class_is_told_of(world: Any) -> None:
     claim(world, storageClassName="none")
     settle(world)
     assert ("ProvisioningFailed", 'storageclass.storage.k8s.io "none" not found') in world.events
+
+
+def test_a_claim_tells_which_pods_it_waits_for(world: Any) -> None:
+    storage_class(world, mode="WaitForFirstConsumer")
+    claim(world, storageClassName="fast")
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    kind = {"apiVersion": "v1", "kind": "Pod"}
+    first = world.put({**kind, "metadata": {"name": "a"}, "spec": {"volumes": volumes}})
+    due = volume_binding.VOLUME_BINDING.keys("pods", None, first, world.view)
+    assert [one.key for one in due] == ["claim|default/c"]
+    settle(world)
+    assert world.events[-1] == ("WaitForPodScheduled", "waiting for pod a to be scheduled")
+    world.put({**kind, "metadata": {"name": "b"}, "spec": {"volumes": volumes}})
+    world.put({**kind, "metadata": {"name": "bound"}, "spec": {"volumes": volumes, "nodeName": "n"}})
+    settle(world)
+    assert world.events[-1] == ("WaitForPodScheduled", "waiting for pods a,b to be scheduled")
+
+
+@pytest.mark.parametrize(("given", "chosen"), [({}, "newer"), ({"storageClassName": ""}, "")])
+def test_a_claim_from_before_the_default_class_gets_it(world: Any, given: Object, chosen: str) -> None:
+    claim(world, **given)
+    for name in ("older", "newer"):
+        storage_class(world, name)
+        held = world.view.get("storageclasses", name)
+        annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+        marked = world.put({**held, "metadata": {**held["metadata"], "annotations": annotations}})
+        world.pass_time(1)
+    due = volume_binding.VOLUME_BINDING.keys("storageclasses", None, marked, world.view)
+    assert [one.key for one in due] == (["claim|default/c"] if not given else [])
+    settle(world)
+    assert world.view.get("persistentvolumeclaims", "default/c")["spec"].get("storageClassName") == chosen
+
+
+@pytest.mark.parametrize(
+    ("provisioner", "event"),
+    [
+        (
+            "kubernetes.io/no-provisioner",
+            ("ProvisioningFailed", "no volume plugin matched name: kubernetes.io/no-provisioner"),
+        ),
+        ("kubernetes.io/aws-ebs", ("ExternalProvisioning", "ebs.csi.aws.com")),
+    ],
+)
+def test_built_in_provisioners_are_a_drivers_or_nobodys(world: Any, provisioner: str, event: tuple[str, str]) -> None:
+    storage_class(world, provisioner=provisioner)
+    claim(world, storageClassName="fast")
+    settle(world)
+    reason, message = world.events[-1]
+    assert reason == event[0]
+    assert event[1] in message
+    asked = world.view.get("persistentvolumeclaims", "default/c")["metadata"]["annotations"]
+    assert asked.get("volume.kubernetes.io/storage-provisioner") == (event[1] if "ebs" in event[1] else None)
+
+
+def test_a_volume_isnt_released_before_its_claim_could_be_seen(world: Any) -> None:
+    claim_ref = {"namespace": "default", "name": "late", "uid": "not-seen-yet"}
+    volume(world, "v", persistentVolumeReclaimPolicy="Delete", claimRef=claim_ref)
+    (wait,) = volume_binding.reconcile("volume|v", world.view)
+    assert isinstance(wait, CatchUp)
+    settle(world)
+    assert phase(world, "v") == "Failed", "nobody knows how to delete it"
+
+
+def test_a_volume_made_for_a_claim_that_has_got_another_is_released(world: Any) -> None:
+    volume(world, "first")
+    made = claim(world)
+    settle(world)
+    reference = {"namespace": "default", "name": "c", "uid": made["metadata"]["uid"]}
+    spare = volume(world, "spare", persistentVolumeReclaimPolicy="Delete", claimRef=reference)
+    annotations = {volume_binding.PROVISIONED_BY: "x.io/disk", volume_binding.BY_CONTROLLER: "yes"}
+    world.put({**spare, "metadata": {**spare["metadata"], "annotations": annotations}})
+    settle(world)
+    assert [phase(world, one) for one in ("first", "spare")] == ["Bound", "Released"]
+
+
+def test_a_bound_claims_status_follows_the_volume_where_it_may(world: Any) -> None:
+    made = volume(world, "v", volumeAttributesClassName="gold")
+    claim(world, volumeAttributesClassName="gold")
+    settle(world)
+    assert world.view.get("persistentvolumeclaims", "default/c")["status"]["currentVolumeAttributesClassName"] == "gold"
+    held = world.view.get("persistentvolumes", made["metadata"]["name"])
+    changed = {"accessModes": ["ReadWriteOnce"], "capacity": {"storage": "9Gi"}, "volumeAttributesClassName": "silver"}
+    world.put({**held, "spec": {**held["spec"], **changed}})
+    settle(world)
+    status = world.view.get("persistentvolumeclaims", "default/c")["status"]
+    assert status["accessModes"] == ["ReadWriteOnce"]
+    assert (status["capacity"], status["currentVolumeAttributesClassName"]) == ({"storage": "1Gi"}, "gold")
+
+
+@pytest.mark.parametrize(
+    ("source", "message", "resizer"),
+    [
+        ({"csi": {"driver": "x.io"}}, "waiting for an external controller to expand this PVC", None),
+        (
+            {"gcePersistentDisk": {"pdName": "d"}},
+            "CSI migration enabled for kubernetes.io/gce-pd; waiting for external resizer to expand the pvc",
+            "pd.csi.storage.gke.io",
+        ),
+    ],
+)
+def test_growth_is_left_to_others_and_told(world: Any, source: Object, message: str, resizer: str | None) -> None:
+    volume(world, "v", **source)
+    claim(world)
+    settle(world)
+    before = world.view.get("persistentvolumeclaims", "default/c")
+    assert world.act(volume_expansion.reconcile("default/c", world.view)) == 0
+    more = {"requests": {"storage": "3Gi"}}
+    grown = world.put({**before, "spec": {**before["spec"], "resources": more}})
+    (due,) = volume_expansion.VOLUME_EXPANSION.keys("persistentvolumeclaims", before, grown, world.view)
+    world.act(volume_expansion.reconcile(due.key, world.view))
+    assert world.events[-1] == ("ExternalExpanding", message)
+    held = world.view.get("persistentvolumeclaims", "default/c")
+    assert held["metadata"]["annotations"].get(volume_expansion.RESIZER) == resizer
+    assert not list(volume_expansion.VOLUME_EXPANSION.keys("persistentvolumeclaims", grown, held, world.view))
+
+
+# Through the API server ----------------------------------------------------------------------------------------
+
+
+def test_the_server_lets_a_waiting_claim_have_the_new_default_class() -> None:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
+    chosen = {"metadata": {"name": "fast", "annotations": annotations}, "provisioner": "x.io/disk"}
+
+    async def scenario() -> None:
+        async with cluster() as here, acting(here):
+            claims = here.watch("", "v1", "persistentvolumeclaims")
+            here.informers.start()
+            path = "/api/v1/namespaces/default/persistentvolumeclaims"
+            await here.client.create(path, {"metadata": {"name": "c"}, "spec": spec})
+            await here.client.create("/apis/storage.k8s.io/v1/storageclasses", chosen)
+            provisioner = "volume.kubernetes.io/storage-provisioner"
+            await here.until(
+                lambda: provisioner in ((claims.get("default/c") or {}).get("metadata", {}).get("annotations") or {})
+            )
+            assert (claims.get("default/c") or {})["spec"]["storageClassName"] == "fast"
+
+    asyncio.run(scenario())
