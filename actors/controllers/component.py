@@ -20,11 +20,13 @@ from oarlock.actors.controllers import (
 from oarlock.actors.controllers.actions import Performer
 from oarlock.actors.controllers.admission_policies import ADMISSION_POLICIES
 from oarlock.actors.controllers.autoscaler import horizontal_pod_autoscaler
+from oarlock.actors.controllers.bootstrap_tokens import BOOTSTRAP_SIGNER, TOKEN_CLEANER
 from oarlock.actors.controllers.cluster_roles import CLUSTER_ROLES
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.cronjob import CRONJOB
 from oarlock.actors.controllers.daemonset import daemon_sets
 from oarlock.actors.controllers.deployment import DEPLOYMENT
+from oarlock.actors.controllers.device_taints import DEVICE_TAINTS
 from oarlock.actors.controllers.disruption import DISRUPTION
 from oarlock.actors.controllers.disruption_target import DISRUPTION_TARGET
 from oarlock.actors.controllers.endpoints import endpoints_of_services
@@ -60,6 +62,8 @@ _log = logging.getLogger(__name__)
 _SETTLE_RETRY_S = 0.2
 COLLECTOR, NAMESPACES, APPROVER = "garbagecollector", "namespace", "csrapproving"
 _HANDLED = {NAMESPACES: "namespaces", APPROVER: "certificatesigningrequests"}
+_ASLEEP = (BOOTSTRAP_SIGNER.name, TOKEN_CLEANER.name)
+"""Those that act only where they are named, as upstream's do."""
 _TRANSFORMS = {"secrets": token_secrets.kept}
 """What is kept of kinds of which the whole must not be."""
 _WHOLE_CLUSTER = (COLLECTOR, *_HANDLED)
@@ -125,7 +129,7 @@ class Controllers:
         self._informers = Informers(self._client)
         self._shard = settings.shard
         every = controllers(settings)
-        self._names = hosted(settings.controllers, names())
+        self._names = hosted(settings.controllers, names(), _ASLEEP)
         self._controllers = [one for one in every if one.name in self._names]
         decided_on = {plural for one in self._controllers for plural in (*one.reads, *one.looks_at)}
         counted = {plural for one in self._controllers for plural in one.counts}
@@ -214,7 +218,7 @@ class Controllers:
 
 
 def controllers(settings: ControllerSettings) -> list[Controller]:
-    """Return the controllers that act by default."""
+    """Return the controllers that these settings allow."""
     signing = [certificates.signing(settings.ca_pem, settings.ca_key_file)] if settings.ca_key_file else []
     token_key = settings.token_key_file
     filling = [token_secrets.token_secrets(token_key, settings.ca_pem)] if token_key else []
@@ -239,6 +243,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         ENDED_PODS,
         nodes.node_lifecycle(nodes.TIMINGS[settings.node_timings]),
         NODE_TTL,
+        DEVICE_TAINTS,
         RESOURCE_QUOTA,
         CLAIM_PROTECTION,
         VOLUME_PROTECTION,
@@ -255,6 +260,8 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         VOLUME_EXPANSION,
         EPHEMERAL_CLAIMS,
         ADMISSION_POLICIES,
+        BOOTSTRAP_SIGNER,
+        TOKEN_CLEANER,
     ]
 
 

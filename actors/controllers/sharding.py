@@ -7,7 +7,7 @@ exactly one shard, so that no two active copies ever decide about the same objec
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,15 @@ class Shard:
 WHOLE = Shard()
 
 
-def hosted(wanted: Iterable[str], names: Sequence[str]) -> list[str]:
+def hosted(wanted: Iterable[str], names: Sequence[str], asleep: Container[str] = ()) -> list[str]:
     """Return the controllers that a copy hosts: `*` is all, `-NAME` takes one out. Unknown names raise ValueError.
 
+    Those `asleep` are hosted only where they are named.
     Source: the form of upstream's --controllers.
     """
     wanted = list(wanted)
     unknown = sorted({one.removeprefix("-") for one in wanted} - {*names, EVERYTHING})
     if unknown:
         raise ValueError(f"unknown controllers: {', '.join(unknown)}")
-    return [name for name in names if f"-{name}" not in wanted and (EVERYTHING in wanted or name in wanted)]
+    every = EVERYTHING in wanted
+    return [one for one in names if f"-{one}" not in wanted and (one in wanted or (every and one not in asleep))]

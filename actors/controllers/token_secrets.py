@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from oarlock.actors.controllers import bootstrap_tokens
 from oarlock.actors.controllers.actions import Action, CatchUp, Delete, Update
 from oarlock.actors.controllers.loop import Controller, Due
 from oarlock.actors.controllers.view import View
@@ -26,7 +27,7 @@ NAME = "serviceaccount-token"
 
 def kept(secret: Object) -> Object:
     """Return what controllers keep of a Secret: all of one that holds a token, else nothing that is secret."""
-    if secret.get("type") == TYPE:
+    if secret.get("type") in (TYPE, bootstrap_tokens.TYPE):
         return without_managed_fields(secret)
     return {**metadata_only(secret), "type": secret.get("type", "")}
 

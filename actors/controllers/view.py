@@ -47,6 +47,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "rolebindings": ("rbac.authorization.k8s.io", "v1"),
     "resourceclaims": ("resource.k8s.io", "v1"),
     "resourceclaimtemplates": ("resource.k8s.io", "v1"),
+    "resourceslices": ("resource.k8s.io", "v1"),
     "csistoragecapacities": ("storage.k8s.io", "v1"),
     "volumeattributesclasses": ("storage.k8s.io", "v1"),
     "clusterroles": ("rbac.authorization.k8s.io", "v1"),
@@ -84,6 +85,11 @@ def by_node(obj: Object) -> Iterable[str]:
     return (obj["spec"].get("nodeName", ""),)
 
 
+def by_pool(obj: Object) -> Iterable[str]:
+    """Index: the driver and the pool whose devices a slice names."""
+    return (f"{obj['spec']['driver']}/{obj['spec']['pool']['name']}",)
+
+
 class View:
     """The caches by plural name. Objects read from it are shared: copy before changing."""
 
@@ -98,6 +104,8 @@ class View:
             cache.add_index("controller", by_controller)
             if plural == "pods":
                 cache.add_index("node", by_node)
+            if plural == "resourceslices":
+                cache.add_index("pool", by_pool)
 
     @property
     def now(self) -> datetime:
@@ -132,6 +140,10 @@ class View:
     def pods_on(self, node: str) -> Iterable[Object]:
         """Return the pods bound to a node."""
         return self.caches["pods"].by_index("node", node)
+
+    def slices_of(self, driver: str, pool: str) -> Iterable[Object]:
+        """Return the ResourceSlices of a driver's pool of devices."""
+        return self.caches["resourceslices"].by_index("pool", f"{driver}/{pool}")
 
 
 def resource_of(obj: Mapping[str, Any]) -> resources.Resource:

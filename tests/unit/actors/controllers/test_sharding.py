@@ -45,3 +45,9 @@ def test_unknown_names_and_shards_are_refused() -> None:
         hosted(["*", "-jobs"], NAMES)
     with pytest.raises(ValueError, match="no shard 3 of 2"):
         Shard(3, 2)
+
+
+def test_some_controllers_act_only_where_they_are_named() -> None:
+    assert hosted(["*"], ["a", "b"], asleep=("b",)) == ["a"]
+    assert hosted(["*", "b"], ["a", "b"], asleep=("b",)) == ["a", "b"]
+    assert hosted(["b"], ["a", "b"], asleep=("b",)) == ["b"]
