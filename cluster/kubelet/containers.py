@@ -229,11 +229,12 @@ class Containers:
         self, pod: Pod, container: Container, container_id: str, hook: Mapping[str, object], kind: str, timeout_s: float
     ) -> bool:
         """Run a lifecycle hook and tell whether it passed."""
-        status = pod.get("status") or {}
         if "sleep" in hook:
             await asyncio.sleep(min(timeout_s, float(hook["sleep"].get("seconds") or 0)))  # type: ignore[attr-defined]
             return True
-        target = Target(container_id, container, status.get("podIP") or "127.0.0.1")
+        sandboxes = self._tools.runtime.list_pod_sandboxes()
+        address = next((one.config.ip for one in sandboxes if one.config.uid == self._uid), "127.0.0.1")
+        target = Target(container_id, container, address)
         try:
             await probes.attempt({**hook, "timeoutSeconds": timeout_s}, target, self._tools.runtime)
         except ProbeFailure as failure:

@@ -86,6 +86,21 @@ def initialized(pod: Pod, runs: Mapping[str, ContainerStatus]) -> bool:
     return True
 
 
+def grace_s(pod: Pod) -> float:
+    """Return how long a container may take to end by itself."""
+    seconds = pod["spec"].get("terminationGracePeriodSeconds")
+    return 30.0 if seconds is None else float(seconds)
+
+
+def probe_grace_s(pod: Pod, name: str, kind: str) -> float:
+    """Return the same for a container that failed its "liveness" or "startup" probe, which may say so itself."""
+    for container in all_containers(pod):
+        own = (container.get(f"{kind}Probe") or {}).get("terminationGracePeriodSeconds")
+        if container["name"] == name and own is not None:
+            return float(own)
+    return grace_s(pod)
+
+
 def memory_limit_bytes(container: Container) -> int:
     text = ((container.get("resources") or {}).get("limits") or {}).get("memory")
     return quantity.whole(text) if text else 0

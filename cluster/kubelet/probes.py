@@ -129,19 +129,25 @@ class Prober:
             ("readinessProbe", self._readiness),
             ("livenessProbe", self._liveness),
         ]
-        self._tasks = [
-            asyncio.get_running_loop().create_task(loop(container[name]))
+        self._tasks = {
+            name: asyncio.get_running_loop().create_task(loop(container[name]))
             for name, loop in loops
             if name in container and not (name == "startupProbe" and self.started)
-        ]
+        }
 
     @property
     def is_ready(self) -> bool:
         return self.started and self.ready
 
     def stop(self) -> None:
-        for task in self._tasks:
+        for task in self._tasks.values():
             task.cancel()
+
+    def judge_readiness_only(self) -> None:
+        """Restart the container no more: it is being stopped."""
+        for name, task in self._tasks.items():
+            if name != "readinessProbe":
+                task.cancel()
 
     async def _startup(self, probe: Mapping[str, Any]) -> None:
         failures = 0

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 RETRY_FIRST_S = 0.2
 RETRY_MAX_S = 10.0
 VOLUME_RETRY_S = 2.0
+SOON_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,14 @@ class Place:
     allocatable: dict[str, str]
     take_ip: Callable[[str], str]
     free_ip: Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Ending:
+    """The containers being stopped, within `grace_s` of seconds."""
+
+    grace_s: float
+    stopping: asyncio.Task[None]
 
 
 class PodWorker:
@@ -60,7 +69,8 @@ class PodWorker:
         self.uid: str = pod["metadata"]["uid"]
         self._containers = Containers(pod, tools, References(client, pod["metadata"]["namespace"]))
         self._probers: dict[str, tuple[str, Prober]] = {}
-        self._must_restart: set[str] = set()
+        self._must_restart: dict[str, str] = {}
+        self._ending: Ending | None = None
         self._failure: tuple[str, str] | None = None
         self._gone = False
         self._sandbox = next((s for s in tools.runtime.list_pod_sandboxes() if s.config.uid == self.uid), None)
@@ -96,8 +106,10 @@ class PodWorker:
 
     async def stop(self) -> None:
         """Let go of the pod; its containers keep running."""
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [self._task, *([self._ending.stopping] if self._ending else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._stop_probers()
 
     async def _run(self) -> None:
@@ -129,10 +141,9 @@ class PodWorker:
     async def _pass(self) -> float | None:
         """Do what is to be done now. Returns when to look again, None for "when told", below 0 for "never"."""
         if self._gone or self._pod["metadata"].get("deletionTimestamp"):
-            await self._terminate()
-            return -1.0
+            return await self._terminate()
         if self._reported.get("phase") in ("Succeeded", "Failed"):
-            await self._stop_all("Stopping container {}", self._grace_s())
+            await self._stop_all("Stopping container {}", podspec.grace_s(self._pod))
             self._stop_probers()
             return None
         delay_s = await self._advance()
@@ -148,7 +159,7 @@ class PodWorker:
         if deadline_s is not None and deadline_s <= 0:
             self._failure = ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
             self._tools.recorder.record(reference(pod), "Normal", *self._failure)
-            await self._stop_all("Stopping container {}", self._grace_s())
+            await self._stop_all("Stopping container {}", podspec.grace_s(self._pod))
             return None
         sandbox = self._sandbox = await self._tools.runtime.run_pod_sandbox(self._sandbox_config())
         addresses = self._addresses(sandbox)
@@ -212,7 +223,7 @@ class PodWorker:
         for container in reversed(podspec.sidecars(self._pod)):
             run = runs.get(container["name"])
             if run is not None:
-                await self._containers.stop(self._pod, run, self._grace_s(), f"Stopping container {run.name}")
+                await self._containers.stop(self._pod, run, podspec.grace_s(self._pod), f"Stopping container {run.name}")
 
     def _follow(self, container: Container, sandbox: Sandbox) -> None:
         """Have a prober for exactly the present run of the container."""
@@ -246,27 +257,58 @@ class PodWorker:
         on = reference(self._pod, container)
         message = f"Container {name} failed {kind} probe, will be restarted"
         self._tools.recorder.record(on, "Normal", "Killing", message)
-        self._must_restart.add(name)
+        self._must_restart[name] = kind
         self._wake.set()
 
     async def _restart_unhealthy(self) -> None:
         runs = podspec.latest(self._containers.runs())
-        for name in list(self._must_restart):
-            self._must_restart.discard(name)
+        for name, kind in list(self._must_restart.items()):
+            del self._must_restart[name]
             if name in runs:
-                await self._containers.stop(self._pod, runs[name], self._grace_s(), f"Stopping container {name}")
+                grace_s = podspec.probe_grace_s(self._pod, name, kind)
+                await self._containers.stop(self._pod, runs[name], grace_s, f"Stopping container {name}")
 
-    async def _terminate(self) -> None:
-        """End the containers, say so in the status, remove all traces from the node, then the pod from the API."""
-        grace_s = GRACE_MIN_S if self._gone else float(self._pod["metadata"].get("deletionGracePeriodSeconds") or 0)
-        self._stop_probers(readiness_only=True)
-        await self._stop_all("Stopping container {}", grace_s)
+    async def _terminate(self) -> float | None:
+        """End the containers; once they have ended say so, remove all traces from the node, then the pod from the API.
+
+        Until then readiness goes on being probed and told, so that whoever has no other endpoint knows whether this one
+        still serves. Source: the kubelet's SyncTerminatingPod; KEP-1669.
+        """
+        ending = self._end_containers()
+        if ending is not self._ending:
+            self._ending = ending
+            await asyncio.wait([ending.stopping], timeout=SOON_S)  # what ends at once is told of once
+        if not ending.stopping.done():
+            if any(run.state is State.RUNNING for run in self._containers.runs()):
+                await self._report()
+            return None
+        if ending.stopping.exception() is not None:
+            self._ending = None
+        ending.stopping.result()
         self._stop_probers()
         if not self._gone:
             await self._report(ending=True)
             await self._delete()
         await self._tools.runtime.remove_pod_sandbox(self.uid)
         self._place.free_ip(self.uid)
+        return -1.0
+
+    def _end_containers(self) -> Ending:
+        """Return how the containers are being stopped; a shorter grace than before begins anew with it."""
+        grace_s = GRACE_MIN_S if self._gone else float(self._pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+        known = self._ending
+        if known is not None:
+            if known.stopping.done() or known.grace_s <= grace_s:
+                return known
+            known.stopping.cancel()
+        if self._sandbox is not None:
+            for container in [*podspec.sidecars(self._pod), *podspec.main_containers(self._pod)]:
+                self._follow(container, self._sandbox)
+        for _, prober in self._probers.values():
+            prober.judge_readiness_only()
+        stopping = asyncio.get_running_loop().create_task(self._stop_all("Stopping container {}", grace_s))
+        stopping.add_done_callback(lambda _: self._wake.set())
+        return Ending(grace_s, stopping)
 
     async def _delete(self) -> None:
         metadata = self._pod["metadata"]
@@ -355,10 +397,6 @@ class PodWorker:
                     return dict(reported)
         return {}
 
-    def _grace_s(self) -> float:
-        seconds = self._pod["spec"].get("terminationGracePeriodSeconds")
-        return 30.0 if seconds is None else float(seconds)
-
     def _deadline_s(self) -> float | None:
         """Return how long the pod may still be active; None for as long as it likes."""
         limit_s = self._pod["spec"].get("activeDeadlineSeconds")
@@ -367,8 +405,7 @@ class PodWorker:
             return None
         return timestamps.parse(since) + float(limit_s) - self._tools.clock()
 
-    def _stop_probers(self, *, readiness_only: bool = False) -> None:
+    def _stop_probers(self) -> None:
         for _, prober in self._probers.values():
             prober.stop()
-        if not readiness_only:
-            self._probers.clear()
+        self._probers.clear()

@@ -275,10 +275,52 @@ def test_readiness_follows_its_probe_and_liveness_restarts(play: Any) -> None:
         assert not ready(rig.api.objects[f"{PODS}/probe"])
         (rig.root / "pods" / "uid-probe" / "fs" / "ok").touch()
         await rig.api.until(f"{PODS}/probe", ready)
-        live = pod("live", ["sh", "-c", "exec sleep 600"], container={"livenessProbe": probe})
+        command = ["sh", "-c", "trap true TERM; while true; do sleep 0.1; done"]
+        live = pod("live", command, container={"livenessProbe": {**probe, "terminationGracePeriodSeconds": 1}})
+        live["spec"]["terminationGracePeriodSeconds"] = 600
         seen = await rig.run(live, lambda o: container(o).get("restartCount", 0) == 1)
         assert "terminated" in container(seen)["lastState"]
         assert any(message == "Container c failed liveness probe, will be restarted" for _, message in rig.api.events())
+
+    play(scenario)
+
+
+def lingering(name: str) -> Object:
+    """A pod that is ready while `ok` is there and whose hook lets it end once `end` is."""
+    hook = {"exec": {"command": ["sh", "-c", "touch hooked; until test -f end; do sleep 0.02; done"]}}
+    probe = {"exec": {"command": ["sh", "-c", "test -f ok"]}, "periodSeconds": 1, "failureThreshold": 1}
+    more = {"readinessProbe": probe, "lifecycle": {"preStop": hook}}
+    return pod(name, ["sh", "-c", "touch ok; exec sleep 600"], container=more, terminationGracePeriodSeconds=60)
+
+
+def test_a_pod_is_ready_until_it_ends_as_long_as_its_probe_says_so(play: Any) -> None:
+    async def scenario(rig: Rig) -> None:
+        path, folder = f"{PODS}/slow", rig.root / "pods" / "uid-slow" / "fs"
+        await rig.run(lingering("slow"), ready)
+        await rig.api.delete(path)
+        await until((folder / "hooked").exists)
+        await rig.agent.stop()
+        await rig.start()
+        (folder / "hooked").unlink()
+        await until((folder / "hooked").exists)
+        assert ready(rig.api.objects[path]), "it serves, whoever looks after it"
+        (folder / "ok").unlink()
+        seen = await rig.api.until(path, lambda o: not ready(o))
+        assert "running" in container(seen)["state"]
+        (folder / "end").touch()
+        await rig.api.until(path, lambda o: o is None)
+
+    play(scenario)
+
+
+def test_a_shorter_grace_ends_a_pod_that_is_ending(play: Any) -> None:
+    async def scenario(rig: Rig) -> None:
+        path = f"{PODS}/stays"
+        await rig.run(lingering("stays"), ready)
+        await rig.api.delete(path)
+        await until((rig.root / "pods" / "uid-stays" / "fs" / "hooked").exists)
+        await rig.api.delete(path, {"gracePeriodSeconds": 1})
+        await rig.api.until(path, lambda o: o is None)
 
     play(scenario)
 
