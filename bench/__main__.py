@@ -13,9 +13,9 @@ from bench.report import ToolMissing, put_section
 
 BENCHMARKS = (
     *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling"),
-    *("api", "failover", "rollouts", "controllers"),
+    *("api", "failover", "rollouts", "rolling", "controllers"),
 )
-HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling")
+HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "rolling")
 
 
 def main() -> int:

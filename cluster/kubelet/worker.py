@@ -223,7 +223,9 @@ class PodWorker:
         for container in reversed(podspec.sidecars(self._pod)):
             run = runs.get(container["name"])
             if run is not None:
-                await self._containers.stop(self._pod, run, podspec.grace_s(self._pod), f"Stopping container {run.name}")
+                await self._containers.stop(
+                    self._pod, run, podspec.grace_s(self._pod), f"Stopping container {run.name}"
+                )
 
     def _follow(self, container: Container, sandbox: Sandbox) -> None:
         """Have a prober for exactly the present run of the container."""
