@@ -13,7 +13,8 @@ import orjson
 
 from oarlock.actors.controllers.actions import Action, Create, Delete, Patch
 from oarlock.actors.controllers.ownership import claim, controller_reference, selector_of
-from oarlock.actors.controllers.view import NAME_ALPHABET, View
+from oarlock.actors.controllers.revisions import safely_spelt
+from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
 Object = dict[str, Any]
@@ -87,7 +88,7 @@ def truncate(owner: Object, revisions: Sequence[Object], in_use: set[str]) -> li
 def data_hash(template: Object, collisions: int) -> str:
     """Return the hash that upstream gives to a revision of the template: FNV-1 over its data as Go writes them.
 
-    Source: upstream's history.HashControllerRevision; the digits are spelt as apimachinery's SafeEncodeString does.
+    Source: upstream's history.HashControllerRevision.
     """
     text = orjson.dumps(_data(template), option=orjson.OPT_SORT_KEYS)
     for plain, escaped in _GO_ESCAPES:
@@ -95,7 +96,7 @@ def data_hash(template: Object, collisions: int) -> str:
     number = _FNV_OFFSET
     for byte in text + str(collisions).encode():
         number = (number * _FNV_PRIME & 0xFFFFFFFF) ^ byte
-    return "".join(NAME_ALPHABET[ord(digit) % len(NAME_ALPHABET)] for digit in str(number))
+    return safely_spelt(number)
 
 
 def _data(template: Object) -> Object:

@@ -32,14 +32,19 @@ _OWN_ANNOTATIONS = {
 
 
 def template_hash(template: Mapping[str, Any], collisions: int = 0) -> str:
-    """Return ten characters that stand for a pod template; `collisions` gives another hash to the same one."""
-    text = orjson.dumps([template, collisions] if collisions else template, option=orjson.OPT_SORT_KEYS)
-    number = int.from_bytes(hashlib.sha256(text).digest()[:8], "big")
-    characters = []
-    for _ in range(10):
-        number, digit = divmod(number, len(NAME_ALPHABET))
-        characters.append(NAME_ALPHABET[digit])
-    return "".join(characters)
+    """Return what stands for a pod template in names, the same for all templates that count as the same one.
+
+    `collisions` gives another hash to the same template. The form is upstream's, the function ours: a number of 32 bits
+    as `safely_spelt` spells it.
+    """
+    plain = unhashed(template)
+    text = orjson.dumps([plain, collisions] if collisions else plain, option=orjson.OPT_SORT_KEYS)
+    return safely_spelt(int.from_bytes(hashlib.sha256(text).digest()[:4], "big"))
+
+
+def safely_spelt(number: int) -> str:
+    """Return a number's digits spelt so that they make no bad words. Source: apimachinery's SafeEncodeString."""
+    return "".join(NAME_ALPHABET[ord(digit) % len(NAME_ALPHABET)] for digit in str(number))
 
 
 def same_template(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -48,11 +53,13 @@ def same_template(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def unhashed(template: Mapping[str, Any]) -> Object:
-    """Return a pod template without what a Deployment's ReplicaSet adds to it."""
+    """Return a pod template without what a Deployment's ReplicaSet adds to it, and without what is empty."""
     metadata = dict(template.get("metadata") or {})
     metadata.pop("creationTimestamp", None)
-    labels = {name: value for name, value in (metadata.pop("labels", None) or {}).items() if name != TEMPLATE_HASH}
-    return {**template, "metadata": {**metadata, "labels": labels}}
+    metadata["labels"] = {
+        name: value for name, value in (metadata.get("labels") or {}).items() if name != TEMPLATE_HASH
+    }
+    return {**template, "metadata": {name: value for name, value in metadata.items() if value}}
 
 
 def revision_of(obj: Mapping[str, Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from oarlock.actors.controllers import deployment, replicaset, rollback
 from oarlock.actors.controllers.conditions import find
-from oarlock.actors.controllers.revisions import REVISION
+from oarlock.actors.controllers.revisions import REVISION, template_hash
 
 Object = dict[str, Any]
 
@@ -249,6 +250,26 @@ def test_two_bad_templates_do_not_take_turns(world: Any) -> None:
     assert image(world) == "a:worse"
     turns = [reason for reason, _ in world.events if reason == "DeploymentRollback"]
     assert len(turns) == 1
+
+
+@given(number=st.integers())
+def test_a_replica_sets_name_has_upstreams_form(number: int) -> None:
+    assert re.fullmatch("[bcdf456789]{1,10}", template_hash(template(f"a:{number}")))
+    assert template_hash(template(f"a:{number}")) == template_hash(template(f"a:{number}"))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"labels": {"app": "web", "pod-template-hash": "4"}},
+        {"labels": {"app": "web"}, "creationTimestamp": None},
+        {"annotations": {}, "labels": {"app": "web"}},
+    ],
+)
+def test_templates_that_differ_in_nothing_are_named_alike(metadata: Object) -> None:
+    plain = {"metadata": {"labels": {"app": "web"}}, "spec": template("a")["spec"]}
+    assert template_hash({**plain, "metadata": metadata}) == template_hash(plain)
+    assert template_hash(plain, 1) != template_hash(plain)
 
 
 def test_a_name_taken_by_another_template_gets_another_hash(world: Any) -> None:
