@@ -6,10 +6,10 @@ from typing import Any
 
 import orjson
 
-from oarlock.cluster.apiserver.bodies import check_fields
+from oarlock.cluster.apiserver.bodies import check_fields, check_name
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import WriteOptions
-from oarlock.cluster.objects import decoding, jsontext, patches, schemas, status, strategic
+from oarlock.cluster.objects import decoding, gotext, jsontext, patches, retired_versions, schemas, status, strategic
 from oarlock.cluster.objects.conforming import count_members
 
 Obj = dict[str, Any]
@@ -54,17 +54,35 @@ class Patch:
             patched = strategic.strategic_merge(current, self._patch, self._schema(group, version, kind))
         if not isinstance(patched, dict):
             raise status.rejected()
-        if group is None:
-            conformed = decoding.conform_to(self._call.resource, patched)
-        else:
-            conformed = decoding.conform(self._schema(group, version, kind), group, version, kind, patched)
+        try:
+            conformed = self._conformed(patched, group, version, kind)
+        except decoding.Unhandled as error:
+            raise self._misfit(patched, error.why) from None
         self._found = decoding.Decoded(conformed.object, conformed.unknown, self._duplicates)
-        if self._options.validation == "Strict":
-            check_fields(self._call, self._options, self._found)
-        if "name" not in conformed.object["metadata"]:
-            conformed.object["metadata"]["name"] = self._call.info.name
+        if self._options.validation == "Strict" and (complaints := self._found.complaints()):
+            raise self._misfit(patched, decoding.strict_text(complaints))
         self._check_identity(conformed.object)
         return conformed.object
+
+    def _conformed(self, patched: Obj, group: str | None, version: str, kind: str) -> decoding.Conformed:
+        if group is not None:
+            return decoding.conform(self._schema(group, version, kind), group, version, kind, patched)
+        resource = self._call.resource
+        if resource.custom is not None or self._type == STRATEGIC_MERGE_PATCH:
+            return decoding.conform_to(resource, patched)  # what it calls itself is passed over
+        decoding.check_patched(resource.group, resource.version, resource.kind, patched)
+        conformed = decoding.conform_to(resource, patched)
+        retired_versions.default(conformed.object, patched.get("apiVersion") or resource.api_version)
+        return conformed
+
+    def _misfit(self, patched: Obj, why: str) -> status.ApiError:
+        """The 422 for a result that is no object of the kind: it shows the result, or else a strategic patch."""
+        if self._type == STRATEGIC_MERGE_PATCH:
+            shown = gotext.value(self._patch)
+        else:
+            shown = orjson.dumps(patched, option=orjson.OPT_SORT_KEYS).decode()
+        cause = status.Cause("FieldValueInvalid", f"Invalid value: {gotext.quote(shown)}: {why}", "patch")
+        return status.invalid("", "", "", [cause])
 
     def _schema(self, group: str | None, version: str, kind: str) -> schemas.Schema:
         if group is None:
@@ -79,16 +97,15 @@ class Patch:
             check_fields(self._call, self._options, self._found)
 
     def _check_identity(self, obj: Obj) -> None:
-        metadata, name = obj["metadata"], self._call.info.name
-        if metadata["name"] != name:
-            raise status.bad_request(
-                f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-            )
-        namespace = metadata.get("namespace") or ""
-        if self._call.resource.namespaced and namespace and namespace != self._call.namespace:
+        metadata = obj["metadata"]
+        check_name(self._call, obj)
+        if not self._call.resource.namespaced:
+            return
+        if (metadata.get("namespace") or self._call.namespace) != self._call.namespace:
             raise status.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
+        metadata["namespace"] = self._call.namespace
 
 
 def _parse(raw: bytes) -> Any:

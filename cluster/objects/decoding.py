@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from oarlock.cluster.objects import jsontext
+from oarlock.cluster.objects import jsontext, retired_versions
 from oarlock.cluster.objects.conforming import Conforming, Mismatch, go_json_kind
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.resources import Resource
@@ -33,6 +33,15 @@ _SUMMARY_BYTES: Final = 30
 
 
 COMPLAINTS_MAX: Final = 100
+
+
+class Unhandled(ApiError):
+    """A 400: the document isn't one of the kind; `why` is the reason alone."""
+
+    def __init__(self, asked_kind: str, version: str, kind: str, why: str) -> None:
+        message = f"{asked_kind} in version {quote(version)} cannot be handled as a {kind}: {why}"
+        super().__init__(400, "BadRequest", message)
+        self.why = why
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +93,7 @@ def conform(schema: Schema, group: str, version: str, kind: str, document: dict[
     try:
         obj = walk.object(schema, document)
     except Mismatch as error:
-        raise _unhandled(kind, version, kind, str(error)) from None
+        raise Unhandled(kind, version, kind, str(error)) from None
     rest = {key: value for key, value in obj.items() if key not in {"kind", "apiVersion", "metadata"}}
     head = {"kind": kind, "apiVersion": f"{group}/{version}" if group else version}
     if "metadata" in schema.fields:
@@ -102,7 +111,7 @@ def conform_to(resource: Resource, document: dict[str, Any]) -> Conformed:
     try:
         obj, unknown, members = decoding.conformed(resource.custom, document)
     except Mismatch as error:
-        raise _unhandled(resource.kind, resource.version, resource.kind, str(error)) from None
+        raise Unhandled(resource.kind, resource.version, resource.kind, str(error)) from None
     head = {"kind": resource.kind, "apiVersion": resource.api_version}
     rest = {key: value for key, value in obj.items() if key not in {"kind", "apiVersion", "metadata"}}
     given = {key: obj[key] for key in ("kind", "apiVersion") if obj.get(key)}
@@ -131,7 +140,12 @@ def _decode_custom(resource: Resource, raw: bytes, content_type: str) -> Decoded
 
 def strict_error(kind: str, version: str, complaints: list[str]) -> ApiError:
     """The 400 for fieldValidation=Strict."""
-    return _unhandled(kind, version, kind, "strict decoding error: " + ", ".join(complaints))
+    return Unhandled(kind, version, kind, strict_text(complaints))
+
+
+def strict_text(complaints: list[str]) -> str:
+    """What strict decoding says of its complaints."""
+    return "strict decoding error: " + ", ".join(complaints)
 
 
 def _parse(kind: str, raw: bytes, content_type: str) -> tuple[Any, list[str] | None]:
@@ -167,7 +181,7 @@ def _parse_protobuf(group: str, version: str, kind: str, raw: bytes) -> tuple[di
     except (protobuf.MessageError, protobuf.UnknownKindError) as error:
         given = error.envelope
         _check_version(group, version, kind, {"apiVersion": given.api_version, "kind": given.kind})
-        raise _unhandled(given.kind, given.api_version.rpartition("/")[2], kind, str(error)) from None
+        raise Unhandled(given.kind, given.api_version.rpartition("/")[2], kind, str(error)) from None
     except protobuf_wire.ProtobufError as error:
         raise _unrecognized(kind, str(error), raw) from None
 
@@ -195,22 +209,44 @@ def _check_version(group: str, version: str, kind: str, document: dict[str, Any]
     asked = document.get("apiVersion") or expected
     if (asked_kind, asked) == (kind, expected):
         return
-    asked_group, _, asked_version = asked.rpartition("/")
-    if schema_of_kind(asked_group, asked_version, asked_kind) is None:
-        if asked.count("/") > 1:
-            raise _unhandled_text(kind, f"couldn't get version/kind; unexpected GroupVersion string: {asked}")
-        scheme = quote(_SCHEMES.get(group, _SCHEME))
-        why = f"no kind {quote(asked_kind)} is registered for version {quote(asked)} in scheme {scheme}"
-        raise _unhandled(asked_kind, asked_version, kind, why)
+    if asked.count("/") > 1:
+        raise _unhandled_text(kind, f"couldn't get version/kind; unexpected GroupVersion string: {asked}")
+    _check_registered(group, kind, asked, asked_kind)
     if kind == asked_kind == "DeleteOptions":
         return  # registered in every group's version
     if asked != expected:
         raise bad_request(f"the API version in the data ({asked}) does not match the expected API version ({expected})")
+    raise _unconvertible(group, kind, asked, asked_kind)
+
+
+def check_patched(group: str, version: str, kind: str, document: dict[str, Any]) -> None:
+    """Refuse a patched object that has become another kind, or one of no known version. Raises Unhandled."""
+    asked_kind = document.get("kind") or kind
+    asked = document.get("apiVersion") or (f"{group}/{version}" if group else version)
+    if not isinstance(asked, str) or not isinstance(asked_kind, str):
+        return  # `conform` says so in the words for any field
+    if not retired_versions.is_known(asked, asked_kind):
+        _check_registered(group, kind, asked, asked_kind)
+    if asked_kind != kind:
+        raise _unconvertible(group, kind, asked, asked_kind)
+
+
+def _check_registered(group: str, kind: str, asked: str, asked_kind: str) -> None:
+    asked_group, _, asked_version = asked.rpartition("/")
+    if schema_of_kind(asked_group, asked_version, asked_kind) is None:
+        scheme = quote(_SCHEMES.get(group, _SCHEME))
+        why = f"no kind {quote(asked_kind)} is registered for version {quote(asked)} in scheme {scheme}"
+        raise Unhandled(asked_kind, asked_version, kind, why)
+
+
+def _unconvertible(group: str, kind: str, asked: str, asked_kind: str) -> Unhandled:
+    asked_group, _, asked_version = asked.rpartition("/")
     names = [
         f"({_go_package(asked_group)}.{asked_kind})".replace("core.", f"{asked_version}."),
         f"({_go_package(group)}.{kind})",
     ]
-    raise _unhandled(asked_kind, asked_version, kind, f"converting {names[0]} to {names[1]}: unknown conversion")
+    why = f"converting {names[0]} to {names[1]}: unknown conversion"
+    return Unhandled(asked_kind, asked_version, kind, why)
 
 
 def _go_package(group: str) -> str:
@@ -227,10 +263,6 @@ def _unrecognized(kind: str, why: str, raw: bytes) -> ApiError:
 
 def _unhandled_text(kind: str, why: str) -> ApiError:
     return bad_request(f"the object provided is unrecognized (must be of type {kind}): {why}")
-
-
-def _unhandled(asked_kind: str, version: str, kind: str, why: str) -> ApiError:
-    return bad_request(f"{asked_kind} in version {quote(version)} cannot be handled as a {kind}: {why}")
 
 
 def _summary(raw: bytes) -> str:

@@ -237,8 +237,8 @@ def test_duplicate_fields_of_a_patch_are_told_or_refused(with_api: Any, objects:
         await api.made(maps, objects.configmap("c"))
         patch, kind = b'{"data":{"k":"1","k":"2"}}', "application/merge-patch+json"
         code, answer = await api("PATCH", f"{maps}/c?fieldValidation=Strict", patch, kind)
-        assert code == 400
-        assert 'duplicate field "data.k"' in answer["message"]
+        assert code == 422
+        assert 'strict decoding error: duplicate field "data.k"' in answer["message"]
         code, answer = await api("PATCH", f"{maps}/c", patch, kind)
         assert (code, answer["data"]) == (200, {"k": "2"})
         assert 'duplicate field \\"data.k\\"' in api.headers["Warning"]
