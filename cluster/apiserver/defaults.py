@@ -11,36 +11,13 @@ from datetime import datetime
 from typing import Any, Final
 
 from oarlock.cluster.apiserver import clock
+from oarlock.cluster.objects.discovery import PRIORITIES
 from oarlock.cluster.objects.tokens import TRACKING
 
 Obj = dict[str, Any]
 Made = tuple[tuple[str, str, str], Obj]
 """The group, version and plural name of an object, and the object."""
 _CONFIG_MAPS: Final = ("", "v1", "configmaps")
-_PRIORITIES: Final[dict[tuple[str, str], tuple[int, int]]] = {
-    ("", "v1"): (18000, 1),
-    ("admissionregistration.k8s.io", "v1"): (16700, 15),
-    ("apiextensions.k8s.io", "v1"): (16700, 15),
-    ("apps", "v1"): (17800, 15),
-    ("authentication.k8s.io", "v1"): (17700, 15),
-    ("authorization.k8s.io", "v1"): (17600, 15),
-    ("autoscaling", "v1"): (17500, 15),
-    ("autoscaling", "v2"): (17500, 30),
-    ("batch", "v1"): (17400, 15),
-    ("certificates.k8s.io", "v1"): (17300, 15),
-    ("coordination.k8s.io", "v1"): (16500, 15),
-    ("discovery.k8s.io", "v1"): (16200, 15),
-    ("events.k8s.io", "v1"): (17750, 15),
-    ("flowcontrol.apiserver.k8s.io", "v1"): (16100, 21),
-    ("networking.k8s.io", "v1"): (17200, 15),
-    ("node.k8s.io", "v1"): (16300, 15),
-    ("policy", "v1"): (17100, 15),
-    ("rbac.authorization.k8s.io", "v1"): (17000, 15),
-    ("resource.k8s.io", "v1"): (16200, 21),
-    ("scheduling.k8s.io", "v1"): (16600, 15),
-    ("storage.k8s.io", "v1"): (16800, 15),
-}
-"""Of each group and version, how discovery ranks the group and the version within it."""
 
 
 def api_services(now: datetime) -> Iterator[Made]:
@@ -52,7 +29,7 @@ def api_services(now: datetime) -> Iterator[Made]:
         "reason": "Local",
         "message": "Local APIServices are always available",
     }
-    for (group, version), (group_rank, version_rank) in _PRIORITIES.items():
+    for (group, version), (group_rank, version_rank) in PRIORITIES.items():
         spec: Obj = {"version": version, "groupPriorityMinimum": group_rank, "versionPriority": version_rank}
         if group:
             spec["group"] = group

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 
 import orjson
 
-from oarlock.cluster.apiserver import authorization, metrics, observing, requests
+from oarlock.cluster.apiserver import authorization, clock, metrics, observing, requests
 from oarlock.cluster.apiserver.authentication import Authenticator, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import TEXT, Answer, Request, Response
+from oarlock.cluster.apiserver.extensions import UNAVAILABLE, Extensions
 from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import PREFIX as LEASES_PREFIX
@@ -24,6 +25,7 @@ from oarlock.cluster.apiserver.targets import PREFIX as TARGETS_PREFIX
 from oarlock.cluster.apiserver.targets import Targets
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
+from oarlock.cluster.apiserver.zpages import ZPages
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, UnknownOutcome
@@ -44,22 +46,28 @@ class Dispatcher:
         documents: Documents,
         published: Mapping[str, bytes],
         health: Health,
+        pages: ZPages,
         leases: Leases,
         targets: Targets,
         inflight: InFlight,
         cache: WatchCache,
         served: Served,
+        extensions: Extensions,
+        now: clock.Clock,
     ) -> None:
         self._authenticator = authenticator
         self._verbs = verbs
         self._documents = documents
         self._published = published
         self._health = health
+        self._pages = pages
+        self._now = now
         self._leases = leases
         self._targets = targets
         self._inflight = inflight
         self._cache = cache
         self._served = served
+        self._extensions = extensions
 
     async def handle(self, request: Request) -> Answer:
         """Answer one request; failures become Status objects."""
@@ -104,6 +112,8 @@ class Dispatcher:
 
     async def _resource(self, request: Request, info: RequestInfo, user: User) -> Answer:
         resource = await self._served.find(info.group, info.version, info.resource)
+        if resource is None and self._extensions.holds(info.group, info.version):
+            return UNAVAILABLE
         if resource is None or (
             info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"
         ):
@@ -115,6 +125,8 @@ class Dispatcher:
 
     async def _path(self, request: Request) -> Answer:
         path = request.path
+        if path == "/metrics/slis":
+            return await self._health.slis()
         if path == "/metrics":
             return observing.exposition(self._cache, request.headers.get("Accept", ""))
         if path in self._published:
@@ -123,7 +135,11 @@ class Dispatcher:
             return await self._leases.handle(request)
         if path.startswith(TARGETS_PREFIX):
             return await self._targets.handle(request)
-        answer = await self._health.serve(request) or await self._documents.serve(request)
+        answer = (
+            await self._health.serve(request)
+            or self._pages.serve(request, self._now())
+            or await self._documents.serve(request)
+        )
         if answer is None:
             return Response(404, b"404 page not found\n", TEXT)
         return answer

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -14,6 +14,7 @@ from functools import partial
 import orjson
 
 from oarlock.cluster.apiserver.exchange import JSON, TEXT, Request, Response
+from oarlock.cluster.apiserver.extensions import UNAVAILABLE, Extensions
 from oarlock.cluster.apiserver.negotiation import clauses
 from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.objects import discovery, openapi, status
@@ -36,13 +37,15 @@ _PATHS = (
     "/.well-known/openid-configuration",
     "/api",
     "/apis",
-    "/healthz",
-    "/livez",
+    "/apis/",
+    "/flagz",
     "/metrics",
+    "/metrics/slis",
     "/openapi/v2",
     "/openapi/v3",
     "/openapi/v3/",
-    "/readyz",
+    "/openid/v1/jwks",
+    "/statusz",
     "/version",
 )
 
@@ -56,12 +59,17 @@ _FIXED = frozenset(
 
 
 class Documents:
-    """Serves documents that change with the definitions of custom resources only, each encoded once, with an ETag."""
+    """Serves documents that change with the definitions of custom resources only, each encoded once, with an ETag.
 
-    def __init__(self, server_address: str, served: Served) -> None:
+    `paths` are those that others answer and the index of all paths names too.
+    """
+
+    def __init__(self, server_address: str, served: Served, extensions: Extensions, paths: Iterable[str] = ()) -> None:
         self._server_address = server_address
         self._served = served
-        self._stamp = served.stamp()
+        self._extensions = extensions
+        self._other_paths = frozenset(paths)
+        self._stamp = (served.stamp(), extensions.stamp())
         self._made: dict[str, tuple[bytes, str]] = {}
 
     async def serve(self, request: Request) -> Response | None:
@@ -82,7 +90,7 @@ class Documents:
         return None
 
     def _forget_outdated(self) -> None:
-        stamp = self._served.stamp()
+        stamp = (self._served.stamp(), self._extensions.stamp())
         if stamp != self._stamp:
             self._stamp = stamp
             for name in [name for name in self._made if name not in _FIXED]:
@@ -103,15 +111,20 @@ class Documents:
         if len(parts) == 3:
             return self._resources(parts[1], parts[2], request)
         if len(parts) == 2:
-            found = discovery.legacy_group(parts[1], self._resources_served)
+            found = discovery.legacy_group(parts[1], self._resources_served, self._extensions.groups())
             return None if found is None else Response(200, orjson.dumps(found))
         if _wants_aggregated(request):
             return self._aggregated(request, core=False)
-        return self._document("/apis", request, lambda: orjson.dumps(discovery.legacy_groups(self._resources_served)))
+        return self._document("/apis", request, self._group_list)
+
+    def _group_list(self) -> bytes:
+        return orjson.dumps(discovery.legacy_groups(self._resources_served, self._extensions.groups()))
 
     def _resources(self, group: str, version_name: str, request: Request) -> Response:
         resources = self._resources_served
         if discovery.legacy_resources(group, version_name, resources) is None:
+            if self._extensions.holds(group, version_name):
+                return UNAVAILABLE
             raise status.path_not_found()
         return self._document(
             f"{group}/{version_name}",
@@ -124,7 +137,9 @@ class Documents:
         answer = self._document(
             f"aggregated {core}",
             request,
-            lambda: orjson.dumps(discovery.aggregated(core=core, resources=resources)),
+            lambda: orjson.dumps(
+                discovery.aggregated(core=core, resources=resources, extensions=self._extensions.groups())
+            ),
             _AGGREGATED,
         )
         answer.headers["Cache-Control"] = "public"
@@ -200,7 +215,12 @@ class Documents:
 
     def _paths(self) -> list[str]:
         groups = [f"/apis/{group}" for group in discovery.group_versions(self._resources_served) if group]
-        return sorted({*_PATHS, "/apis/", *groups, *self._group_version_paths()})
+        others = [
+            f"/apis/{group}{rest}"
+            for group, extension in self._extensions.groups().items()
+            for rest in ("", *(f"/{version}" for version in extension.versions))
+        ]
+        return sorted({*_PATHS, *self._other_paths, *groups, *self._group_version_paths(), *others})
 
 
 def _etag(body: bytes) -> str:

@@ -1,9 +1,13 @@
-"""/healthz, /livez and /readyz with their checks. Source: apiserver pkg/server/healthz."""
+"""/healthz, /livez and /readyz with their checks, and what /metrics/slis says of them.
+
+Source: apiserver pkg/server/healthz; KEP-3466.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 
 from oarlock.cluster.apiserver.exchange import TEXT, Request, Response
@@ -11,6 +15,14 @@ from oarlock.cluster.apiserver.exchange import TEXT, Request, Response
 log = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 2.0
 _SAFE = {"X-Content-Type-Options": "nosniff"}
+_GAUGE_HEAD = (
+    "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.",
+    "# TYPE kubernetes_healthcheck gauge",
+)
+_COUNTER_HEAD = (
+    "# HELP kubernetes_healthchecks_total [STABLE] This metric records the results of all healthcheck.",
+    "# TYPE kubernetes_healthchecks_total counter",
+)
 
 Check = Callable[[], Awaitable[str]]
 """Returns what is wrong, or "" if nothing is."""
@@ -21,6 +33,13 @@ class Health:
 
     def __init__(self, kinds: Mapping[str, Mapping[str, Check]]) -> None:
         self._kinds = kinds
+        self._counted: Counter[tuple[str, str, str]] = Counter()
+
+    def paths(self) -> list[str]:
+        """Every path that is answered."""
+        return [
+            f"/{kind}{name}" for kind, checks in self._kinds.items() for name in ("", *(f"/{one}" for one in checks))
+        ]
 
     async def serve(self, request: Request) -> Response | None:
         """Answer a health path; None for any other."""
@@ -29,36 +48,54 @@ class Health:
         if checks is None or (name and name not in checks):
             return None
         if name:
-            return await _single(kind, name, checks[name])
-        return await _all(kind, checks, request)
+            return await self._single(kind, name)
+        return await self._all(kind, request)
 
+    async def slis(self) -> Response:
+        """The page of /metrics/slis: how every check stands now, and how often each has passed and failed."""
+        gauges = []
+        for kind, checks in self._kinds.items():
+            for name in checks:
+                passes = await self._passes(kind, name)
+                gauges.append(f'kubernetes_healthcheck{{name="{name}",type="{kind}"}} {int(passes)}')
+        counts = [
+            f'kubernetes_healthchecks_total{{name="{name}",status="{outcome}",type="{kind}"}} {count}'
+            for (kind, name, outcome), count in sorted(self._counted.items())
+        ]
+        lines = [*_GAUGE_HEAD, *gauges, *_COUNTER_HEAD, *counts]
+        return Response(200, ("\n".join(lines) + "\n").encode(), "text/plain; version=0.0.4; charset=utf-8")
 
-async def _single(kind: str, name: str, check: Check) -> Response:
-    """Answer one check's own path. Anybody may read it here, so that the reason goes to the log alone."""
-    if not await _passes(kind, name, check):
-        return Response(500, b"internal server error: reason withheld\n", TEXT, dict(_SAFE))
-    return Response(200, b"ok", TEXT)
+    async def _single(self, kind: str, name: str) -> Response:
+        """Answer one check's own path. Anybody may read it here, so that the reason goes to the log alone."""
+        if not await self._passes(kind, name):
+            return Response(500, b"internal server error: reason withheld\n", TEXT, dict(_SAFE))
+        return Response(200, b"ok", TEXT)
 
+    async def _all(self, kind: str, request: Request) -> Response:
+        checks = self._kinds[kind]
+        excluded = set(request.query.all("exclude"))
+        lines: list[str] = []
+        failed = False
+        for name in checks:
+            if name in excluded:
+                lines.append(f"[+]{name} excluded: ok")
+                continue
+            passes = await self._passes(kind, name)
+            failed = failed or not passes
+            lines.append(f"[+]{name} ok" if passes else f"[-]{name} failed: reason withheld")
+        unknown = sorted(excluded - checks.keys())
+        if unknown:
+            quoted = ",".join(f'"{name}"' for name in unknown)
+            lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
+        if not failed and not request.query.has("verbose"):
+            return Response(200, b"ok", TEXT, dict(_SAFE))
+        lines.append(f"{kind} check {'failed' if failed else 'passed'}")
+        return Response(500 if failed else 200, ("\n".join(lines) + "\n").encode(), TEXT, dict(_SAFE))
 
-async def _all(kind: str, checks: Mapping[str, Check], request: Request) -> Response:
-    excluded = set(request.query.all("exclude"))
-    lines: list[str] = []
-    failed = False
-    for name, check in checks.items():
-        if name in excluded:
-            lines.append(f"[+]{name} excluded: ok")
-            continue
-        passes = await _passes(kind, name, check)
-        failed = failed or not passes
-        lines.append(f"[+]{name} ok" if passes else f"[-]{name} failed: reason withheld")
-    unknown = sorted(excluded - checks.keys())
-    if unknown:
-        quoted = ",".join(f'"{name}"' for name in unknown)
-        lines.append(f"warn: some health checks cannot be excluded: no matches for {quoted}")
-    if not failed and not request.query.has("verbose"):
-        return Response(200, b"ok", TEXT, dict(_SAFE))
-    lines.append(f"{kind} check {'failed' if failed else 'passed'}")
-    return Response(500 if failed else 200, ("\n".join(lines) + "\n").encode(), TEXT, dict(_SAFE))
+    async def _passes(self, kind: str, name: str) -> bool:
+        passes = await _passes(kind, name, self._kinds[kind][name])
+        self._counted[kind, name, "success" if passes else "error"] += 1
+        return passes
 
 
 async def _passes(kind: str, name: str, check: Check) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from oarlock.cluster.apiserver import clock, documents, metrics
+from oarlock.cluster.apiserver import checks, clock, documents, metrics
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.allocation.addresses import Addresses
 from oarlock.cluster.apiserver.allocation.holding import Holdings
@@ -24,9 +24,10 @@ from oarlock.cluster.apiserver.dispatch import Dispatcher
 from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.endpoints import Endpoints
 from oarlock.cluster.apiserver.exchange import Answer, Request
+from oarlock.cluster.apiserver.extensions import Extensions
 from oarlock.cluster.apiserver.flowschemas import FlowSchemaConditions
 from oarlock.cluster.apiserver.forms import Forms
-from oarlock.cluster.apiserver.health import Health
+from oarlock.cluster.apiserver.health import Check, Health
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import Leases
@@ -48,6 +49,7 @@ from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.watching import Watching
 from oarlock.cluster.apiserver.webhooks import Webhooks
 from oarlock.cluster.apiserver.writing import Writer
+from oarlock.cluster.apiserver.zpages import ZPages
 from oarlock.cluster.objects.tokens import KeyFileError, TokenKey, new_key
 from oarlock.consensus.model import Store, StoreError
 
@@ -130,17 +132,22 @@ class ApiServer:
             await self._front.start()
             port = self._settings.advertise_port or self.port
             authenticator = Authenticator(tokens, accounts, trusted)
+            health = self._health()
+            extensions = Extensions(self._cache)
             self._dispatcher = Dispatcher(
                 authenticator,
                 self._verbs(authenticator, accounts),
-                Documents(f"{self._settings.advertise_address}:{port}", self._served),
+                Documents(f"{self._settings.advertise_address}:{port}", self._served, extensions, health.paths()),
                 accounts.published(self.url),
-                self._health(),
+                health,
+                ZPages(self._now(), build, _flags(self._settings)),
                 self._leases,
                 Targets(self._store),
                 InFlight(self._settings.reads_inflight_max, self._settings.writes_inflight_max),
                 self._cache,
                 self._served,
+                extensions,
+                self._now,
             )
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
@@ -201,17 +208,14 @@ class ApiServer:
         return await self._dispatcher.handle(request)
 
     def _health(self) -> Health:
-        ready = {
-            "ping": _fine,
-            "log": _fine,
-            "etcd": self._check_store,
-            "etcd-readiness": self._check_store,
-            "informer-sync": self._check_cache,
-            "poststarthook/bootstrap-controller": self._check_bootstrap,
+        parts: dict[checks.Part, Check] = {
+            "process": _fine,
+            "store": self._check_store,
+            "cache": self._check_cache,
+            "start": self._check_bootstrap,
             "shutdown": self._check_shutdown,
         }
-        live = {"ping": _fine, "log": _fine, "poststarthook/bootstrap-controller": self._check_bootstrap}
-        return Health({"readyz": ready, "livez": live, "healthz": {**live, "etcd": self._check_store}})
+        return Health(checks.named(parts))
 
     async def _check_store(self) -> str:
         try:
@@ -228,6 +232,23 @@ class ApiServer:
 
     async def _check_shutdown(self) -> str:
         return "the server is shutting down" if self._stopping else ""
+
+
+def _flags(settings: ApiServerSettings) -> dict[str, str]:
+    """Upstream's flags for what the settings decide."""
+    low, high = settings.node_port_range
+    return {
+        "advertise-address": settings.advertise_address,
+        "bind-address": settings.host,
+        "disable-admission-plugins": f"[{','.join(settings.disabled_plugins)}]",
+        "max-mutating-requests-inflight": str(settings.writes_inflight_max),
+        "max-requests-inflight": str(settings.reads_inflight_max),
+        "secure-port": str(settings.port),
+        "service-account-issuer": f"[{settings.issuer}]",
+        "service-cluster-ip-range": settings.service_cidr,
+        "service-node-port-range": f"{low}-{high}",
+        "shutdown-delay-duration": f"{settings.shutdown_grace_s:g}s",
+    }
 
 
 def _text(path: str) -> str:

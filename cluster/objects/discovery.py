@@ -7,12 +7,51 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from oarlock.cluster.objects.resources import RESOURCES, Resource, Subresource
 
 AGGREGATED: Final = "apidiscovery.k8s.io/v2"
+PRIORITIES: Final[Mapping[tuple[str, str], tuple[int, int]]] = {
+    ("", "v1"): (18000, 1),
+    ("admissionregistration.k8s.io", "v1"): (16700, 15),
+    ("apiextensions.k8s.io", "v1"): (16700, 15),
+    ("apps", "v1"): (17800, 15),
+    ("authentication.k8s.io", "v1"): (17700, 15),
+    ("authorization.k8s.io", "v1"): (17600, 15),
+    ("autoscaling", "v1"): (17500, 15),
+    ("autoscaling", "v2"): (17500, 30),
+    ("batch", "v1"): (17400, 15),
+    ("certificates.k8s.io", "v1"): (17300, 15),
+    ("coordination.k8s.io", "v1"): (16500, 15),
+    ("discovery.k8s.io", "v1"): (16200, 15),
+    ("events.k8s.io", "v1"): (17750, 15),
+    ("flowcontrol.apiserver.k8s.io", "v1"): (16100, 21),
+    ("networking.k8s.io", "v1"): (17200, 15),
+    ("node.k8s.io", "v1"): (16300, 15),
+    ("policy", "v1"): (17100, 15),
+    ("rbac.authorization.k8s.io", "v1"): (17000, 15),
+    ("resource.k8s.io", "v1"): (16200, 21),
+    ("scheduling.k8s.io", "v1"): (16600, 15),
+    ("storage.k8s.io", "v1"): (16800, 15),
+}
+"""Of each group and version, how discovery ranks the group and the version within it."""
+_FIRST: Final = "apiregistration.k8s.io"
+_CUSTOM_RANK: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A group that another server has: its rank among groups, its versions with the preferred one first."""
+
+    rank: int
+    versions: tuple[str, ...]
+
+
+Extensions = Mapping[str, Extension]
 
 
 def legacy_versions(server_address: str) -> dict[str, Any]:
@@ -24,15 +63,19 @@ def legacy_versions(server_address: str) -> dict[str, Any]:
     }
 
 
-def legacy_groups(resources: Sequence[Resource] = RESOURCES) -> dict[str, Any]:
+def legacy_groups(
+    resources: Sequence[Resource] = RESOURCES, extensions: Extensions = MappingProxyType({})
+) -> dict[str, Any]:
     """The APIGroupList document of `/apis`."""
-    groups = [_group(name, versions) for name, versions in group_versions(resources).items() if name]
+    groups = [_group(name, versions) for name, versions in _ranked(resources, extensions).items() if name]
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
 
 
-def legacy_group(group: str, resources: Sequence[Resource] = RESOURCES) -> dict[str, Any] | None:
+def legacy_group(
+    group: str, resources: Sequence[Resource] = RESOURCES, extensions: Extensions = MappingProxyType({})
+) -> dict[str, Any] | None:
     """The APIGroup document of `/apis/<group>`, or None where there is no such group."""
-    versions = group_versions(resources).get(group)
+    versions = _ranked(resources, extensions).get(group)
     if not group or versions is None:
         return None
     return {"kind": "APIGroup", "apiVersion": "v1", **_group(group, versions)}
@@ -62,14 +105,24 @@ def legacy(group: str | None = None, version: str | None = None, server_address:
     return legacy_group(group) if group else legacy_versions(server_address)
 
 
-def aggregated(*, core: bool, resources: Sequence[Resource] = RESOURCES) -> dict[str, Any]:
-    """The APIGroupDiscoveryList document of `/api` (`core`) or `/apis`, in upstream's order."""
+def aggregated(
+    *, core: bool, resources: Sequence[Resource] = RESOURCES, extensions: Extensions = MappingProxyType({})
+) -> dict[str, Any]:
+    """The APIGroupDiscoveryList document of `/api` (`core`) or `/apis`, in upstream's order.
+
+    Of what others have only the name is known here, and that it may have changed.
+    """
     items = []
-    for group, versions in group_versions(resources).items():
+    own = group_versions(resources)
+    for group, versions in _ranked(resources, extensions).items():
         if bool(group) == core:
             continue
         metadata = {"name": group} if group else {}
-        items.append({"metadata": metadata, "versions": [_discovered(group, one, resources) for one in versions]})
+        told = [
+            _discovered(group, one, resources) if one in own.get(group, ()) else {"version": one, "freshness": "Stale"}
+            for one in versions
+        ]
+        items.append({"metadata": metadata, "versions": told})
     return {"kind": "APIGroupDiscoveryList", "apiVersion": AGGREGATED, "metadata": {}, "items": items}
 
 
@@ -81,6 +134,24 @@ def group_versions(resources: Iterable[Resource] = RESOURCES) -> dict[str, list[
         if one.version not in versions:
             versions.append(one.version)
     return found
+
+
+def _ranked(resources: Sequence[Resource], extensions: Extensions) -> dict[str, list[str]]:
+    """All groups with their versions, by rank, equal ranks by the name of the preferred version and the group."""
+    own = group_versions(resources)
+    if not extensions:
+        return own
+    found = {
+        group: [*own.get(group, ()), *(extensions[group].versions if group in extensions else ())]
+        for group in (*own, *(one for one in extensions if one not in own))
+    }
+    ranks = {group: rank for (group, _), (rank, _) in PRIORITIES.items()}
+
+    def place(group: str) -> tuple[bool, int, str]:
+        rank = extensions[group].rank if group in extensions else _CUSTOM_RANK
+        return group != _FIRST, -ranks.get(group, rank), f"{found[group][0]}.{group}"
+
+    return {group: found[group] for group in sorted(found, key=place)}
 
 
 def storage_version_hash(resource: Resource) -> str:

@@ -108,3 +108,76 @@ def _asked(path: str) -> tuple[int, str]:
 )
 def test_health_is_told_in_upstreams_words(path: str, code: int, text: str) -> None:
     assert _asked(path) == (code, text)
+
+
+def test_the_index_names_every_check_and_each_answers(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        _, index = await api("GET", "/")
+        checks = [path for path in index["paths"] if path.startswith(("/healthz/", "/livez/", "/readyz/"))]
+        assert {"/livez/etcd", "/readyz/informer-sync", "/healthz/poststarthook/rbac/bootstrap-roles"} <= set(checks)
+        for path in checks:
+            assert await api("GET", path) == (200, "ok"), path
+        assert {"/statusz", "/flagz", "/metrics/slis", "/openid/v1/jwks"} <= set(index["paths"])
+
+    with_api(scenario)
+
+
+def test_checks_are_counted(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api("GET", "/livez/ping")
+        _, text = await api("GET", "/metrics/slis")
+        assert 'kubernetes_healthcheck{name="ping",type="livez"} 1' in text
+        assert 'kubernetes_healthchecks_total{name="ping",status="success",type="livez"} 2' in text
+        await api.store.close()
+        _, text = await api("GET", "/metrics/slis")
+        assert 'kubernetes_healthcheck{name="etcd",type="livez"} 0' in text
+        assert 'kubernetes_healthchecks_total{name="etcd",status="error",type="livez"} 1' in text
+
+    with_api(scenario)
+
+
+def test_pages_for_people(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        code, text = await api("GET", "/statusz", Accept="text/plain")
+        assert (code, "Binary version: 1.36" in text) == (200, True)
+        code, text = await api("GET", "/flagz", Accept="*/*")
+        assert (code, "service-node-port-range=30000-32767\n" in text) == (200, True)
+        assert (await api("GET", "/flagz", Accept="application/json"))[0] == 406
+
+    with_api(scenario)
+
+
+def _api_service(version: str, group: str, rank: int) -> dict[str, Any]:
+    spec = {
+        "group": group,
+        "version": version,
+        "groupPriorityMinimum": rank,
+        "versionPriority": 15,
+        "insecureSkipTLSVerify": True,
+        "service": {"name": "s", "namespace": "none"},
+    }
+    head = {"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService"}
+    return {**head, "metadata": {"name": f"{version}.{group}"}, "spec": spec}
+
+
+def test_groups_that_others_serve_are_told_of(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        before = [one["name"] for one in (await api("GET", "/apis"))[1]["groups"]]
+        services = "/apis/apiregistration.k8s.io/v1/apiservices"
+        await api.made(services, _api_service("v1", "low.example.com", 100))
+        await api.made(services, _api_service("v2", "high.example.com", 18500))
+        after = [one["name"] for one in (await api("GET", "/apis"))[1]["groups"]]
+        assert after == [before[0], "high.example.com", *before[1:], "low.example.com"]
+        _, index = await api("GET", "/")
+        assert {"/apis/low.example.com", "/apis/low.example.com/v1"} <= set(index["paths"])
+        _, aggregated = await api("GET", "/apis", Accept=_AGGREGATED.format("v2"))
+        stale = {"metadata": {"name": "low.example.com"}, "versions": [{"version": "v1", "freshness": "Stale"}]}
+        assert aggregated["items"][-1] == stale
+        assert (await api("GET", "/apis/low.example.com"))[1]["preferredVersion"]["version"] == "v1"
+        for path in ("/apis/low.example.com/v1", "/apis/low.example.com/v1/namespaces/default/things"):
+            assert await api("GET", path) == (503, "service unavailable\n")
+        assert (await api("GET", "/apis/low.example.com/v2/things"))[0] == 404
+        await api("DELETE", f"{services}/v1.low.example.com")
+        assert (await api("GET", "/apis/low.example.com"))[0] == 404
+
+    with_api(scenario)

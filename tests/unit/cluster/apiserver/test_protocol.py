@@ -115,7 +115,7 @@ def test_health_and_metrics(with_api: Any) -> None:
         await api.store.close()
         code, text = await api("GET", "/readyz?verbose")
         assert code == 500
-        assert "[-]etcd failed" in text
+        assert "[-]poststarthook/storage-readiness failed" in text
         code, answer = await api("GET", MAPS)
         assert (code, answer["reason"]) == (503, "ServiceUnavailable")
 
