@@ -42,7 +42,8 @@ class NodeAgent:
         self._informers = Informers(self._client)
         self._recorder = Recorder(self._client, "kubelet", settings.node_name)
         self._server = NodeServer(settings.internal_ip, settings.port, settings.tls, self)
-        self._tools = Tools(self._runtime, self._recorder, asyncio.Semaphore(settings.starts_max))
+        services = None if settings.runtime == "hollow" else self._informers.cache("", "v1", "services")
+        self._tools = Tools(self._runtime, self._recorder, asyncio.Semaphore(settings.starts_max), services)
         self._heartbeat = settings.heartbeat.shared_by(len(settings.node_names))
         self._nodes = {name: index for index, name in enumerate(settings.node_names)}
         self._pools: dict[str, AddressPool] = {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.events import Recorder
-from oarlock.cluster.kubelet import environment, metrics, podspec, probes, references, volumes
+from oarlock.cluster.kubelet import environment, metrics, podspec, probes, references, servicelinks, volumes
 from oarlock.cluster.kubelet.backoff import Backoff
 from oarlock.cluster.kubelet.downward import Addresses
 from oarlock.cluster.kubelet.podspec import Container, Pod
@@ -33,15 +35,20 @@ log = logging.getLogger(__name__)
 RUNS_KEPT = 2
 GRACE_MIN_S = 2.0
 HOOK_TIMEOUT_S = 120.0
+SERVICES_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every pod of a node shares. `starting` bounds how many containers start at once."""
+    """What every pod of a node shares. `starting` bounds how many containers start at once.
+
+    `services` is None on simulated nodes, where nothing reads its environment.
+    """
 
     runtime: Runtime
     recorder: Recorder
     starting: asyncio.Semaphore
+    services: Cache | None = None
     clock: Callable[[], float] = time.time
 
 
@@ -199,7 +206,8 @@ class Containers:
         addresses: Addresses,
     ) -> ContainerConfig:
         await self._references.read(references.of_environment(container))
-        variables = environment.build(pod, container, self._references, addresses)
+        links = servicelinks.variables(await self._services(), pod)
+        variables = environment.build(pod, container, self._references, addresses, links)
         attempt = run.attempt + 1 if run else 0
         mounts = []
         for mount in container.get("volumeMounts") or []:
@@ -224,6 +232,19 @@ class Containers:
             stdin_once=bool(container.get("stdinOnce")),
             tty=bool(container.get("tty")),
         )
+
+    async def _services(self) -> Iterable[Mapping[str, Any]]:
+        """Return all Services, once they were read. Raises ConfigFailure where they can't be."""
+        services = self._tools.services
+        if services is None:
+            return ()
+        try:
+            async with asyncio.timeout(SERVICES_TIMEOUT_S):
+                await services.synced.wait()
+        except TimeoutError:
+            message = "services have not yet been read at least once, cannot construct envvars"
+            raise ConfigFailure(message) from None
+        return services
 
     async def _hook(
         self, pod: Pod, container: Container, container_id: str, hook: Mapping[str, object], kind: str, timeout_s: float

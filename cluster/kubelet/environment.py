@@ -16,9 +16,13 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def build(
-    pod: Mapping[str, Any], container: Mapping[str, Any], references: References, addresses: Addresses
+    pod: Mapping[str, Any],
+    container: Mapping[str, Any],
+    references: References,
+    addresses: Addresses,
+    services: Mapping[str, str],
 ) -> dict[str, str]:
-    """Return the environment, in ascending precedence: the node's, envFrom, env. Raises ConfigFailure.
+    """Return the environment, in ascending precedence: the node's, the Services', envFrom, env. Raises ConfigFailure.
 
     Source: the kubelet's documented order; later entries see earlier ones in $(NAME).
     """
@@ -27,6 +31,7 @@ def build(
         "HOSTNAME": pod["spec"].get("hostname") or pod["metadata"]["name"],
         "POD_IP": addresses.pod_ip,
         "HOST_IP": addresses.host_ip,
+        **services,
     }
     variables: dict[str, str] = {}
     for source in container.get("envFrom") or []:

@@ -227,6 +227,23 @@ def test_environment_and_volumes_come_from_configmaps_secrets_and_the_pod(play: 
     play(scenario)
 
 
+def test_the_environment_tells_of_services_and_may_refer_to_them(play: Any) -> None:
+    async def scenario(rig: Rig) -> None:
+        for namespace, name, address in (("default", "kubernetes", "10.0.0.1"), ("default", "db", "10.0.0.2")):
+            metadata = {"name": name, "namespace": namespace}
+            rig.api.put(
+                f"/api/v1/namespaces/{namespace}/services/{name}",
+                {"metadata": metadata, "spec": {"clusterIP": address, "ports": [{"port": 443}]}},
+            )
+        spec = {"env": [{"name": "URL", "value": "pg://$(DB_SERVICE_HOST)"}, {"name": "DB_PORT", "value": "own"}]}
+        script = 'echo "$KUBERNETES_SERVICE_HOST $KUBERNETES_SERVICE_PORT $URL $DB_PORT $1"'
+        made = pod("env", ["sh", "-c", script, "-", "$(DB_SERVICE_PORT)"], restartPolicy="Never", container=spec)
+        await rig.run(made, phase("Succeeded"))
+        assert await rig.logs("env") == (200, "10.0.0.1 443 pg://10.0.0.2 own 443\n")
+
+    play(scenario)
+
+
 def test_what_a_process_cannot_have_is_a_config_error(play: Any) -> None:
     async def scenario(rig: Rig) -> None:
         spec = {"volumeMounts": [{"name": "v", "mountPath": "/data"}]}
