@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from oarlock.cluster.objects.cel import syntax
+from oarlock.cluster.objects.cel.syntax import Parsed
+
 #: Names of the types that a variable may be declared with.
 KINDS: Final = ("bool", "bytes", "double", "duration", "dyn", "int", "list", "map", "string", "timestamp")
 EXPRESSIONS_MAX: Final = 4096
@@ -53,6 +56,23 @@ class Program:
         if value.type().name() == "ERROR":
             raise EvaluationError(_told(str(value.value())))
         return value.plain_value()
+
+
+@lru_cache(EXPRESSIONS_MAX)
+def parsed(text: str) -> Parsed:
+    """What an expression says, whatever its names mean. Raises CompileError."""
+    try:
+        return syntax.read(_parser().compile(text, disable_check=True).serialize(), text)
+    except RuntimeError as error:
+        raise CompileError(_told(str(error))) from None
+
+
+@lru_cache(1)
+def _parser() -> Any:
+    from cel_expr_python import cel
+    from cel_expr_python.ext import ext_optional
+
+    return cel.NewEnv(None, extensions=[ext_optional.ExtOptional()])
 
 
 @lru_cache(EXPRESSIONS_MAX)

@@ -33,8 +33,9 @@ _FORMATS: Final[Mapping[str, str]] = {
     "duration": "duration",
     "byte": "bytes",
 }
-_DURATION: Final = re.compile(r"([\d.]+)(ns|us|µs|ms|s|m|h)")
-_SECONDS: Final[Mapping[str, float]] = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+_DURATION: Final = re.compile(r"([\d.]+)(ns|us|µs|μs|ms|s|m|h)")
+_WHOLE_DURATION: Final = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
+_SECONDS: Final[Mapping[str, float]] = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 
 
 def escaped(name: str) -> str | None:
@@ -97,6 +98,14 @@ def _map(schema: Structural, given: Mapping[str, Any], *, root: bool) -> dict[st
         elif schema.additional is True:
             found[name] = one
     return found
+
+
+def duration(text: str) -> timedelta | None:
+    """The duration that a text writes in Go's form; None for one that is none."""
+    if not _WHOLE_DURATION.fullmatch(text):
+        return None
+    seconds = sum(float(count) * _SECONDS[unit] for count, unit in _DURATION.findall(text))
+    return timedelta(seconds=-seconds if text.startswith("-") else seconds)
 
 
 def _bytes(text: str) -> Any:

@@ -258,6 +258,7 @@ def _kept_to(had: Obj) -> Strictness:
         pruned_defaults=all(schema_defaults.are_pruned(form) for form in sound),
         atomic_sets=not any(list(list_rules.items_of_set(node, "")) for node in inner),
         sound_list_keys=not any(list(list_rules.keys(node, "")) for node in inner),
+        known_schemas=tuple(schemas(had)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Validate what stands in `x-kubernetes-validations`, apart from the expressions themselves.
+"""Validate what stands in `x-kubernetes-validations`, apart from the expressions (`expression_rules`).
 
 Source: apiextensions `ValidateCustomResourceDefinitionOpenAPISchema`.
 """
@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from oarlock.cluster.objects.causes import invalid, not_supported, required
-from oarlock.cluster.objects.cel import rules
-from oarlock.cluster.objects.cel.engine import CompileError
-from oarlock.cluster.objects.extensions import field_paths, go_form
+from oarlock.cluster.objects.extensions import field_paths
 from oarlock.cluster.objects.extensions.structural import Json, NotStructural, compiled
 from oarlock.cluster.objects.status import Cause
 
@@ -34,17 +32,6 @@ def rule(one: Json, schema: Json, path: str) -> Iterator[Cause]:
     if "reason" in one and one["reason"] not in REASONS:
         yield not_supported(f"{path}.reason", one["reason"], REASONS)
     yield from _field_path(one.get("fieldPath", ""), schema, f"{path}.fieldPath")
-    if text.strip():
-        yield from _compiles(one, schema, path)
-
-
-def _compiles(one: Json, schema: Json, path: str) -> Iterator[Cause]:
-    try:
-        rules.rule(one, compiled(schema))
-    except CompileError as error:
-        yield go_form.invalid(f"{path}.rule", go_form.rule(one), f"compilation failed: {error}")
-    except NotStructural:
-        return
 
 
 def _field_path(text: str, schema: Json, path: str) -> Iterator[Cause]:

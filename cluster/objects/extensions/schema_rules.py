@@ -22,13 +22,17 @@ _UNSUPPORTED: Final = ("id", "additionalItems", "patternProperties", "definition
 
 @dataclass(frozen=True, slots=True)
 class Strictness:
-    """What an update needn't keep to, because the stored definition doesn't."""
+    """What an update needn't keep to, because the stored definition doesn't.
+
+    In one of the `known_schemas`, which the stored definition has, a single expression may cost what it costs.
+    """
 
     valid_types: bool = True
     structural: bool = True
     pruned_defaults: bool = True
     atomic_sets: bool = True
     sound_list_keys: bool = True
+    known_schemas: tuple[Json, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, required, too_many
 from oarlock.cluster.objects.extensions import (
+    expression_rules,
     field_paths,
     go_form,
     schema_defaults,
@@ -76,16 +77,23 @@ def validation(holder: Obj | None, path: str, strictness: Strictness, *, has_sta
     place = f"{path}.openAPIV3Schema"
     causes = list(_root(schema, place, has_status=has_status))
     unstructured: list[Cause] = []
+    form: Structural | None = None
     if strictness.structural:
         try:
             form = compiled(schema)
         except NotStructural as error:
             unstructured.append(invalid(place, "", str(error)))
         else:
-            causes += structure_rules.structural(form, place) or schema_defaults.defaults(
+            wrong = structure_rules.structural(form, place) or schema_defaults.defaults(
                 form, place, pruned_only=strictness.pruned_defaults
             )
-    causes += schema_rules.schema(schema, place, strictness)
+            causes += wrong
+            form = None if wrong else form
+    found = schema_rules.schema(schema, place, strictness)
+    causes += found
+    if form is not None:
+        limited = schema not in strictness.known_schemas
+        causes += expression_rules.expressions(schema, form, place, found, each_limited=limited)
     return causes or unstructured
 
 
