@@ -113,8 +113,12 @@ def test_a_more_important_pod_takes_the_place_of_a_lesser_one(tmp_path: Path) ->
                     f"Preempted by pod {greater['metadata']['uid']} on node n0"
                 ]
 
+            async def refused() -> bool:
+                words = "0/1 nodes are available: 1 Insufficient cpu."
+                return await cluster.events("FailedScheduling") == [words]
+
             await until(told)
-            assert await cluster.events("FailedScheduling") == ["0/1 nodes are available: 1 Insufficient cpu."]
+            await until(refused)
 
     asyncio.run(story())
 

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,11 @@ class FakeApi:
         obj["metadata"]["resourceVersion"] = str(self._revision)
         self._tell("DELETED", path, obj)
 
-    def events(self) -> list[tuple[str, str]]:
-        found = [o for p, o in self.objects.items() if "/events/" in p]
-        return [(event["reason"], event["message"]) for event in found]
+    async def told(self, holds: Callable[[list[tuple[str, str]]], bool]) -> None:
+        """Return once `holds` of the reasons and messages of all Events: they come a little after what they tell."""
+        while not holds([(o["reason"], o["message"]) for p, o in self.objects.items() if "/events/" in p]):
+            await self._news.wait()
+            self._news.clear()
 
     async def get(self, path: str, params: Any = None, **_: Any) -> Object:
         self._enter("GET", path)

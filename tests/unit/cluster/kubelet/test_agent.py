@@ -140,8 +140,8 @@ def test_a_pod_runs_is_ready_and_goes_when_deleted(play: Any) -> None:
         await rig.api.until(f"{PODS}/web", lambda o: o is None)
         await until(lambda: not rig.agent._workers)
         assert list((rig.root / "pods").iterdir()) == []
-        reasons = [reason for reason, _ in rig.api.events()]
-        assert reasons == ["Pulled", "Created", "Started", "Killing"]
+        reasons = ["Pulled", "Created", "Started", "Killing"]
+        await rig.api.told(lambda events: [reason for reason, _ in events] == reasons)
 
     play(scenario)
 
@@ -189,7 +189,8 @@ def test_another_image_is_an_image_pull_error_with_its_reason(play: Any) -> None
         assert _waiting(seen)[0] == "ErrImagePull"
         seen = await rig.api.until(f"{PODS}/img", lambda o: _waiting(o)[0] == "ImagePullBackOff")
         assert seen["status"]["phase"] == "Pending"
-        assert any(reason == "Failed" and "only images named host/" in message for reason, message in rig.api.events())
+        words = "only images named host/"
+        await rig.api.told(lambda events: any(one == "Failed" and words in message for one, message in events))
 
     play(scenario)
 
@@ -297,7 +298,8 @@ def test_readiness_follows_its_probe_and_liveness_restarts(play: Any) -> None:
         live["spec"]["terminationGracePeriodSeconds"] = 600
         seen = await rig.run(live, lambda o: container(o).get("restartCount", 0) == 1)
         assert "terminated" in container(seen)["lastState"]
-        assert any(message == "Container c failed liveness probe, will be restarted" for _, message in rig.api.events())
+        words = "Container c failed liveness probe, will be restarted"
+        await rig.api.told(lambda events: any(message == words for _, message in events))
 
     play(scenario)
 
