@@ -113,6 +113,17 @@ def _api_view(folder: StateFolder, record: ClusterRecord) -> tuple[list[dict[str
     return targets, {_copy_of(item["holder"]) for item in leases["items"]}
 
 
+def takes_pods(folder: StateFolder) -> bool:
+    """Tell whether the controllers have made what a first pod needs: the default namespace's account."""
+    record = folder.load()
+    assert record is not None
+    try:
+        found = _get(folder, record.port, "/api/v1/namespaces/default/serviceaccounts/default")
+    except (OSError, ValueError):
+        return False
+    return bool(found["kind"] == "ServiceAccount")
+
+
 def _copy_of(holder: str) -> str:
     """Return the copy's name out of an identity `COPY/PID.TERM`, or `COPY.TERM` in one process."""
     return holder.rpartition(".")[0].partition("/")[0]

@@ -23,12 +23,13 @@ from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.progress import Progress
 from oarlock.cluster.boot.spec import DEFAULT_NAME, DEFAULT_PORT, ClusterSpec
 from oarlock.cluster.boot.state import ClusterRecord, StateFolder, new_record, with_ports, write_private
-from oarlock.cluster.boot.status import Row, gather
+from oarlock.cluster.boot.status import Row, gather, takes_pods
 
 SUPERVISOR_STARTS_S = 15.0
 PARTS_START_S = 120.0
 ACTORS_START_S = 60.0
 ACTORS_LOOK_S = 0.1
+ACCOUNT_S = 10.0
 
 
 def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: bool, out: TextIO) -> None:
@@ -52,6 +53,7 @@ def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: 
         parts = _follow(folder, progress)
         if not spec.single:
             _follow_actors(folder, spec, parts, progress)
+        _await_account(folder)
         kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
     except BaseException:
         _abandon(folder, new=earlier is None)
@@ -174,6 +176,13 @@ def _follow_actors(folder: StateFolder, spec: ClusterSpec, parts: list[dict[str,
             return
         time.sleep(ACTORS_LOOK_S)
     raise BootError(f"only {len(actors)} of {wanted} actors run", f"See the logs in {folder.logs}.")
+
+
+def _await_account(folder: StateFolder) -> None:
+    """Wait a little until pods can be created; a cluster whose controllers don't make accounts is up without one."""
+    deadline = time.monotonic() + ACCOUNT_S
+    while not takes_pods(folder) and time.monotonic() < deadline:
+        time.sleep(ACTORS_LOOK_S)
 
 
 def _abandon(folder: StateFolder, *, new: bool) -> None:
