@@ -13,7 +13,8 @@ from oarlock.cluster.apiserver.allocation import ports
 from oarlock.cluster.apiserver.allocation.addresses import Addresses
 from oarlock.cluster.apiserver.allocation.ports import Ports
 from oarlock.cluster.apiserver.allocation.ranges import AddressRange, Full, node_ports
-from oarlock.cluster.apiserver.watchcache import Entry, WatchCache
+from oarlock.cluster.apiserver.entries import Entry
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import codec
 from oarlock.cluster.objects.resources import Resource, lookup
 from oarlock.consensus.memory import MemoryStore

@@ -16,9 +16,10 @@ from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, User
 from oarlock.cluster.apiserver.bootstrap import own_call
 from oarlock.cluster.apiserver.deleting import CLEANUP_FINALIZER, Deleter
+from oarlock.cluster.apiserver.entries import Change, Entry
 from oarlock.cluster.apiserver.options import DeleteOptions, WriteOptions
 from oarlock.cluster.apiserver.served import DEFINITIONS
-from oarlock.cluster.apiserver.watchcache import Change, Collection, Entry, WatchCache
+from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects.custom import naming
 from oarlock.cluster.objects.custom.definition import stored_resource

@@ -12,12 +12,12 @@ from typing import Any
 from oarlock.cluster.apiserver import clock, removing, views
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.options import DeleteOptions, delete_options
 from oarlock.cluster.apiserver.rendering import Page
 from oarlock.cluster.apiserver.storage import Stale, Storage
-from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError

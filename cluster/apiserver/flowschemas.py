@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.bootstrap import own_call
+from oarlock.cluster.apiserver.entries import Change, Entry
 from oarlock.cluster.apiserver.options import WriteOptions
-from oarlock.cluster.apiserver.watchcache import Change, Collection, Entry, WatchCache
+from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects import flowcontrol, resources
 from oarlock.cluster.objects.status import ApiError

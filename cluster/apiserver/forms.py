@@ -15,8 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from oarlock.cluster.apiserver import conversion, metrics, views
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.views import Converted
-from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.apiserver.webhooks import CallFailed, Webhooks
 from oarlock.cluster.objects import codec, status
 from oarlock.cluster.objects.custom import forms, reviews

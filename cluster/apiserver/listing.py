@@ -5,6 +5,7 @@ Source: KEP-2340 (consistent reads from cache), apiserver pkg/storage/cacher and
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
@@ -15,10 +16,12 @@ import orjson
 
 from oarlock.cluster.apiserver import options
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.forms import REVIEW_OBJECTS_MAX, Forms
+from oarlock.cluster.apiserver.indexing import Index
 from oarlock.cluster.apiserver.rendering import Page
 from oarlock.cluster.apiserver.selection import Selection, selection
-from oarlock.cluster.apiserver.watchcache import Entry, WatchCache
+from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.status import Cause
@@ -27,6 +30,8 @@ from oarlock.consensus.model import Compacted, FutureRevision, Range, Store
 REACH_TIMEOUT_S = 3.0
 """How long a read waits for a revision that the cache has yet to reach. Source: cacher's blockTimeout."""
 PAGE_KEYS = 1000
+SCANNED_MAX = 200
+"""Objects that are looked at in one turn of the loop."""
 _CONTINUE_VERSION = "meta.k8s.io/v1"
 _EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -159,9 +164,12 @@ class Reader:
 
     async def _present(self, chosen: Selection, limit: int) -> Page:
         collection = self._cache.collection(chosen.resource.key_prefix)
+        index = await self._index(collection, chosen)
         # Whatever has to be waited for, the page is of this moment.
         revision, keys = self._cache.revision, collection.keys
         candidates: Iterable[Entry] = collection.between(chosen.start, chosen.end)
+        if index is not None and chosen.asked is not None:
+            candidates = (collection.entries[key] for key in index.keys(chosen.asked.values) if chosen.holds(key))
         if self._forms.waits(chosen.resource):
             candidates, keys = list(candidates), list(keys)
         entries, more = await self._take(candidates, chosen, limit)
@@ -170,6 +178,22 @@ class Reader:
         last = entries[-1].key + b"\0"
         remaining = bisect_left(keys, chosen.end) - bisect_left(keys, last) if chosen.everything else None
         return Page(entries, revision, _token(revision, last, chosen), remaining)
+
+    async def _index(self, collection: Collection, chosen: Selection) -> Index | None:
+        """Return an index by which the selected few are found among many, if there is one for what is asked.
+
+        Without one, the many are looked at a little at a time first, so that to choose from them is quick.
+        """
+        if chosen.everything or collection.count(chosen.start, chosen.end) <= SCANNED_MAX:
+            return None
+        asked = chosen.asked
+        index = await collection.indexes.complete(asked.aspect, collection.entries) if asked is not None else None
+        if index is None and not self._forms.waits(chosen.resource):
+            for position, entry in enumerate(list(collection.between(chosen.start, chosen.end))):
+                chosen.matches(entry)
+                if position % SCANNED_MAX == 0:
+                    await asyncio.sleep(0)
+        return index
 
     async def _take(self, candidates: Iterable[Entry], chosen: Selection, limit: int) -> tuple[list[Entry], bool]:
         """Return the first `limit` matching entries (0: all), as they are shown, and whether there is another one."""

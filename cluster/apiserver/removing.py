@@ -7,8 +7,8 @@ from typing import Any
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Claims, Unmet
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.storage import Stale, Storage
-from oarlock.cluster.apiserver.watchcache import Entry
 
 Obj = dict[str, Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 import orjson
 
 from oarlock.cluster.apiserver import clock, views
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.exchange import Response
 from oarlock.cluster.apiserver.negotiation import JSON, YAML, Representation
-from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import status, tables, yamltext
 from oarlock.cluster.objects.resources import Resource
 

@@ -5,10 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from oarlock.cluster.apiserver import views
+from oarlock.cluster.apiserver.audience import KEY, PARENT, Interest
 from oarlock.cluster.apiserver.call import Call
-from oarlock.cluster.apiserver.watchcache import Entry
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.objects import fields, selectors
 from oarlock.cluster.objects.resources import Resource
+from oarlock.cluster.objects.selectors import Operator
+
+_EQUALITY = frozenset({Operator.IN, Operator.EQUALS, Operator.DOUBLE_EQUALS})
+_IN_KEY = frozenset({fields.NAME, fields.NAMESPACE})
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """A field that selectors may name."""
+
+    resource: Resource
+    name: str
+
+    def value(self, entry: Entry) -> str:
+        return _selectable(self.resource, entry)[1].get(self.name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A label, None where an object hasn't got it."""
+
+    resource: Resource
+    key: str
+
+    def value(self, entry: Entry) -> str | None:
+        return _selectable(self.resource, entry)[0].get(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +53,52 @@ class Selection:
         """Whether every object in the key range is selected."""
         return self.labels.everything and self.fields.everything
 
+    @property
+    def interest(self) -> Interest | None:
+        """What alone a watch of this selection must be told of, None for every change."""
+        if self.end == self.start + b"\0":
+            return Interest(KEY, frozenset({self.start}))
+        asked = self.asked
+        if asked is None and self.start != self.resource.key_prefix:
+            return Interest(PARENT, frozenset({self.start}))
+        return asked
+
+    @property
+    def asked(self) -> Interest | None:
+        """One thing that the selectors ask for by its value: an index of that finds all that can match."""
+        custom = self.resource.custom
+        if custom is not None or not views.is_stored_form(self.resource):
+            return None  # what such objects are shown as may depend on their definitions
+        for one in self.fields.requirements:
+            if not one.negated and one.field not in _IN_KEY:
+                return Interest(_Field(self.resource, one.field), frozenset({one.value}))
+        for label in self.labels.requirements:
+            if label.operator in _EQUALITY:
+                return Interest(_Label(self.resource, label.key), frozenset(label.values))
+        return None
+
     def matches(self, entry: Entry) -> bool:
-        """Tell whether both selectors match. The entry remembers what was parsed for it in its own version."""
+        """Tell whether both selectors match."""
         if self.everything:
             return True
-        is_own = self.resource.custom is None or views.as_stored(self.resource, entry)
-        labels, selectable = (entry.labels, entry.selectable) if is_own else (None, None)
-        if labels is None or selectable is None:
-            obj = views.parsed(self.resource, entry)
-            labels = obj["metadata"].get("labels") or {}
-            selectable = dict(fields.selectable(self.resource, obj))
-            if is_own:
-                entry.labels, entry.selectable = labels, selectable
+        labels, selectable = _selectable(self.resource, entry)
         return self.labels.matches(labels) and self.fields.matches(selectable)
 
     def holds(self, key: bytes) -> bool:
         """Tell whether `key` is in the key range."""
         return self.start <= key < self.end
+
+
+def _selectable(resource: Resource, entry: Entry) -> tuple[dict[str, str], dict[str, str]]:
+    """Return an object's labels and the fields that selectors may name; the entry remembers those of its own form."""
+    is_own = views.as_stored(resource, entry)
+    if is_own and entry.labels is not None and entry.selectable is not None:
+        return entry.labels, entry.selectable
+    obj = views.parsed(resource, entry)
+    labels, selectable = obj["metadata"].get("labels") or {}, dict(fields.selectable(resource, obj))
+    if is_own:
+        entry.labels, entry.selectable = labels, selectable
+    return labels, selectable
 
 
 def selection(call: Call) -> Selection:
@@ -51,12 +107,12 @@ def selection(call: Call) -> Selection:
     labels = selectors.parse_labels(query.get("labelSelector"))
     chosen = selectors.parse_fields(query.get("fieldSelector"))
     fields.check(resource, chosen)
+    namespace = call.namespace or chosen.exact(fields.NAMESPACE) or ""
     start = resource.key_prefix
-    if resource.namespaced and call.namespace:
-        start += call.namespace.encode() + b"/"
+    if resource.namespaced and namespace:
+        start += namespace.encode() + b"/"
     end = start[:-1] + b"0"
-    name = call.info.name or chosen.exact("metadata.name")
-    namespace = call.namespace or chosen.exact("metadata.namespace") or ""
+    name = call.info.name or chosen.exact(fields.NAME)
     if name and (namespace or not resource.namespaced):
         start = resource.key(namespace, name)
         end = start + b"\0"

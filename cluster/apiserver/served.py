@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from oarlock.cluster.apiserver.watchcache import Entry, WatchCache
+from oarlock.cluster.apiserver.entries import Entry
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import resources
 from oarlock.cluster.objects.custom import definition
 from oarlock.cluster.objects.resources import RESOURCES, Resource

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from oarlock.cluster.apiserver.claims import Claims, Unmet
-from oarlock.cluster.apiserver.watchcache import Entry, WatchCache
+from oarlock.cluster.apiserver.entries import Entry
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import codec, status
 from oarlock.consensus.model import Compare, Delete, KeyValue, Operation, Put, Range, RangeResult, Store, Transaction
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from oarlock.cluster.apiserver import conversion
-from oarlock.cluster.apiserver.watchcache import Entry
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.objects import codec
 from oarlock.cluster.objects.resources import Resource
 
@@ -20,12 +20,17 @@ def as_stored(resource: Resource, entry: Entry) -> bool:
     """Tell whether `resource` shows an object in the very form in which it is stored."""
     custom = resource.custom
     if custom is None:
-        return (resource.group, resource.version) == resource.stored_as
+        return is_stored_form(resource)
     if isinstance(entry, Converted):
         return True
     if entry.revision < custom.revision:
         return False
     return entry.wire.startswith(resource.head)
+
+
+def is_stored_form(resource: Resource) -> bool:
+    """Tell whether objects of a built-in kind are stored in the form that `resource` shows."""
+    return (resource.group, resource.version) == resource.stored_as
 
 
 def wire(resource: Resource, entry: Entry) -> bytes:

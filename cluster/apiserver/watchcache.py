@@ -12,12 +12,11 @@ import logging
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
 
-import orjson
-
-from oarlock.cluster.objects import codec
-from oarlock.consensus.model import Compacted, Event, EventKind, KeyValue, Range, Store, StoreError
+from oarlock.cluster.apiserver.audience import Audience
+from oarlock.cluster.apiserver.entries import Change, Entry, Watcher
+from oarlock.cluster.apiserver.indexing import Indexes
+from oarlock.consensus.model import Compacted, Event, EventKind, Range, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -33,85 +32,6 @@ PAGE_KEYS = 2000
 RETRY_S = 0.2
 
 
-class Entry:
-    """One object at one revision: `wire` is its JSON with the revision in it. Parsed only when asked."""
-
-    __slots__ = ("create_revision", "key", "labels", "revision", "selectable", "wire")
-
-    def __init__(self, key: bytes, wire: bytes, create_revision: int, revision: int) -> None:
-        self.key = key
-        self.wire = wire
-        self.create_revision = create_revision
-        self.revision = revision
-        self.labels: dict[str, str] | None = None
-        """The object's labels once a selector has asked for them."""
-        self.selectable: dict[str, str] | None = None
-        """The values of the fields that selectors may name, once one has asked for them."""
-
-    @classmethod
-    def of(cls, kv: KeyValue) -> Entry:
-        """Return the entry that a stored value makes."""
-        return cls(kv.key, codec.with_revision(kv.value, kv.mod_revision), kv.create_revision, kv.mod_revision)
-
-    def object(self) -> dict[str, Any]:
-        """Return a fresh parsed copy."""
-        parsed: dict[str, Any] = orjson.loads(self.wire)
-        return parsed
-
-    def at(self, revision: int) -> Entry:
-        """Return the same object as a deletion at `revision` shows it."""
-        old, new = b'"resourceVersion":"%d"' % self.revision, b'"resourceVersion":"%d"' % revision
-        # The first match is the spliced one: it stands first in metadata, behind kind and apiVersion only.
-        moved = type(self)(self.key, self.wire.replace(old, new, 1), self.create_revision, revision)
-        moved.labels, moved.selectable = self.labels, self.selectable
-        return moved
-
-
-class Change:
-    """One object's step at `revision`: from `old` (None: created) to `new` (None: deleted)."""
-
-    __slots__ = ("_lines", "new", "old", "revision")
-
-    def __init__(self, revision: int, old: Entry | None, new: Entry | None) -> None:
-        self.revision = revision
-        self.old = old
-        self.new = new
-        self._lines: dict[str, bytes] = {}
-
-    @property
-    def key(self) -> bytes:
-        entry = self.new or self.old
-        assert entry is not None
-        return entry.key
-
-    def line(self, kind: str) -> bytes:
-        """Return the watch event of `kind` (ADDED, MODIFIED, DELETED) as a JSON line, encoded once for all watchers."""
-        line = self._lines.get(kind)
-        if line is None:
-            line = self._lines[kind] = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.shown(kind).wire)
-        return line
-
-    def shown(self, kind: str) -> Entry:
-        """Return what an event of `kind` shows: for a deletion the last state, at the deletion's revision."""
-        if kind == "DELETED":
-            assert self.old is not None
-            return self.old.at(self.revision)
-        assert self.new is not None
-        return self.new
-
-
-class Watcher(Protocol):
-    """Who is told of a collection's changes. Called in the cache's turn: must not wait or raise."""
-
-    def deliver(self, changes: list[Change]) -> None: ...
-
-    def progress(self, revision: int) -> None: ...
-
-    def lost(self) -> None:
-        """The cache has a gap: the watch can't go on."""
-        ...
-
-
 class Collection:
     """All objects under one key prefix, in key order, with the latest changes."""
 
@@ -119,7 +39,8 @@ class Collection:
         self.prefix = prefix
         self.entries: dict[bytes, Entry] = {}
         self.keys: list[bytes] = []
-        self.watchers: set[Watcher] = set()
+        self.watchers = Audience()
+        self.indexes = Indexes()
         self.floor = floor
         """A watch may resume from this revision or a newer one."""
         self.removals = 0
@@ -131,6 +52,7 @@ class Collection:
         self.entries, self.keys, self.floor = {}, [], floor
         self.removals += 1
         self._ring.clear()
+        self.indexes.clear()
 
     def fill(self, entries: Iterable[Entry]) -> None:
         """Add entries that arrive in key order."""
@@ -142,6 +64,10 @@ class Collection:
         """Yield the entries of `[start, end)` in key order. The collection must not change meanwhile."""
         low, high = bisect_left(self.keys, start), bisect_left(self.keys, end)
         return (self.entries[key] for key in self.keys[low:high])
+
+    def count(self, start: bytes, end: bytes) -> int:
+        """Return how many entries `[start, end)` holds."""
+        return bisect_left(self.keys, end) - bisect_left(self.keys, start)
 
     def apply(self, event: Event) -> Change:
         """Take in one store event and remember it for watches that resume."""
@@ -158,6 +84,7 @@ class Collection:
             if old is None:
                 insort(self.keys, key)
         change = Change(event.kv.mod_revision, old, new)
+        self.indexes.apply(change)
         self._ring.append(change)
         if len(self._ring) > RING_EVENTS_MAX:
             self.floor = self._ring.popleft().revision
@@ -316,8 +243,8 @@ class WatchCache:
                 if change.old is not None or change.new is not None:
                     touched.setdefault(prefix, []).append(change)
         for prefix, changes in touched.items():
-            for watcher in tuple(self._collections[prefix].watchers):
-                self._tell(prefix, watcher, changes)
+            for watcher, told in self._collections[prefix].watchers.concerned(changes):
+                self._tell(prefix, watcher, told)
 
     def _tell(self, prefix: bytes, watcher: Watcher, changes: list[Change]) -> None:
         """Deliver to one watcher; a fault in it ends its own watch, never the cache's."""
@@ -344,7 +271,7 @@ class WatchCache:
 
     def _lose_watchers(self) -> None:
         for collection in self._collections.values():
-            watchers, collection.watchers = collection.watchers, set()
+            watchers, collection.watchers = collection.watchers, Audience()
             for watcher in watchers:
                 watcher.lost()
 

@@ -14,6 +14,7 @@ import orjson
 
 from oarlock.cluster.apiserver import metrics, rendering, views
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.entries import Change, Entry
 from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.listing import list_options, parse_version, settle
@@ -21,7 +22,7 @@ from oarlock.cluster.apiserver.negotiation import Representation, negotiate
 from oarlock.cluster.apiserver.options import whole_number
 from oarlock.cluster.apiserver.rendering import TableOptions
 from oarlock.cluster.apiserver.selection import Selection, selection
-from oarlock.cluster.apiserver.watchcache import Change, Collection, Entry, WatchCache
+from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.status import ApiError
 
@@ -210,7 +211,7 @@ class Watching:
             return Stream(partial(_refuse, error))
         present = list(collection.between(chosen.start, chosen.end)) if from_state else []
         revision = self._cache.revision
-        collection.watchers.add(watcher)
+        collection.watchers.add(watcher, chosen.interest)
         self._watchers.add(watcher)
         if self._stopping:
             watcher.lost()

@@ -15,11 +15,11 @@ from oarlock.cluster.apiserver import applying, bodies, clock, patching, removin
 from oarlock.cluster.apiserver.admission.chain import Admission
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.claims import Claims, Unmet
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.expiry import Expiry
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.options import WriteOptions, write_options
 from oarlock.cluster.apiserver.storage import Stale, Storage
-from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import codec, defaulting, status, strategy, validation
 from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.resources import Resource

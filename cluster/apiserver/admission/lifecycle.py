@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from oarlock.cluster.apiserver.admission.attributes import CREATE, Attributes
 from oarlock.cluster.apiserver.admission.view import View, resource
-from oarlock.cluster.apiserver.watchcache import Entry
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.status import ApiError
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.storage import Storage
-from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.objects import resources
 from oarlock.cluster.objects.resources import Resource
 

@@ -17,7 +17,8 @@ from uuid import uuid4
 from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.allocation.ranges import AddressRange, Full, Span
 from oarlock.cluster.apiserver.claims import Claim, release, require, take
-from oarlock.cluster.apiserver.watchcache import Entry, WatchCache
+from oarlock.cluster.apiserver.entries import Entry
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import codec, resources
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.service_families import canonical, family_of

@@ -10,8 +10,8 @@ from typing import Any
 
 from oarlock.cluster.apiserver import bodies, clock
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.options import write_options
-from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects import resources, status
 from oarlock.cluster.objects.status import Cause

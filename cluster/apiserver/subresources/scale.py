@@ -6,8 +6,8 @@ from typing import Any
 
 from oarlock.cluster.apiserver import bodies, patching, views
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.options import write_options
-from oarlock.cluster.apiserver.watchcache import Entry
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects import scale
 

@@ -16,7 +16,7 @@ from oarlock.cluster.apiserver.admission.attributes import Attributes
 from oarlock.cluster.apiserver.admission.quota.charging import charged, concerns
 from oarlock.cluster.apiserver.admission.view import View, resource
 from oarlock.cluster.apiserver.claims import Claims, Unmet, replace
-from oarlock.cluster.apiserver.watchcache import Entry
+from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.objects import codec, quota_usage, status
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import KeyValue

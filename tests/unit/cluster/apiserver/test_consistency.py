@@ -18,9 +18,10 @@ import orjson
 import pytest
 from harness.lagging import LaggingWatch
 
+from oarlock.cluster.apiserver.entries import Change
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings
-from oarlock.cluster.apiserver.watchcache import Change, Collection, WatchCache
+from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.consensus.memory import MemoryStore
 from oarlock.consensus.model import EventKind
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from oarlock.cluster.apiserver.connection import ChunkedWire
-from oarlock.cluster.apiserver.watchcache import Change, WatchCache
+from oarlock.cluster.apiserver.entries import Change
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.consensus.memory import MemoryStore
 from oarlock.consensus.model import Put, Transaction
 
@@ -33,13 +34,14 @@ def test_a_watcher_that_fails_is_dropped_and_stops_nobody_else() -> None:
         cache = WatchCache(store)
         await cache.start()
         broken, sound = Watcher(broken=True), Watcher(broken=False)
-        cache.collection(PREFIX).watchers |= {broken, sound}
+        for watcher in (broken, sound):
+            cache.collection(PREFIX).watchers.add(watcher)
         for number in range(3):
             await store.transact(Transaction(success=(Put(PREFIX + b"d/%d" % number, b'{"metadata":{"name":"x"}}'),)))
             await cache.fresh()
         assert (sound.seen, sound.is_lost) == (3, False)
         assert broken.is_lost
-        assert cache.collection(PREFIX).watchers == {sound}
+        assert list(cache.collection(PREFIX).watchers) == [sound]
         await cache.stop()
         await store.close()
 
