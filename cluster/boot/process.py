@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import signal
@@ -15,6 +14,7 @@ import uvloop
 
 from oarlock.cluster.boot.child import Notifier
 from oarlock.cluster.boot.metrics import MetricsListener
+from oarlock.cluster.boot.pauses import Pauses
 from oarlock.cluster.boot.roles import ROLES, Running
 
 log = logging.getLogger(__name__)
@@ -43,11 +43,12 @@ async def _run(role: str, settings: dict[str, Any], notifier: Notifier) -> int:
         return 1
     listener = MetricsListener(settings["metrics"]) if settings.get("metrics") else None
     metrics = listener.start() if listener else running.metrics
-    gc.collect()
-    gc.freeze()
+    pauses = Pauses()
+    pauses.start(freezes=role != "store")  # the store knows its own objects
     notifier.ready(running.address, metrics)
     status = await _until_stopped(running, stop)
     await running.component.stop()
+    pauses.stop()
     if listener:
         listener.stop()
     return status
