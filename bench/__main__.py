@@ -12,7 +12,18 @@ import sys
 from bench.report import ToolMissing, put_section
 
 BENCHMARKS = (
-    *("pod_checks", "idle", "store_memory", "etcd", "takeover", "saturation", "ownership", "allocation", "scheduling"),
+    *(
+        "request_path",
+        "pod_checks",
+        "idle",
+        "store_memory",
+        "etcd",
+        "takeover",
+        "saturation",
+        "ownership",
+        "allocation",
+        "scheduling",
+    ),
     *("api", "failover", "rollouts", "rolling", "controllers"),
 )
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "rolling")

@@ -1,0 +1,129 @@
+"""Many at once: thousands of idle watches, and requests beside clients that list everything again and again."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import orjson
+import uvloop
+
+from bench.api import MAPS, PATH, pod
+from bench.clusters import BenchCluster, cluster
+from bench.http_client import Target, timed
+from bench.report import quantile, table
+from oarlock.cluster.client.kubeconfig import load
+
+WATCHES, OPENED_AT_ONCE = 5_000, 50
+IDLE_S = 20.0
+PODS = 4_000
+LISTERS = 10
+BUSY_S, EVERY_S = 15.0, 0.02
+CONNECTIONS = 16
+SLOW_BYTES, SLOW_S = 16 << 10, 0.05
+
+
+def measure() -> str:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with cluster("--port", "0", "--nodes", "0") as running:
+            rows = uvloop.run(_measure(running))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return table(("", "", "asked"), rows)
+
+
+async def _measure(running: BenchCluster) -> list[tuple[str, float, str]]:
+    target = Target(load(running.kubeconfig))
+    busy = await _beside_listers(target)
+    memory_mib, cpu_share = await _idle_watches(running, target)
+    return [
+        (f"{WATCHES:,} idle watches, MiB of API servers and balancer", memory_mib, "250"),
+        ("the same, % of a core", cpu_share * 100, "3"),
+        *(
+            (f"{name}, p99 ms, beside {LISTERS} that list {PODS:,} pods and a slow reader", ms, "25")
+            for name, ms in busy
+        ),
+    ]
+
+
+def _served_bytes(running: BenchCluster) -> int:
+    return sum(size for name, size in running.pss_bytes().items() if name.startswith(("apiserver", "balancer")))
+
+
+async def _idle_watches(running: BenchCluster, target: Target) -> tuple[float, float]:
+    """Return what the watches take of memory, in MiB, and of one core."""
+    everything = running.named("")
+    began_s = everything.cpu_s()
+    await asyncio.sleep(IDLE_S)
+    idle_s = everything.cpu_s() - began_s
+    before = _served_bytes(running)
+    async with AsyncExitStack() as stack:
+        gate = asyncio.Semaphore(OPENED_AT_ONCE)
+
+        async def watch(number: int) -> None:
+            async with gate:
+                query = f"watch=1&resourceVersion=0&fieldSelector=metadata.name%3Dnone-{number}"
+                watcher = await target.watcher(f"{MAPS}?{query}", lambda _: None)
+                stack.callback(watcher.close)
+
+        await asyncio.gather(*(watch(number) for number in range(WATCHES)))
+        memory_mib = (_served_bytes(running) - before) / 2**20
+        began_s = everything.cpu_s()
+        await asyncio.sleep(IDLE_S)
+        return memory_mib, max(0.0, everything.cpu_s() - began_s - idle_s) / IDLE_S
+
+
+async def _beside_listers(target: Target) -> list[tuple[str, float]]:
+    """Return the p99 of gets and creates in milliseconds while others list everything."""
+    async with AsyncExitStack() as stack:
+        callers = [await target.caller() for _ in range(CONNECTIONS + LISTERS + 2)]
+        for caller in callers:
+            stack.callback(caller.close)
+        await timed(
+            callers[:CONNECTIONS],
+            (target.request("POST", PATH, orjson.dumps(pod(number))) for number in range(PODS)),
+        )
+        whole = target.request("GET", PATH)
+        free = callers[CONNECTIONS:-2]
+        listers = [asyncio.create_task(_forever(caller.call, whole)) for caller in free]
+        slow = asyncio.create_task(_read_slowly(target))
+        getter, creator = callers[-2:]
+        gets, creates = await asyncio.gather(
+            _paced(getter.call, lambda number: target.request("GET", f"{PATH}/pod-{number % PODS}")),
+            _paced(creator.call, lambda number: target.request("POST", PATH, orjson.dumps(pod(PODS + number)))),
+        )
+        for task in (*listers, slow):
+            task.cancel()
+        await asyncio.wait((*listers, slow))
+    return [("get", quantile(gets, 0.99) * 1e3), ("create", quantile(creates, 0.99) * 1e3)]
+
+
+async def _forever(call: Callable[[bytes], Awaitable[object]], request: bytes) -> None:
+    while True:
+        await call(request)
+
+
+async def _paced(call: Callable[[bytes], Awaitable[object]], form: Callable[[int], bytes]) -> list[float]:
+    """Return the seconds of requests that are sent at a steady pace, one at a time, sorted."""
+    loop, times = asyncio.get_running_loop(), []
+    ends = loop.time() + BUSY_S
+    while (began := loop.time()) < ends:
+        await call(form(len(times)))
+        times.append(loop.time() - began)
+        await asyncio.sleep(max(0.0, began + EVERY_S - loop.time()))
+    return sorted(times)
+
+
+async def _read_slowly(target: Target) -> None:
+    """Ask for everything and take it in 16 KiB at a time, twenty times a second."""
+    reader, writer = await target.streams()
+    try:
+        writer.write(target.request("GET", PATH))
+        while await reader.read(SLOW_BYTES):  # noqa: ASYNC110 - it is the reader that is slow
+            await asyncio.sleep(SLOW_S)
+    finally:
+        writer.transport.abort()
