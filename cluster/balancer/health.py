@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,6 +34,8 @@ class HealthCheck:
         self._context = context
         self._changed = changed
         self._wake = asyncio.Event()
+        self._heard = -math.inf
+        """When the backend last answered."""
 
     def now(self) -> None:
         """Check at once: a connection to this backend has just failed."""
@@ -44,7 +47,9 @@ class HealthCheck:
             try:
                 await self._follow_connection()
             except TimeoutError:
-                self._report(Health.DEAD, "no answer in time")
+                silent_s = asyncio.get_running_loop().time() - self._heard
+                health = Health.SLOW if silent_s < self._settings.silence_s else Health.DEAD
+                self._report(health, "no answer in time")
             except (OSError, EOFError, CheckError, ValueError) as error:
                 self._report(Health.DEAD, str(error) or type(error).__name__)
             await self._pause(self._settings.retry_interval_s)
@@ -57,6 +62,7 @@ class HealthCheck:
             while True:
                 async with asyncio.timeout(self._settings.check_timeout_s):
                     health, reason = await self._ask(reader, writer)
+                self._heard = asyncio.get_running_loop().time()
                 self._report(health, reason)
                 interval = (
                     self._settings.check_interval_s if health is Health.READY else self._settings.retry_interval_s

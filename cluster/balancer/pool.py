@@ -14,9 +14,10 @@ class Health(enum.IntEnum):
 
     READY = 0
     UNKNOWN = 1
-    DRAINING = 2
-    NOT_READY = 3
-    DEAD = 4
+    SLOW = 2
+    DRAINING = 3
+    NOT_READY = 4
+    DEAD = 5
 
 
 class Backend:
@@ -50,7 +51,8 @@ class Backend:
         """Record what a check found and tell whether that is news.
 
         A backend that turns dead or not ready loses its connections, so that clients come back and get another one.
-        A draining one keeps them: it ends them itself, each after the answer.
+        A draining one keeps them: it ends them itself, each after the answer. So does a slow one: a machine that has
+        too much to do would have still more with all of its clients coming back at once.
         """
         changed = health is not self.health
         self.health, self.reason = health, reason

@@ -19,8 +19,8 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class BalancerSettings:
-    """Times in seconds. A killed backend is noticed at once (its health connection ends), a silent one after
-    `check_interval_s + check_timeout_s` at most.
+    """Times in seconds. A killed backend is noticed at once (its health connection ends). A silent one gets no new
+    connections after `check_interval_s + check_timeout_s` at most, and loses those it has after `silence_s` more.
 
     `hold_s` is how long a new connection waits for a backend when none takes it; `held_max` bounds how many may wait.
     """
@@ -31,6 +31,7 @@ class BalancerSettings:
     tls: Tls
     check_interval_s: float = 0.5
     check_timeout_s: float = 1.0
+    silence_s: float = 5.0
     retry_interval_s: float = 0.25
     connect_timeout_s: float = 1.0
     hold_s: float = 5.0

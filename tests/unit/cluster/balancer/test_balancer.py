@@ -25,6 +25,7 @@ class FakeServer:
         self.name = name
         self.status = 200
         self.body = b"ok"
+        self.is_silent = False
         self.port = 0
         self._context = context
         self._writers: set[asyncio.StreamWriter] = set()
@@ -46,6 +47,8 @@ class FakeServer:
             while line := await reader.readline():
                 if line.startswith(b"GET /readyz"):
                     await reader.readuntil(b"\r\n\r\n")
+                    if self.is_silent:
+                        continue
                     head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(self.body)}\r\n\r\n"
                     writer.write(head.encode() + self.body)
                 else:
@@ -79,6 +82,14 @@ async def ask(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter], lin
     reader, writer = connection
     writer.write(line)
     return await reader.readline()
+
+
+async def ended(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bool:
+    """Tell whether the other side has ended a connection, in order or not."""
+    try:
+        return await connection[0].read(1) == b""
+    except ConnectionError:
+        return True
 
 
 @asynccontextmanager
@@ -160,6 +171,34 @@ def test_a_backend_that_shuts_down_keeps_what_it_has_and_gets_nothing_new(tmp_pa
         assert [await ask(await made.dial()) for _ in range(3)] == [b"b:hello\n"] * 3
 
     run(tmp_path, scenario)
+
+
+def test_a_silent_backend_gets_nothing_new_and_keeps_what_it_has_for_a_while(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        connections = [await made.dial(), await made.dial()]
+        names = [(await ask(connection))[:1] for connection in connections]
+        mine = connections[names.index(b"a")]
+        made.servers[0].is_silent = True
+        await made.until(Health.SLOW, Health.READY)
+        assert [await ask(await made.dial()) for _ in range(3)] == [b"b:hello\n"] * 3
+        assert await ask(mine) == b"a:hello\n"
+        made.servers[0].is_silent = False
+        await made.until(Health.READY, Health.READY)
+        assert await ask(mine) == b"a:hello\n"
+
+    run(tmp_path, scenario, check_timeout_s=0.1)
+
+
+def test_a_backend_that_stays_silent_is_dead(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        connections = [await made.dial(), await made.dial()]
+        names = [(await ask(connection))[:1] for connection in connections]
+        made.servers[0].is_silent = True
+        await made.until(Health.DEAD, Health.READY)
+        assert await ended(connections[names.index(b"a")])
+        assert await ask(connections[names.index(b"b")]) == b"b:hello\n"
+
+    run(tmp_path, scenario, check_timeout_s=0.05, silence_s=0.3)
 
 
 def test_a_new_connection_waits_for_a_backend_that_restarts(tmp_path: Path) -> None:
