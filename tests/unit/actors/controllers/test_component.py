@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.controllers import DEPLOYMENT, DEPLOYMENTS, PODS, TEMPLATE, acting, cluster
 from prometheus_client import REGISTRY
 
-from oarlock.actors.controllers.component import create
+from oarlock.actors.controllers.component import create, names
 from oarlock.actors.shell.component import ComponentContext
 from oarlock.cluster.client.leases import LeaseHolder
 from oarlock.cluster.objects.status import ApiError
@@ -269,3 +270,8 @@ def test_groups_and_shards_share_the_work() -> None:
             assert len(sets) == 6
 
     asyncio.run(scenario())
+
+
+def test_the_documents_name_every_controller_as_settings_do() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "controllers.md").read_text()
+    assert [name for name in names() if f"`{name}`" not in text] == []
