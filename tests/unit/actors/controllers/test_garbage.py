@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import random
+from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from harness.controllers import acting, cluster
+from harness.ownership_graphs import graphs, survivors
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from oarlock.actors.controllers.actions import Action, Delete, Patch
@@ -22,8 +26,10 @@ from oarlock.actors.controllers.garbage import (
     judge,
     locate,
 )
+from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.objects.patches import merge_patch
 from oarlock.cluster.objects.resources import Resource, by_kind
+from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
 
@@ -196,65 +202,12 @@ class Graph:
         return found if found["metadata"]["name"] == where.name else None
 
 
-@st.composite
-def graphs(draw: st.DrawFn, mistakes: bool = True) -> list[Object]:
-    """Up to nine objects, each with up to three owners; with mistakes in two namespaces or none, missing, misnamed."""
-    count = draw(st.integers(1, 9))
-    places = draw(st.lists(st.sampled_from(["a", "a", "b", ""] if mistakes else ["a"]), min_size=count, max_size=count))
-    made = []
-    for number, place in enumerate(places):
-        kind = "ConfigMap" if place else "PersistentVolume"
-        metadata: Object = {"name": f"n{number}", "uid": f"u{number}", "resourceVersion": "1", "ownerReferences": []}
-        if place:
-            metadata["namespace"] = place
-        for owner in draw(st.lists(st.integers(0, count if mistakes else count - 1), max_size=3, unique=True)):
-            where = places[owner] if owner < count else "a"
-            wrong = draw(st.sampled_from([None, None, None, None, "name", "kind"] if mistakes else [None]))
-            metadata["ownerReferences"].append(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Widget" if wrong == "kind" else "ConfigMap" if where else "PersistentVolume",
-                    "name": "other" if wrong == "name" else f"n{owner}",
-                    "uid": f"u{owner}",
-                    "blockOwnerDeletion": draw(st.booleans()),
-                }
-            )
-        made.append({"apiVersion": "v1", "kind": kind, "metadata": metadata})
-    return made
-
-
-def _survivors(objects: list[Object], first: str) -> set[str]:
-    """What must be left: an object goes when it has owners, all can be looked up, and none of them is left."""
-    by_uid = {one["metadata"]["uid"]: one for one in objects}
-
-    def owned_by(one: Object, reference: Object) -> str | None:
-        """The owner's uid, "" for one that can't exist, None when it can't be told."""
-        namespace = one["metadata"].get("namespace", "")
-        if reference["kind"] == "Widget" or (reference["kind"] == "ConfigMap" and not namespace):
-            return None
-        owner = by_uid.get(reference["uid"])
-        wanted = namespace if reference["kind"] == "ConfigMap" else ""
-        same = owner is not None and owner["metadata"]["name"] == reference["name"]
-        return reference["uid"] if same and owner["metadata"].get("namespace", "") == wanted else ""  # type: ignore[index]
-
-    left = set(by_uid) - {first}
-    while True:
-        gone = set()
-        for uid in left:
-            owners = [owned_by(by_uid[uid], one) for one in by_uid[uid]["metadata"]["ownerReferences"]]
-            if owners and None not in owners and not any(owner in left for owner in owners):
-                gone.add(uid)
-        if not gone:
-            return left
-        left -= gone
-
-
 @given(graphs(), st.integers(0, 8), st.sampled_from(["Background", "Foreground"]), st.integers(0, 2**16))
 @settings(max_examples=400, deadline=None)
 def test_exactly_what_lost_all_owners_goes(objects: list[Object], first: int, policy: str, seed: int) -> None:
     """Cycles, missing owners, other namespaces, unknown kinds: background and foreground take the same objects."""
     uid = f"u{first % len(objects)}"
-    expected = _survivors(objects, uid)
+    expected = survivors(objects, uid)
     graph = Graph(copy.deepcopy(objects), seed)
     graph.delete(uid, policy)
     graph.collect()
@@ -283,3 +236,75 @@ def test_orphaning_takes_nothing_along(objects: list[Object], first: int, seed: 
     graph.delete(uid, "Orphan")
     graph.collect()
     assert set(graph.objects) == {one["metadata"]["uid"] for one in objects} - {uid}
+
+
+# Through the API server ----------------------------------------------------------------------------------------
+
+
+class Planted:
+    """A graph as objects of a server: `a` and `b` are namespaces of its own, what is in neither is a ClusterRole."""
+
+    def __init__(self, client: ApiClient, number: int, objects: list[Object]) -> None:
+        self.client, self.objects = client, {one["metadata"]["uid"]: one for one in objects}
+        self.prefix, self.uids = f"g{number}", dict[str, str]()
+
+    def path(self, uid: str) -> str:
+        metadata = self.objects[uid]["metadata"]
+        place = metadata.get("namespace")
+        folder = f"/api/v1/namespaces/{self.prefix}{place}/configmaps" if place else _ROLES
+        return f"{folder}/{self.prefix}{metadata['name']}"
+
+    async def plant(self) -> None:
+        """All objects are there before any of them names an owner, so that circles can be closed."""
+        for place in {one["metadata"].get("namespace") for one in self.objects.values()} - {None}:
+            await self.client.create("/api/v1/namespaces", {"metadata": {"name": f"{self.prefix}{place}"}})
+        for uid in self.objects:
+            folder, _, name = self.path(uid).rpartition("/")
+            made = await self.client.create(folder, {"metadata": {"name": name}})
+            self.uids[uid] = made["metadata"]["uid"]
+        for uid, one in self.objects.items():
+            with suppress(ApiError):  # what it hangs on may be garbage already, and it too
+                owners = [self._reference(reference) for reference in _references(one)]
+                await self.client.patch(self.path(uid), {"metadata": {"ownerReferences": owners}})
+
+    def _reference(self, reference: Object) -> Object:
+        role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole"}
+        kinds = {"PersistentVolume": role, "Widget": {"apiVersion": "x.io/v1", "kind": "Widget"}}
+        uid, name = self.uids.get(reference["uid"], "of-nothing"), f"{self.prefix}{reference['name']}"
+        return {**reference, **kinds.get(reference["kind"], {}), "name": name, "uid": uid}
+
+    async def delete(self, uid: str, policy: str) -> None:
+        with suppress(ApiError):
+            await self.client.delete(self.path(uid), {"propagationPolicy": policy})
+
+    def is_collected(self, first: str, live: dict[str, Object]) -> bool:
+        """Whether exactly the right objects are left among the `live` ones, but for those that wait in vain."""
+        left = {uid for uid, made in self.uids.items() if made in live}
+        waiting = {uid for uid in left if is_waiting(live[self.uids[uid]])}
+        return left - waiting == survivors(list(self.objects.values()), first) - waiting
+
+
+_ROLES = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+
+
+@given(st.lists(graphs(), min_size=5, max_size=5), st.integers(0, 8), st.sampled_from(["Background", "Foreground"]))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+def test_exactly_these_go_from_a_server_too(drawn: list[list[Object]], first: int, policy: str) -> None:
+    async def scenario() -> None:
+        async with cluster() as here, acting(here):
+            caches = [here.watch("", "v1", "configmaps"), here.watch(*_ROLES.split("/")[2:])]
+            here.informers.start()
+            await here.informers.synced()
+            planted = [Planted(here.client, number, objects) for number, objects in enumerate(drawn)]
+            firsts = [f"u{first % len(one.objects)}" for one in planted]
+            for one, uid in zip(planted, firsts, strict=True):
+                await one.plant()
+                await one.delete(uid, policy)
+
+            def are_collected() -> bool:
+                live = {obj["metadata"]["uid"]: obj for cache in caches for obj in cache}
+                return all(one.is_collected(uid, live) for one, uid in zip(planted, firsts, strict=True))
+
+            await here.until(are_collected)
+
+    asyncio.run(scenario())
