@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from oarlock.actors.controllers import podgc
 from oarlock.actors.controllers.conditions import find
@@ -256,6 +258,54 @@ def test_nodes_of_a_zone_are_given_up_one_after_the_other(world: Any) -> None:
     assert len(driven) == 1
     nodes.pass_time(5)
     assert len(left(world)) == 7
+
+
+def test_nodes_that_were_cut_off_are_well_again_and_what_was_moved_stays_moved(world: Any) -> None:
+    """A partition: the agents live on, but nobody hears them; some of them longer than their pods are waited for."""
+    nodes = zoned(world, 6, 6)
+    nodes.pass_time(5)
+    nodes.alive -= {"n1", "n7"}
+    nodes.pass_time(5)
+    nodes.alive.add("n7")
+    nodes.pass_time(10)
+    assert left(world) == {f"on-{name}" for name in nodes.names} - {"on-n1"}
+    nodes.alive.add("n1")
+    nodes.pass_time(2)
+    assert {nodes.status(name) for name in nodes.names} == {"True"}
+    assert {name: nodes.taints(name) for name in nodes.names if nodes.taints(name)} == {}
+    nodes.pod("new", "n1")
+    nodes.pass_time(30)
+    assert "new" in left(world)
+
+
+_HISTORIES = st.lists(st.tuples(st.sets(st.integers(0, 8), max_size=9), st.integers(1, 9)), min_size=1, max_size=8)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sizes=st.sampled_from([(9,), (5, 4), (3, 3, 3), (1, 8)]), history=_HISTORIES)
+def test_whatever_happens_only_nodes_that_were_silent_lose_pods(
+    world_type: Any, sizes: tuple[int, ...], history: list[tuple[set[int], int]]
+) -> None:
+    """Deaths, flapping, partitions and lost zones at random: who is heard keeps its pods, who is back is well."""
+    world = world_type()
+    nodes = zoned(world, *sizes)
+    nodes.pass_time(5)
+    silent = dict.fromkeys(nodes.names, 0)
+    longest = dict(silent)
+    for down, seconds in history:
+        nodes.alive = {name for number, name in enumerate(nodes.names) if number not in down}
+        for _ in range(seconds):
+            nodes.pass_time(1)
+            silent = {name: 0 if name in nodes.alive else since + 1 for name, since in silent.items()}
+            longest = {name: max(longest[name], since) for name, since in silent.items()}
+    kept = left(world)
+    assert {name for name in nodes.names if longest[name] < nodes.lease_s} <= {one.removeprefix("on-") for one in kept}
+    if all(len(down) == 9 for down, _ in history):
+        assert len(kept) == 9, "when nobody is heard it's us who can't hear"
+    nodes.alive = set(nodes.names)
+    nodes.pass_time(4)
+    assert {nodes.status(name) for name in nodes.names} == {"True"}
+    assert {name for name in nodes.names if nodes.taints(name)} == set()
 
 
 def test_disruption_is_counted_per_zone() -> None:
