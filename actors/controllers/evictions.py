@@ -16,6 +16,7 @@ from oarlock.cluster.client.http import STRATEGIC_PATCH
 Object = dict[str, Any]
 
 _FOR_EVER = float("inf")
+_REASON = "TaintManagerEviction"
 _BY_DEFAULT = tuple(
     {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
     for key in (NOT_READY, UNREACHABLE)
@@ -46,11 +47,31 @@ def evictions(
     return [*actions, Requeue(min(waits))] if waits else actions
 
 
+def cancelled(
+    view: View, node: Mapping[str, Any], before: Iterable[Mapping[str, Any]], after: Iterable[Mapping[str, Any]]
+) -> list[Action]:
+    """Tell of the pods that would have gone in time, had their node kept the taints from `before`."""
+    had, has = ([one for one in taints if one["effect"] == "NoExecute"] for taints in (before, after))
+    if len(has) >= len(had):
+        return []
+    spared = [
+        pod
+        for pod in view.pods_on(node["metadata"]["name"])
+        if not pod["metadata"].get("deletionTimestamp")
+        and 0 < min(_left_s(view, pod, one, None) for one in had) < _FOR_EVER
+        and all(_left_s(view, pod, one, None) == _FOR_EVER for one in has)
+    ]
+    return [RecordEvent(pod, _REASON, f"Cancelling deletion of Pod {_name(pod)}") for pod in spared]
+
+
 def _evict(view: View, pod: Object) -> list[Action]:
-    name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    done = RecordEvent(pod, "TaintManagerEviction", f"Marking for deletion Pod {name}")
+    done = RecordEvent(pod, _REASON, f"Marking for deletion Pod {_name(pod)}")
     message = "Taint manager: deleting due to NoExecute taint"
     return [target_of_disruption(view, pod, "DeletionByTaintManager", message), Delete(pod, done=done)]
+
+
+def _name(pod: Mapping[str, Any]) -> str:
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
 
 
 def target_of_disruption(view: View, pod: Mapping[str, Any], reason: str, message: str) -> Patch:

@@ -15,7 +15,7 @@ from typing import Any
 
 from oarlock.actors.controllers import conditions
 from oarlock.actors.controllers.actions import Action, Patch, RecordEvent, Requeue, Update, UpdateStatus
-from oarlock.actors.controllers.evictions import evictions
+from oarlock.actors.controllers.evictions import cancelled, evictions
 from oarlock.actors.controllers.loop import Controller, Due
 from oarlock.actors.controllers.sight import Sight
 from oarlock.actors.controllers.taints import NOT_READY, UNREACHABLE
@@ -82,8 +82,10 @@ class Lifecycle:
         status = _ready_status(node)
         actions: list[Action] = [*_unready_pods(view, node)]
         taints, again_s = self._taints(view, node, status)
-        if taints != (node["spec"].get("taints") or []):
+        old = node["spec"].get("taints") or []
+        if taints != old:
             actions.append(Update({**node, "spec": {**node["spec"], "taints": taints}}))
+            actions += cancelled(view, node, old, taints)
         actions += evictions(view, node, taints, self.timings.unreachable_s)
         waits = [one for one in (left_s, again_s) if one > 0]
         return [*actions, Requeue(min(waits))] if waits else actions

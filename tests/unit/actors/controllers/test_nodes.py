@@ -139,6 +139,7 @@ def test_a_node_that_flaps_is_well_again_at_once_and_keeps_its_pods(world: Any) 
         nodes.pass_time(1)
         assert (nodes.status("n1"), nodes.taints("n1")) == ("True", set())
     assert left(world) == {"a"}
+    assert world.events.count(("TaintManagerEviction", "Cancelling deletion of Pod default/a")) == 5
 
 
 def test_by_upstreams_timings_pods_go_after_their_own_tolerations(world: Any) -> None:
