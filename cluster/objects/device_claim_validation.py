@@ -154,10 +154,11 @@ def reference(name: str, path: str, known: Requests) -> list[Cause]:
     return causes if found else [*causes, invalid(path, name, _OF_CLAIM)]
 
 
-def device_class(obj: Obj) -> list[Cause]:
+def device_class(obj: Obj, old: Obj | None = None) -> list[Cause]:
     """What is wrong with a DeviceClass beyond its metadata."""
-    spec = obj.get("spec") or {}
-    causes = devices.selectors(spec.get("selectors") or (), "spec.selectors")
+    spec, had = obj.get("spec") or {}, (old or {}).get("spec") or {}
+    known = devices.expressions(had.get("selectors") or ())
+    causes = devices.selectors(spec.get("selectors") or (), "spec.selectors", known)
     causes += devices.items(spec.get("config") or (), "spec.config", devices.configuration, devices.CONFIGS_MAX)
     name = spec.get("extendedResourceName")
     if name is not None and not _is_extended(name):
@@ -167,9 +168,8 @@ def device_class(obj: Obj) -> list[Cause]:
 
 def device_class_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a DeviceClass that replaces `old`: all of it may change."""
-    del old
     causes = metadata_validation.validate_metadata(new["metadata"], "metadata", names.dns_subdomain, namespaced=False)
-    return causes + device_class(new)
+    return causes + device_class(new, old)
 
 
 def _is_extended(name: str) -> bool:

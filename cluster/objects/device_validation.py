@@ -1,18 +1,21 @@
 """The rules that claims, classes and slices of devices share: names, selectors, parameters, sized lists.
 
-Source: upstream's pkg/apis/resource/validation. CEL expressions are only checked for their length, and for being there.
+Source: upstream's pkg/apis/resource/validation. What a CEL expression may cost is bounded when it is evaluated
+(decision 0020), not estimated ahead.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import orjson
 
 from oarlock.cluster.objects import names
 from oarlock.cluster.objects.causes import duplicate, invalid, not_supported, required, too_long, too_many
+from oarlock.cluster.objects.cel import devices as device_expressions
+from oarlock.cluster.objects.cel.engine import CompileError
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
@@ -119,19 +122,32 @@ def _identifier(text: str, path: str) -> list[Cause]:
     return causes if _IDENTIFIER.match(text) else [*causes, invalid(path, text, _IDENTIFIER_RULE)]
 
 
-def selectors(given: Sequence[Obj], path: str) -> list[Cause]:
-    """What is wrong with what chooses devices."""
-    return items(given, path, _selector, SELECTORS_MAX)
+def selectors(given: Sequence[Obj], path: str, known: Collection[str] = ()) -> list[Cause]:
+    """What is wrong with what chooses devices; `known` expressions, of the object as it was, aren't compiled again."""
+    return items(given, path, lambda one, place: _selector(one, place, known), SELECTORS_MAX)
 
 
-def _selector(one: Obj, path: str) -> list[Cause]:
+def expressions(given: Sequence[Obj]) -> frozenset[str]:
+    """The expressions among selectors."""
+    return frozenset((one.get("cel") or {}).get("expression", "") for one in given)
+
+
+def _selector(one: Obj, path: str, known: Collection[str]) -> list[Cause]:
     cel = one.get("cel")
     if cel is None:
         return [required(f"{path}.cel")]
     text, place = cel.get("expression", ""), f"{path}.cel.expression"
     if len(text.encode()) > _EXPRESSION_BYTES_MAX:
         return [too_long(place, _EXPRESSION_BYTES_MAX)]
-    return [] if text else [invalid(place, text, _NO_EXPRESSION)]
+    if not text:
+        return [invalid(place, text, _NO_EXPRESSION)]
+    if text in known:
+        return []
+    try:
+        device_expressions.selector(text)
+    except CompileError as error:
+        return [invalid(place, text, str(error))]
+    return []
 
 
 def configuration(one: Obj, path: str) -> list[Cause]:

@@ -1,7 +1,7 @@
 """Kubernetes' own functions, beside those that come with the language.
 
-Source: apiserver `pkg/cel/library/{lists,regex,urls,quantity,ip,cidr}.go` and CEL's sets extension. Quantities, URLs,
-addresses and ranges are maps that say what they are.
+Source: apiserver `pkg/cel/library/{lists,regex,urls,quantity,ip,cidr,semverlib}.go` and CEL's sets extension.
+Quantities, versions, URLs, addresses and ranges are maps that say what they are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from oarlock.cluster.objects import quantity
+from oarlock.cluster.objects.cel import semver
 from oarlock.cluster.objects.extensions import patterns
 from oarlock.cluster.objects.quantity import Quantity
 
@@ -115,6 +116,8 @@ def _sub(value: Value, other: Value | int) -> Value:
 
 
 def _compare(value: Value, other: Value) -> int:
+    if value.get(_KIND) == semver.KIND:
+        return semver.compare(value, other)
     one, two = _amount(value), _amount(other)
     return (two < one) - (one < two)
 
@@ -260,6 +263,13 @@ _FUNCTIONS: Final = (
     Function("compareTo", ("map", "map"), "int", _compare),
     Function("isGreaterThan", ("map", "map"), "bool", lambda one, other: _compare(one, other) > 0),
     Function("isLessThan", ("map", "map"), "bool", lambda one, other: _compare(one, other) < 0),
+    Function("isSemver", ("string",), "bool", semver.is_version, is_member=False),
+    Function("isSemver", ("string", "bool"), "bool", semver.is_version, is_member=False),
+    Function("semver", ("string",), "map", semver.version, is_member=False),
+    Function("semver", ("string", "bool"), "map", semver.version, is_member=False),
+    Function("major", ("map",), "int", lambda value: semver.number(value, 0)),
+    Function("minor", ("map",), "int", lambda value: semver.number(value, 1)),
+    Function("patch", ("map",), "int", lambda value: semver.number(value, 2)),
     Function("isURL", ("string",), "bool", _is_url, is_member=False),
     Function("url", ("string",), "map", _url, is_member=False),
     Function("getScheme", ("map",), "string", _of_url(lambda found: found.scheme)),

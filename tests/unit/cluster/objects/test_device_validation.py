@@ -47,6 +47,17 @@ FIRST = "spec.devices.requests[0]"
         (claim(request()), "", ""),
         (claim({"name": "r", "firstAvailable": [{"name": "a", **EXACTLY}]}), "", ""),
         (claim(request(allocationMode="All", count=0)), "", ""),
+        (claim(request(selectors=[{"cel": {"expression": "device.driver == 'd'"}}])), "", ""),
+        (
+            claim(request(selectors=[{"cel": {"expression": "devise == 'd'"}}])),
+            f"{FIRST}.exactly.selectors[0].cel.expression",
+            "compilation failed: ERROR: <input>:1:1: undeclared reference to 'devise'",
+        ),
+        (
+            claim(request(selectors=[{"cel": {"expression": "'text'"}}])),
+            f"{FIRST}.exactly.selectors[0].cel.expression",
+            "must evaluate to bool or the unknown type, not string",
+        ),
         (claim({"name": "R", "exactly": EXACTLY}), f"{FIRST}.name", LABEL),
         (claim({"name": "r"}), FIRST, "exactly one of `exactly` or `firstAvailable` is required"),
         (

@@ -1,0 +1,89 @@
+"""Selectors of devices: expressions over one `device`, compiled once.
+
+Source: dynamic-resource-allocation `cel/compile.go`. A domain that a device has nothing of is an empty map to an
+expression that looks something up in it; whether it is there (`in`) is told truly.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from oarlock.cluster.objects import quantity
+from oarlock.cluster.objects.cel import semver
+from oarlock.cluster.objects.cel.engine import CompileError, EvaluationError, Program, program
+
+Json = Mapping[str, Any]
+_VARIABLES: Final = (("device", "map"),)
+_KINDS: Final = ("bool", "dyn")
+_TEXT: Final = r"""(?:"([^"\\]*)"|'([^'\\]*)')"""
+_LOOKED_UP: Final = re.compile(rf"\bdevice\.(attributes|capacity)\s*\[\s*{_TEXT}\s*\]")
+_ASKED_FOR: Final = re.compile(rf"{_TEXT}\s+in\s+device\.(attributes|capacity)\b")
+
+
+class Selector:
+    """A compiled expression. Raises CompileError when made, its message as upstream's."""
+
+    def __init__(self, expression: str) -> None:
+        try:
+            self._program: Program = program(expression, _VARIABLES)
+        except CompileError as error:
+            raise CompileError(f"compilation failed: {error}") from None
+        if self._program.kind not in _KINDS:
+            raise CompileError(f"must evaluate to bool or the unknown type, not {self._program.kind}")
+        asked = {(part, one or other) for one, other, part in _ASKED_FOR.findall(expression)}
+        found = {(part, one or other) for part, one, other in _LOOKED_UP.findall(expression)}
+        self._domains = found - asked
+
+    def matches(self, device: Json) -> bool:
+        """Whether the expression holds for a device as `seen` returns it. Raises EvaluationError."""
+        for part, domain in self._domains:
+            if domain not in device[part]:
+                device = {**device, part: {**device[part], domain: {}}}
+        found = self._program.evaluate({"device": device})
+        if not isinstance(found, bool):
+            raise EvaluationError(f"CEL result of type {type(found).__name__} could not be converted to bool")
+        return found
+
+
+@lru_cache(1024)
+def selector(expression: str) -> Selector:
+    """Return the compiled expression. Raises CompileError."""
+    return Selector(expression)
+
+
+def seen(driver: str, device: Json) -> Json:
+    """A device of a ResourceSlice as expressions see it. Raises EvaluationError for an attribute of an unknown type."""
+    attributes: dict[str, dict[str, Any]] = {}
+    for domain, name, value in _by_domain(driver, device.get("attributes") or {}):
+        attributes.setdefault(domain, {})[name] = _attribute(name, value)
+    capacity: dict[str, dict[str, Any]] = {}
+    for domain, name, value in _by_domain(driver, device.get("capacity") or {}):
+        amount = {"kind": "quantity", "text": quantity.canonical(value["value"])}
+        capacity.setdefault(domain, {})[name] = amount
+    return {
+        "driver": driver,
+        "allowMultipleAllocations": bool(device.get("allowMultipleAllocations")),
+        "attributes": attributes,
+        "capacity": capacity,
+    }
+
+
+def _by_domain(driver: str, given: Json) -> Iterator[tuple[str, str, Any]]:
+    for qualified, value in given.items():
+        domain, slash, name = qualified.partition("/")
+        yield (domain, name, value) if slash else (driver, qualified, value)
+
+
+def _attribute(name: str, value: Json) -> Any:
+    for kind in ("int", "bool", "string"):
+        if kind in value:
+            return value[kind]
+    if "version" not in value:
+        raise EvaluationError(f"attribute {name}: unsupported attribute value")
+    try:
+        return semver.version(value["version"])
+    except ValueError as error:
+        raise EvaluationError(f"attribute {name}: parse semantic version: {error}") from None
