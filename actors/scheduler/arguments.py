@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from oarlock.actors.scheduler.framework import SCORE_MAX, Filter, Score, Step
+from oarlock.actors.scheduler.framework import SCORE_MAX, Filter, Gate, Score, Step
 from oarlock.actors.scheduler.located import Section
-from oarlock.actors.scheduler.plugins import FILTERS, SCORES, STEPS
+from oarlock.actors.scheduler.plugins import FILTERS, GATES, SCORES, STEPS
 from oarlock.actors.scheduler.plugins.allocation_score import (
     EVEN,
     AllocationScore,
@@ -20,6 +20,8 @@ from oarlock.actors.scheduler.plugins.allocation_score import (
     most_allocated,
 )
 from oarlock.actors.scheduler.plugins.balanced_allocation import BalancedAllocation
+from oarlock.actors.scheduler.plugins.dynamic_steps import BIND_TIMEOUT_S as DEVICE_TIMEOUT_S
+from oarlock.actors.scheduler.plugins.dynamic_steps import DynamicSteps
 from oarlock.actors.scheduler.plugins.inter_pod_preference import InterPodPreference
 from oarlock.actors.scheduler.plugins.node_affinity import NodeAffinity
 from oarlock.actors.scheduler.plugins.node_resources_fit import NodeResourcesFit
@@ -43,6 +45,7 @@ class Parts:
     weight: int = 1
     step: Step | None = None
     preemption: PreemptionLimits | None = None
+    gate: Gate | None = None
 
 
 def _defaults() -> dict[str, Parts]:
@@ -56,6 +59,8 @@ def _defaults() -> dict[str, Parts]:
         parts[score.name] = replace(parts.get(score.name, Parts()), score=score, weight=weight)
     for step in STEPS:
         parts[step.name] = replace(parts.get(step.name, Parts()), step=step)
+    for name, gate in GATES.items():
+        parts[name] = replace(parts[name], gate=gate)
     parts["DefaultPreemption"] = Parts(preemption=PreemptionLimits())
     return parts
 
@@ -185,6 +190,12 @@ def _volumes(parts: Parts, args: Section) -> Parts:
     return replace(parts, step=VolumeSteps(float(timeout_s)))
 
 
+def _devices(parts: Parts, args: Section) -> Parts:
+    # How long one node may take is bounded by steps here, so that a decision can be repeated.
+    args.seconds("filterTimeout", 10.0)
+    return replace(parts, step=DynamicSteps(args.seconds("bindingTimeout", DEVICE_TIMEOUT_S)))
+
+
 _READERS: Mapping[str, Callable[[Parts, Section], Parts]] = {
     "NodeResourcesFit": _fit,
     "NodeResourcesBalancedAllocation": _balanced,
@@ -193,4 +204,5 @@ _READERS: Mapping[str, Callable[[Parts, Section], Parts]] = {
     "NodeAffinity": _node_affinity,
     "DefaultPreemption": _preemption,
     "VolumeBinding": _volumes,
+    "DynamicResources": _devices,
 }

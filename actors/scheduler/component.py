@@ -10,9 +10,12 @@ from dataclasses import replace
 
 from oarlock.actors.scheduler import sources
 from oarlock.actors.scheduler.binding import Reservation, bind, reserve, unreserve
+from oarlock.actors.scheduler.changes import Changes
 from oarlock.actors.scheduler.cluster_view import WORKLOADS, ClusterView, selector_only
 from oarlock.actors.scheduler.configuration import Configuration
 from oarlock.actors.scheduler.decision import Placement, Search, Unschedulable, decide
+from oarlock.actors.scheduler.devices.releasing import Release
+from oarlock.actors.scheduler.devices.view import DevicesView
 from oarlock.actors.scheduler.extender import Extender, ExtenderFailed
 from oarlock.actors.scheduler.extending import extended
 from oarlock.actors.scheduler.facts import PodFacts
@@ -36,9 +39,11 @@ _WRITES_MAX = 64
 """Bindings and refusals under way at once; the next decision waits for one of them."""
 _RELOAD_S = 1.0
 """How often files of the configuration are looked at."""
+_CONFLICT = 409
 _LIVE_PODS = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
-_WRITTEN_VOLUMES = ("persistentvolumes", "persistentvolumeclaims")
+_WRITTEN = (("", "persistentvolumes"), ("", "persistentvolumeclaims"), ("resource.k8s.io", "resourceclaims"))
+"""Kinds beside pods that a scheduler writes, so that it must have seen what its predecessor wrote."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,8 +91,10 @@ class Scheduler:
 
     def _follow(self) -> Handle:
         informers = self._informers
-        storage = StorageView(self.view.snapshot.storage, self._queue.note)
-        storage.follow(informers)
+        snapshot, changes = self.view.snapshot, Changes(self._queue)
+        # Before pods: whether one is held back depends on its claims.
+        DevicesView(snapshot.devices, changes.note, changes.about_claim).follow(informers)
+        StorageView(snapshot.storage, changes.note).follow(informers)
         for (group, plural), kind in WORKLOADS.items():
             informers.cache(group, "v1", plural, transform=selector_only).add_handler(self.view.on_workload(kind))
         self.view.follow(
@@ -96,7 +103,7 @@ class Scheduler:
             namespaces=informers.cache("", "v1", "namespaces"),
             budgets=informers.cache("policy", "v1", "poddisruptionbudgets"),
         )
-        return Handle(self._client, self.view.snapshot, storage.changed)
+        return Handle(self._client, snapshot, changes.next, self._reporter.tell)
 
     def _use(self, configuration: Configuration) -> None:
         """Go by this configuration from the next attempt on."""
@@ -105,7 +112,7 @@ class Scheduler:
         filters = {one.name: one for profile in configuration.profiles.values() for one in profile.filters}
         rules = Rules(
             tuple(filters.values()),
-            gates=configuration.gates,
+            held=self._held,
             backoff_s=configuration.backoff_s,
             backoff_max_s=configuration.backoff_max_s,
         )
@@ -115,6 +122,10 @@ class Scheduler:
             task.add_done_callback(self._closing.discard)
         self._extenders = [Extender(settings) for settings in configuration.extenders]
 
+    def _held(self, pod: PodFacts) -> bool:
+        profile = self._profiles.get(pod.scheduler_name)
+        return profile is not None and any(gate(pod, self.view.snapshot) is not None for gate in profile.gates)
+
     async def warm(self) -> None:
         """Fill the caches and keep them current; the queue fills along with them."""
         self._informers.start()
@@ -122,8 +133,7 @@ class Scheduler:
 
     async def run(self, fence: str) -> None:
         """Schedule under `fence` until cancelled, once the caches show all that the predecessor bound."""
-        # No other kind is written by a scheduler so that it could decide the same thing twice.
-        written = (self._pods, *(self._informers.cache("", "v1", plural) for plural in _WRITTEN_VOLUMES))
+        written = (self._pods, *(self._informers.cache(group, "v1", plural) for group, plural in _WRITTEN))
         await asyncio.gather(*(cache.wait_revision(fence_revision(fence)) for cache in written))
         self._fence = fence
         self._recorder.start()
@@ -244,11 +254,22 @@ class Scheduler:
             await self._reporter.refuse(pod, "Unschedulable", refusal.message, nominated=node)
             if refusal.nomination is not None:
                 await self._make_room(pod, refusal.nomination)
+            if refusal.release is not None:
+                await self._release(pod, refusal.release)
         except (ApiError, Unreachable) as error:
             _log.warning("refusal not written pod=%s error=%r", pod.key, str(error))
-            if refusal.nomination is not None:
-                # The victims' going would have been the sign to try again.
+            if refusal.nomination is not None or refusal.release is not None:
+                # The victims' going, or the claim's change, would have been the sign to try again.
                 self._queue.activate(pod.key)
+
+    async def _release(self, pod: PodFacts, release: Release) -> None:
+        try:
+            await self._reporter.release(pod, release)
+        except ApiError as error:
+            if error.code != _CONFLICT:
+                raise
+            # Somebody else has changed the claim: it is looked at anew.
+            self._queue.activate(pod.key)
 
     async def _make_room(self, pod: PodFacts, nomination: Nomination) -> None:
         PREEMPTIONS.inc()

@@ -46,18 +46,16 @@ _POINTS = {
 """Upstream's extension points, and which part of a plugin each turns on or off."""
 
 Order = Callable[[PodFacts], Any]
-Gate = Callable[[PodFacts], "str | None"]
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """What the scheduler runs by. `order` sorts waiting pods, `gates` hold pods back before any attempt."""
+    """What the scheduler runs by. `order` sorts waiting pods."""
 
     profiles: Mapping[str, Profile]
     backoff_s: float = 1.0
     backoff_max_s: float = 10.0
     order: Order | None = None
-    gates: tuple[Gate, ...] = ()
     extenders: tuple[ExtenderSettings, ...] = ()
 
 
@@ -87,7 +85,7 @@ def read(source: str, text: str, plugins: Plugins) -> Configuration:
     extenders = tuple(extender(section) for section in root.sections("extenders"))
     root.done()
     profiles = reader.profiles or dict(default().profiles)
-    return Configuration(profiles, backoff, backoff_max, reader.order, tuple(reader.gates), extenders)
+    return Configuration(profiles, backoff, backoff_max, reader.order, extenders)
 
 
 def _percent(section: Section, default_percent: int = 0) -> int:
@@ -103,7 +101,6 @@ class _Profiles:
     def __init__(self, plugins: Plugins, percent: int) -> None:
         self.profiles: dict[str, Profile] = {}
         self.order: Order | None = None
-        self.gates: list[Gate] = []
         self._plugins, self._percent = plugins, percent
         self._sorter: str | None = None
 
@@ -115,8 +112,6 @@ class _Profiles:
         enabled = _Enabled(section.section("plugins"), self._plugins)
         parts = self._parts(section, enabled)
         self._sort(section, [one for one in enabled.at("sort") if one != "PrioritySort"], parts)
-        gates = [cast(Plugin, parts[one].step).pre_enqueue for one in enabled.at("gate") if one in self._plugins]
-        self.gates.extend(_of_profile(gate, name) for gate in gates)
         filters = [parts[one].filter for one in enabled.at("filter")]
         preemption = next((parts[one].preemption for one in enabled.at("preemption") if parts[one].preemption), None)
         self.profiles[name] = Profile(
@@ -128,6 +123,8 @@ class _Profiles:
             tuple(step for one in enabled.at("step") if (step := parts[one].step) is not None),
             preemption,
             nodes_percent=_percent(section, self._percent),
+            releases="DynamicResources" in enabled.at("preemption"),
+            gates=tuple(gate for one in enabled.at("gate") if (gate := parts[one].gate) is not None),
             guarded=any(one in self._plugins for one in enabled.names),
         )
         section.done()
@@ -155,7 +152,11 @@ class _Profiles:
             raise Broken(where.source, where.line, f"plugin {name!r}: {type(error).__name__}: {error}") from error
         guarded = Guarded(plugin)
         return Parts(
-            guarded if has(kind, "filter") else None, guarded if has(kind, "score") else None, plugin.weight, plugin
+            guarded if has(kind, "filter") else None,
+            guarded if has(kind, "score") else None,
+            plugin.weight,
+            plugin,
+            gate=guarded.gate if has(kind, "preEnqueue") else None,
         )
 
     def _sort(self, section: Section, sorters: Iterable[str], parts: Mapping[str, Parts]) -> None:
@@ -166,10 +167,6 @@ class _Profiles:
         self._sorter = sorter
         if own:
             self.order = cast(Plugin, parts[sorter].step).order
-
-
-def _of_profile(gate: Gate, name: str) -> Gate:
-    return lambda pod: gate(pod) if pod.scheduler_name == name else None
 
 
 class _Enabled:

@@ -6,10 +6,11 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from oarlock.actors.scheduler.devices.releasing import NOTHING, Release
 from oarlock.actors.scheduler.examination import Examination
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.framework import Failure, Impossible
-from oarlock.actors.scheduler.plugins import DEFAULT
+from oarlock.actors.scheduler.plugins import DEFAULT, dynamic_resources
 from oarlock.actors.scheduler.preemption import NOT_HELPFUL, Nomination, NoPreemption, preempt
 from oarlock.actors.scheduler.profile import Profile
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
@@ -42,6 +43,8 @@ class Unschedulable:
     failures: Mapping[str, Failure] = field(default_factory=dict[str, Failure])
     nomination: Nomination | None = None
     hopeless: bool = False
+    release: Release | None = None
+    """A claim that the pod had better not have, so that it gets other devices elsewhere."""
 
 
 @dataclass(slots=True)
@@ -92,7 +95,8 @@ def feasible(pod: PodFacts, snapshot: Snapshot, search: Search, profile: Profile
 def _impossible(snapshot: Snapshot, impossible: Impossible, profile: Profile) -> Unschedulable:
     everywhere = {name: Failure((impossible.reason,), final=True) for name in snapshot.nodes}
     none = NoPreemption(dict.fromkeys(snapshot.nodes, NOT_HELPFUL))
-    message = refusal(len(snapshot), {}, none if profile.preemption else None, impossible.reason)
+    said = NOTHING if profile.releases else ""
+    message = refusal(len(snapshot), {}, none if profile.preemption else None, impossible.reason, said=said)
     return Unschedulable(message, frozenset((impossible.filter,)), everywhere, hopeless=True)
 
 
@@ -104,12 +108,22 @@ def _unschedulable(
     profile: Profile,
 ) -> Unschedulable:
     nodes = len(examination.snapshot)
+    said, release = _claims_outlook(examination, failures, profile)
     if profile.preemption is None:
-        return Unschedulable(refusal(nodes, failures, None), refusing, failures)
+        return Unschedulable(refusal(nodes, failures, None, said=said), refusing, failures, release=release)
     outcome = preempt(examination, failures, limits=profile.preemption, chance=search.chance)
     if isinstance(outcome, Nomination):
-        return Unschedulable(refusal(nodes, failures, None), refusing, failures, outcome)
-    return Unschedulable(refusal(nodes, failures, outcome), refusing, failures, hopeless=not outcome.hint)
+        return Unschedulable(refusal(nodes, failures, None), refusing, failures, outcome, release=release)
+    message = refusal(nodes, failures, outcome, said=said)
+    return Unschedulable(message, refusing, failures, hopeless=not outcome.hint, release=release)
+
+
+def _claims_outlook(
+    examination: Examination, failures: dict[str, Failure], profile: Profile
+) -> tuple[str, Release | None]:
+    if not profile.releases:
+        return "", None
+    return dynamic_resources.outlook(examination.pod, examination.snapshot, failures)
 
 
 _Outcome = tuple[list[NodeState], dict[str, Failure], set[str]]

@@ -11,6 +11,8 @@ from typing import Any
 
 from oarlock.actors.scheduler.cluster_view import WORKLOADS
 from oarlock.actors.scheduler.decision import Placement, Search, Unschedulable, decide, feasible
+from oarlock.actors.scheduler.devices.view import GROUP, DevicesView
+from oarlock.actors.scheduler.devices.view import KINDS as DEVICE_KINDS
 from oarlock.actors.scheduler.disruption import budget
 from oarlock.actors.scheduler.examination import Examination
 from oarlock.actors.scheduler.facts import PodFacts, node_facts, pod_facts
@@ -32,6 +34,7 @@ KINDS: tuple[tuple[str, str], ...] = (
     ("storage.k8s.io", "csinodes"),
     ("storage.k8s.io", "csidrivers"),
     ("storage.k8s.io", "volumeattachments"),
+    *((GROUP, plural) for plural in DEVICE_KINDS),
     *WORKLOADS,
 )
 """What a decision looks at, as (group, plural), all of version v1; volumes before what refers to them."""
@@ -86,6 +89,7 @@ def snapshot_of(objects: Mapping[tuple[str, str], Iterable[Object]], without: st
     """Build the cluster from lists of its objects, by kind as in KINDS, leaving out the pod of that key."""
     snapshot = Snapshot()
     storage = StorageView(snapshot.storage, lambda _: None)
+    devices = DevicesView(snapshot.devices, lambda _: None, lambda *_: None)
     for kind in KINDS:
         for obj in objects.get(kind, ()):
             metadata = obj["metadata"]
@@ -100,6 +104,8 @@ def snapshot_of(objects: Mapping[tuple[str, str], Iterable[Object]], without: st
                 case "pods":
                     if key != without:
                         _put_pod(snapshot, obj)
+                case plural if kind[0] == GROUP:
+                    devices.put(plural, key, dict(obj))
                 case _ if kind in WORKLOADS:
                     snapshot.workloads.put(WORKLOADS[kind], key, obj)
                 case _:

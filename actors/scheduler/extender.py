@@ -66,7 +66,7 @@ def extender(section: Section) -> ExtenderSettings:
         section.get("prioritizeVerb", str, ""),
         section.get("bindVerb", str, ""),
         weight,
-        _seconds(section),
+        section.seconds("httpTimeout", _TIMEOUT_S),
         section.get("nodeCacheCapable", bool, default=False),
         section.get("ignorable", bool, default=False),
         frozenset(resources),
@@ -74,18 +74,6 @@ def extender(section: Section) -> ExtenderSettings:
     )
     section.done()
     return made
-
-
-def _seconds(section: Section) -> float:
-    text = section.get("httpTimeout", str, "")
-    units = {"ms": 0.001, "s": 1.0, "m": 60.0}
-    for unit, factor in units.items():
-        number = text.removesuffix(unit)
-        if text.endswith(unit) and number.replace(".", "", 1).isdigit():
-            return float(number) * factor
-    if text:
-        raise section.broken("httpTimeout", "must be a time such as 500ms or 5s")
-    return _TIMEOUT_S
 
 
 class Extender:

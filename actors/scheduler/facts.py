@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from oarlock.actors.scheduler.devices.extended import Needs, needs_of
+from oarlock.actors.scheduler.devices.wanting import PodClaim, pod_claims
 from oarlock.actors.scheduler.pod_volumes import Disk, claims, disk_of
 from oarlock.actors.scheduler.resizing import resized
 from oarlock.actors.scheduler.selection import (
@@ -99,6 +101,9 @@ class PodFacts:
     claims: tuple[tuple[str, bool], ...]
     """(Name, whether it is made along with the pod) of each PersistentVolumeClaim it uses."""
     disks: tuple[Disk, ...]
+    device_claims: tuple[PodClaim, ...]
+    needs: tuple[Needs, ...]
+    """What its containers ask for, if any of it may be devices."""
 
     @property
     def requests_nothing(self) -> bool:
@@ -180,6 +185,8 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         owner=_owner(metadata),
         claims=tuple(claims(metadata["name"], spec.get("volumes") or ())),
         disks=tuple(disk for volume in spec.get("volumes") or () if (disk := disk_of(volume)) is not None),
+        device_claims=pod_claims(spec, status),
+        needs=needs_of(spec),
     )
 
 

@@ -22,6 +22,8 @@ class Failure(NamedTuple):
 
 Check = Callable[[NodeState], Failure | None]
 """Judges one node; None lets it pass."""
+Gate = Callable[[PodFacts, Snapshot], "str | None"]
+"""Returns why a pod isn't tried at all yet, or None."""
 Grades = Mapping[str, int]
 """Grades by node name, 0 to SCORE_MAX, higher is better."""
 
@@ -32,6 +34,10 @@ class Impossible(Exception):
     def __init__(self, reason: str, filter_name: str = "") -> None:
         super().__init__(reason)
         self.reason, self.filter = reason, filter_name
+
+
+class PluginFailed(Exception):
+    """A plugin can't say, or took too long; the attempt fails, and the message is for the pod's owner."""
 
 
 class Filter(Protocol):
@@ -85,12 +91,13 @@ class Score(Protocol):
 class Handle:
     """What a step may use: the API server, under the scheduler's lease, and the cluster as it is seen now.
 
-    `changed()` returns when anything about storage has changed.
+    `changed()` returns when anything about storage or devices has changed; `tell(pod, reason, message)` is an Event.
     """
 
     client: ApiClient
     snapshot: Snapshot
     changed: Callable[[], Awaitable[None]]
+    tell: Callable[[PodFacts, str, str], None]
 
 
 class StepFailed(Exception):

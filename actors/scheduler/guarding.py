@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, Failure, Grades, Impossible
+from oarlock.actors.scheduler.framework import Check, Failure, Grades, Impossible, PluginFailed
 from oarlock.actors.scheduler.plugin import Plugin
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
@@ -16,10 +16,6 @@ LIMIT_S = 0.3
 """Well below a lease's time to live: while foreign code runs, nothing else of the scheduler does."""
 
 T = TypeVar("T")
-
-
-class PluginFailed(Exception):
-    """A plugin raised or took too long; the message is for the pod's owner."""
 
 
 class _CutOff(BaseException):
@@ -32,6 +28,13 @@ class Guarded:
     def __init__(self, plugin: Plugin) -> None:
         self._plugin = plugin
         self.name, self.events, self.local = plugin.name, plugin.events, plugin.local
+
+    def gate(self, pod: PodFacts, snapshot: Snapshot) -> str | None:  # noqa: ARG002 - a gate's shape
+        """Return why the pod is held back; a gate that fails or hangs doesn't open."""
+        try:
+            return limited(lambda: self._asked("pre-enqueue", lambda: self._plugin.pre_enqueue(pod)))
+        except PluginFailed as failure:
+            return str(failure)
 
     def only(self, pod: PodFacts) -> frozenset[str] | None:
         return self._asked("filter", lambda: self._plugin.only(pod))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -64,6 +65,16 @@ class Section:
         for place, item in enumerate(node.value):
             yield self._mapping(item, f"{self._named(name)}[{place}]")
 
+    def seconds(self, name: str, default: float) -> float:
+        """Return a time such as 500ms, 5s or 1m30s. Raises Broken."""
+        text = self.get(name, str, "")
+        if not text:
+            return default
+        parts = _DURATION.findall(text)
+        if "".join(number + unit for number, unit in parts) != text:
+            raise self.broken(name, "must be a time such as 500ms or 5s")
+        return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
     def values(self) -> Mapping[str, Any]:
         """Return everything in here as plain values, all of it asked for."""
         self._asked.update(self._nodes)
@@ -90,6 +101,8 @@ class Section:
         return Section(self.source, node, path)
 
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_SECONDS: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 _KINDS: Mapping[type, str] = {int: "a whole number", str: "text", bool: "true or false", list: "a list"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oarlock.actors.scheduler.framework import Filter, Score, Step
+from oarlock.actors.scheduler.framework import Filter, Gate, Score, Step
 from oarlock.actors.scheduler.preemption import PreemptionLimits
 
 DEFAULT_NAME = "default-scheduler"
@@ -25,5 +25,9 @@ class Profile:
     preemption: PreemptionLimits | None = PreemptionLimits()
     permit_s: float = 900.0
     nodes_percent: int = 0
+    releases: bool = True
+    """Whether idle claims may have to give back their devices."""
+    gates: tuple[Gate, ...] = ()
+    """What holds the profile's pods back before any attempt."""
     guarded: bool = False
     """Whether foreign code takes part, so that an attempt must be limited in time."""

@@ -1,7 +1,8 @@
 """Pods that wait to be scheduled: ready ones by priority, backing off ones by time, refused ones until a change.
 
 A change is named: NodeAdded, NodeLabelChanged, NodeTaintChanged, NodeSpecChanged, NodeAllocatableChanged,
-AssignedPodAdded, AssignedPodChanged, AssignedPodDeleted, AssignedPodShrunk, PodChanged. A refused pod waits for one
+AssignedPodAdded, AssignedPodChanged, AssignedPodDeleted, AssignedPodShrunk, PodChanged, and one or two for each kind
+of storage and of devices. A refused pod waits for one
 that a filter which refused it lists in its `events`. Times as upstream: back-off 1 s doubling to 10 s, and a refused
 pod is tried again after 5 minutes whatever happens.
 """
@@ -34,7 +35,7 @@ class Rules:
 
     filters: tuple[Filter, ...]
     order: Callable[[PodFacts], Any] = _by_priority
-    gates: tuple[Callable[[PodFacts], str | None], ...] = ()
+    held: Callable[[PodFacts], bool] = lambda _: False
     backoff_s: float = BACKOFF_S
     backoff_max_s: float = BACKOFF_MAX_S
 
@@ -64,6 +65,8 @@ class SchedulingQueue:
         self._backoff: list[tuple[float, str]] = []
         self._refused: dict[str, Waiting] = {}
         """Oldest first, since a pod joins at the end."""
+        self._held: dict[str, Waiting] = {}
+        """Those that are gated by something else than the gates in their spec."""
         self._order = 0
         self._changed = asyncio.Event()
 
@@ -83,7 +86,7 @@ class SchedulingQueue:
                 self._move(waiting, _GATED if self._is_gated(waiting.pod) else _ACTIVE, "PodChanged")
 
     def _is_gated(self, pod: PodFacts) -> bool:
-        return bool(pod.gates) or any(gate(pod) is not None for gate in self._rules.gates)
+        return bool(pod.gates) or self._rules.held(pod)
 
     def add(self, pod: PodFacts) -> None:
         """Take a new pod, or a changed one; one that only waits for its gates to open is held."""
@@ -108,6 +111,7 @@ class SchedulingQueue:
         """Forget a pod that is bound or gone."""
         self._waiting.pop(key, None)
         self._refused.pop(key, None)
+        self._held.pop(key, None)
 
     def refuse(self, pod: PodFacts, filters: frozenset[str], attempts: int) -> None:
         """Keep a pod for which there was no node, until a change that concerns one of `filters`."""
@@ -132,13 +136,28 @@ class SchedulingQueue:
     def note(self, *events: str) -> None:
         """Tell what changed in the cluster: refused pods that this may help are tried again."""
         happened = set(events)
-        if self._rules.gates:
-            for waiting in [one for one in self._waiting.values() if one.place == _GATED]:
-                if not self._is_gated(waiting.pod):
-                    self._move(waiting, _ACTIVE, events[0])
+        self._open(self._held.values(), events[0])
         for waiting in list(self._refused.values()):
             if any(not happened.isdisjoint(self._events.get(name, happened)) for name in waiting.filters):
                 self._retry(waiting, events[0])
+
+    def note_claim(self, event: str, key: str) -> None:
+        """Tell what happened to the ResourceClaim of that key: refused pods that use it may be tried again."""
+        namespace, _, name = key.partition("/")
+
+        def uses(waiting: Waiting) -> bool:
+            pod = waiting.pod
+            return pod.namespace == namespace and any(one.claim == name for one in pod.device_claims)
+
+        self._open(filter(uses, self._held.values()), event)
+        for waiting in list(filter(uses, self._refused.values())):
+            if any(event in self._events.get(one, (event,)) for one in waiting.filters):
+                self._retry(waiting, event)
+
+    def _open(self, held: Iterable[Waiting], event: str) -> None:
+        for waiting in list(held):
+            if not self._is_gated(waiting.pod):
+                self._move(waiting, _ACTIVE, event)
 
     async def pop(self) -> tuple[PodFacts, int]:
         """Wait for the pod of the highest priority, first come first served, and take it out.
@@ -181,8 +200,11 @@ class SchedulingQueue:
     def _move(self, waiting: Waiting, place: str, event: str) -> None:
         waiting.place, waiting.since = place, self._clock()
         self._refused.pop(waiting.pod.key, None)
+        self._held.pop(waiting.pod.key, None)
         if place == _REFUSED:
             self._refused[waiting.pod.key] = waiting
+        if place == _GATED and not waiting.pod.gates:
+            self._held[waiting.pod.key] = waiting
         if place == _ACTIVE:
             heapq.heappush(self._active, (self._rules.order(waiting.pod), waiting.order, waiting.pod.key))
         INCOMING.labels(place, event).inc()

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from oarlock.actors.scheduler.devices.claimed import FINALIZER
+from oarlock.actors.scheduler.devices.releasing import Release
 from oarlock.actors.scheduler.facts import PREEMPTION_REASON, PodFacts
 from oarlock.cluster.client.events import Recorder
 from oarlock.cluster.client.http import STRATEGIC_PATCH, ApiClient
 from oarlock.cluster.objects.status import ApiError
 
+_NOT_FOUND = 404
+_ALLOCATED = frozenset(("allocation", "reservedFor", "devices"))
 _GONE = frozenset((404, 409))
 """Not there, or another pod of the same name."""
 
@@ -33,6 +37,35 @@ class Reporter:
             },
         )
         self.say_bound(pod, node)
+
+    async def release(self, pod: PodFacts, release: Release) -> None:
+        """Have an idle claim give back its devices, or go; one that is gone, or in use by others, is left alone."""
+        namespace, _, name = release.key.partition("/")
+        path = f"/apis/resource.k8s.io/v1/namespaces/{namespace}/resourceclaims/{name}"
+        try:
+            claim = await self._client.get(path)
+            if claim["metadata"]["uid"] != release.uid or not _is_idle(claim, pod):
+                return
+            if release.delete:
+                await self._delete_claim(path, claim)
+            else:
+                kept = {key: value for key, value in claim["status"].items() if key not in _ALLOCATED}
+                await self._client.update(f"{path}/status", {**claim, "status": kept})
+        except ApiError as error:
+            if error.code != _NOT_FOUND:
+                raise
+
+    async def _delete_claim(self, path: str, claim: dict[str, Any]) -> None:
+        """The finalizer only keeps devices with their users, of which there are none."""
+        metadata = claim["metadata"]
+        if FINALIZER in (metadata.get("finalizers") or ()):
+            metadata["finalizers"].remove(FINALIZER)
+            claim = await self._client.update(path, claim)
+        await self._client.delete(path, {"preconditions": {"uid": claim["metadata"]["uid"]}})
+
+    def tell(self, pod: PodFacts, reason: str, message: str) -> None:
+        """Record what the pod's owner may want to know, though nothing is wrong."""
+        self._say(pod, "Normal", reason, message)
 
     def say_bound(self, pod: PodFacts, node: str) -> None:
         self._say(pod, "Normal", "Scheduled", f"Successfully assigned {pod.key} to {node}")
@@ -85,6 +118,10 @@ class Reporter:
             "uid": pod.uid,
         }
         self._recorder.record(reference, kind, reason, message)
+
+
+def _is_idle(claim: dict[str, Any], pod: PodFacts) -> bool:
+    return all(one["uid"] == pod.uid for one in (claim.get("status") or {}).get("reservedFor") or ())
 
 
 def _path(pod: PodFacts) -> str:

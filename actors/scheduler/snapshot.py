@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import zip_longest
 
+from oarlock.actors.scheduler.devices.state import Devices
 from oarlock.actors.scheduler.disruption import Budget
 from oarlock.actors.scheduler.facts import Amounts, Group, HostPort, NodeFacts, PodFacts
 from oarlock.actors.scheduler.storage import Storage
@@ -108,6 +109,7 @@ class Snapshot:
         """Pods by key for which room is made, by the node on which it is."""
         self.budgets: dict[str, Budget] = {}
         self.storage = Storage()
+        self.devices = Devices()
         self.workloads = Workloads()
         self._ordered: list[NodeState] | None = None
 
@@ -208,7 +210,7 @@ class Snapshot:
         view.nodes = {**self.nodes, state.name: state}
         view.namespace_labels, view.image_nodes = self.namespace_labels, self.image_nodes
         view.nominated, view.budgets, view.storage = self.nominated, self.budgets, self.storage
-        view.workloads = self.workloads
+        view.workloads, view.devices = self.workloads, self.devices
         view.affinity_pods = Counter(self.affinity_pods)
         view.affinity_pods[state.name] = len(state.choosy)
         if not view.affinity_pods[state.name]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +25,6 @@ class StorageView:
 
     def __init__(self, storage: Storage, note: Note) -> None:
         self._storage, self._note = storage, note
-        self._changed = asyncio.Event()
 
     def follow(self, informers: Informers) -> None:
         """Take every change from now on, beginning with what the caches hold."""
@@ -36,10 +34,6 @@ class StorageView:
     def put(self, kind: tuple[str, str], key: str, obj: Object | None) -> None:
         """Take one object of a storage kind as it is now; None if it is gone."""
         self._kinds()[kind][1](key, obj)
-
-    async def changed(self) -> None:
-        """Return when anything has changed."""
-        await self._changed.wait()
 
     def _kinds(self) -> dict[tuple[str, str], tuple[str, Put]]:
         storage = self._storage
@@ -66,9 +60,6 @@ class StorageView:
         def handle(change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG001
             put(key_of(new or old or {}), new)
             self._note(event)
-            # Whoever waits has been woken by set() already; the next one waits for the next change.
-            self._changed.set()
-            self._changed.clear()
 
         return handle
 

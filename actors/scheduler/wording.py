@@ -9,17 +9,21 @@ from oarlock.actors.scheduler.framework import Failure
 from oarlock.actors.scheduler.preemption import NoPreemption
 
 NO_NODES = "no nodes available to schedule pods"
-_NO_CLAIMS = "no new claims to deallocate"
-"""What upstream's DynamicResources says after every refusal of a pod without claims."""
 
 
-def refusal(nodes: int, failures: Mapping[str, Failure], preemption: NoPreemption | None, impossible: str = "") -> str:
-    """Reasons with their numbers of nodes, then why preemption doesn't help; None: it does, or wasn't asked."""
-    said = _available(nodes, impossible or counted(one.reasons for one in failures.values()))
-    if preemption is None:
-        return said
-    outlook = preemption.hint or _available(nodes, counted(one.reasons for one in preemption.failures.values()))
-    return f"{said} {_NO_CLAIMS}, preemption: {outlook}"
+def refusal(
+    nodes: int, failures: Mapping[str, Failure], preemption: NoPreemption | None, impossible: str = "", said: str = ""
+) -> str:
+    """Reasons with their numbers of nodes, then what would help: `said` of claims, why preemption doesn't.
+
+    Without preemption (None) it does, or wasn't asked.
+    """
+    why = _available(nodes, impossible or counted(one.reasons for one in failures.values()))
+    outlook = [said] if said else []
+    if preemption is not None:
+        reasons = counted(one.reasons for one in preemption.failures.values())
+        outlook.append(f"preemption: {preemption.hint or _available(nodes, reasons)}")
+    return f"{why} {', '.join(outlook)}" if outlook else why
 
 
 def counted(reasons: Iterable[Iterable[str]]) -> str:

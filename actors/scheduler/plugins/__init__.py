@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from oarlock.actors.scheduler.framework import Filter, Score, Step
+from collections.abc import Mapping
+
+from oarlock.actors.scheduler.framework import Filter, Gate, Score, Step
 from oarlock.actors.scheduler.plugins.allocation_score import AllocationScore, least_allocated
 from oarlock.actors.scheduler.plugins.balanced_allocation import BalancedAllocation
+from oarlock.actors.scheduler.plugins.dynamic_resources import DynamicResources, gate
+from oarlock.actors.scheduler.plugins.dynamic_steps import DynamicSteps
 from oarlock.actors.scheduler.plugins.image_locality import ImageLocality
 from oarlock.actors.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from oarlock.actors.scheduler.plugins.inter_pod_preference import InterPodPreference
@@ -36,6 +40,7 @@ FILTERS: tuple[Filter, ...] = (
     VolumeZone(),
     PodTopologySpread(),
     InterPodAffinity(),
+    DynamicResources(),
 )
 """In the order in which a node is asked: only the first that refuses it is named to the user."""
 
@@ -45,11 +50,15 @@ SCORES: tuple[tuple[Score, int], ...] = (
     (AllocationScore(least_allocated), 1),
     (PodTopologyPreference(), 2),
     (InterPodPreference(), 2),
+    (DynamicResources(), 1),
     (BalancedAllocation(), 1),
     (ImageLocality(), 1),
 )
 """With what each weighs."""
 
-STEPS: tuple[Step, ...] = (VolumeSteps(),)
+STEPS: tuple[Step, ...] = (VolumeSteps(), DynamicSteps())
 
-DEFAULT = Profile(DEFAULT_NAME, FILTERS, SCORES, STEPS)
+GATES: Mapping[str, Gate] = {DynamicResources.name: gate}
+"""What holds pods back before any attempt, by the plugin's name; scheduling gates are the queue's own."""
+
+DEFAULT = Profile(DEFAULT_NAME, FILTERS, SCORES, STEPS, gates=tuple(GATES.values()))

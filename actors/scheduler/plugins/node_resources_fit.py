@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from oarlock.actors.scheduler.devices.extended import by_devices
 from oarlock.actors.scheduler.facts import PODS, PodFacts
 from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 
 class NodeResourcesFit(FilterDefaults):
-    """Extended resources that `ignored` names, or whose prefix it names, aren't asked for here."""
+    """Extended resources that `ignored` names, or whose prefix it names, aren't asked for here.
+
+    Nor are those that a class of devices stands for on a node that has none of them itself: see `dynamic_resources`.
+    """
 
     name = "NodeResourcesFit"
     events = frozenset(("NodeAdded", "NodeAllocatableChanged", "AssignedPodDeleted", "AssignedPodShrunk"))
@@ -16,8 +20,10 @@ class NodeResourcesFit(FilterDefaults):
     def __init__(self, ignored: frozenset[str] = frozenset()) -> None:
         self._ignored = ignored
 
-    def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:  # noqa: ARG002 - a filter's shape
+    def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:
         wanted = [(name, amount) for name, amount in pod.requests.items() if amount and not self._ignores(name)]
+
+        by_claim = frozenset(by_devices(pod.needs, snapshot.devices)) if pod.needs else frozenset[str]()
 
         def check(node: NodeState) -> Failure | None:
             allocatable, requested = node.allocatable, node.requested
@@ -26,7 +32,7 @@ class NodeResourcesFit(FilterDefaults):
                 reasons.append("Too many pods")
             for name, amount in wanted:
                 room = allocatable.get(name, 0)
-                if amount > room - requested[name]:
+                if amount > room - requested[name] and not (name in by_claim and not room):
                     reasons.append(f"Insufficient {name}")
                     final = final or amount > room
             return Failure(tuple(reasons), final) if reasons else None
