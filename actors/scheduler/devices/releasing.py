@@ -43,8 +43,6 @@ def released(
 
     `nodes` are those, with their labels, that could serve the pod if it weren't for its own claims.
     """
-    if not claims and extended is None:
-        return NOTHING, None
     refusing = list(nodes)
     for claim in claims:
         is_idle = not claim.reserved or claim.reserved == {uid}
