@@ -40,6 +40,7 @@ from oarlock.actors.controllers.mirroring import MIRRORING
 from oarlock.actors.controllers.node_ttl import NODE_TTL
 from oarlock.actors.controllers.podgc import ENDED_PODS, POD_GC
 from oarlock.actors.controllers.replicaset import REPLICASET, REPLICATION_CONTROLLER
+from oarlock.actors.controllers.resource_claims import CLAIM_USERS, POD_CLAIMS
 from oarlock.actors.controllers.resource_quota import RESOURCE_QUOTA
 from oarlock.actors.controllers.service_cidr import SERVICE_CIDR
 from oarlock.actors.controllers.sharding import EVERYTHING, NAMESPACE, WHOLE, Shard, hosted
@@ -259,6 +260,8 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         VOLUME_BINDING,
         VOLUME_EXPANSION,
         EPHEMERAL_CLAIMS,
+        POD_CLAIMS,
+        CLAIM_USERS,
         ADMISSION_POLICIES,
         BOOTSTRAP_SIGNER,
         TOKEN_CLEANER,
