@@ -24,9 +24,9 @@ BENCHMARKS = (
         "allocation",
         "scheduling",
     ),
-    *("api", "failover", "rollouts", "rolling", "controllers"),
+    *("api", "failover", "rollouts", "rolling", "resync", "controllers", "size", "crowds"),
 )
-HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "rolling")
+HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "rolling", "resync")
 
 
 def main() -> int:

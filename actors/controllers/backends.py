@@ -6,6 +6,7 @@ Source: kubernetes.io "EndpointSlices"; upstream's k8s.io/endpointslice utils.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
 
@@ -51,7 +52,12 @@ def addresses(pod: Mapping[str, Any], wanted: str) -> list[str]:
     """Return a pod's addresses of a family, in the usual spelling."""
     status = pod.get("status") or {}
     found = [one.get("ip", "") for one in status.get("podIPs") or ()] or [status.get("podIP", "")]
-    return [str(ip_address(one)) for one in found if one and family(one) == wanted]
+    return [_usual(one) for one in found if one and family(one) == wanted]
+
+
+@lru_cache(maxsize=65536)
+def _usual(address: str) -> str:
+    return str(ip_address(address))
 
 
 def selected(view: View, service: Mapping[str, Any]) -> list[Object]:

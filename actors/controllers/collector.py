@@ -14,7 +14,7 @@ from oarlock.actors.controllers.actions import Action, Delete, Patch, Performer
 from oarlock.actors.controllers.garbage import Whereabouts
 from oarlock.actors.controllers.monitors import Monitors, key
 from oarlock.actors.controllers.workers import Workers
-from oarlock.cluster.client.cache import Cache
+from oarlock.cluster.client.cache import STEP_OBJECTS, Cache
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.objects.status import ApiError
@@ -58,8 +58,10 @@ class Collector:
 
     async def _begin(self) -> None:
         for name, cache in list(self._monitors.caches.items()):
-            for obj in cache:
+            for number, obj in enumerate(cache, start=1):
                 self._changed(name, None, obj)
+                if number % STEP_OBJECTS == 0:
+                    await asyncio.sleep(0)
 
     def _changed(self, name: str, old: Object | None, new: Object | None) -> None:
         if not self._workers.are_acting:

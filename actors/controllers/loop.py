@@ -14,6 +14,7 @@ from oarlock.actors.controllers.actions import Action, Outcome, Performer, is_te
 from oarlock.actors.controllers.sharding import WHOLE, Shard
 from oarlock.actors.controllers.view import View
 from oarlock.actors.controllers.workers import Workers
+from oarlock.cluster.client.cache import STEP_OBJECTS
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.objects.status import ApiError
 
@@ -21,7 +22,6 @@ Object = dict[str, Any]
 
 _CAUGHT_UP_TIMEOUT_S = 10.0
 _CONFLICT = 409
-_STRIDE = 500
 """Objects looked at in one turn of the event loop."""
 
 _RECONCILES = Counter("oarlock_controller_reconciles", "Keys reconciled, by outcome", ["controller", "outcome"])
@@ -93,21 +93,28 @@ class ControllerLoop:
         await self._workers.run(self._begin, self._resync if self.controller.resync_s is not None else None)
 
     async def _begin(self) -> None:
+        looked_at = 0
         for plural in (*self.controller.reads, *self.controller.counts):
-            handle = self._handler(plural)
-            for number, obj in enumerate(self._view.list(plural), start=1):
-                handle("ADDED", None, obj)
-                if number % _STRIDE == 0:
+            for obj in self._view.list(plural):
+                looked_at += 1 + self._changed(plural, None, obj)
+                if looked_at >= STEP_OBJECTS:
+                    looked_at = 0
                     await asyncio.sleep(0)  # renewals and watches go on meanwhile
 
     def _handler(self, plural: str) -> Callable[[str, Object | None, Object | None], None]:
         def handle(_change: str, old: Object | None, new: Object | None) -> None:
             if self._workers.are_acting:
-                for due in self.controller.keys(plural, old, new, self._view):
-                    if self._owns(due.key):
-                        self._workers.queue.add_after(due.key, due.after_s)
+                self._changed(plural, old, new)
 
         return handle
+
+    def _changed(self, plural: str, old: Object | None, new: Object | None) -> int:
+        """Queue the keys that an object's change makes due; return how many, other shards' included."""
+        found = list(self.controller.keys(plural, old, new, self._view))
+        for due in found:
+            if self._owns(due.key):
+                self._workers.queue.add_after(due.key, due.after_s)
+        return len(found)
 
     def _owns(self, key: str) -> bool:
         return self._shard.owns(key, self._view.get(self.controller.reads[0], key))
@@ -168,5 +175,5 @@ class ControllerLoop:
                 for number, key in enumerate(self.controller.all_keys(self._view), start=1):
                     if self._owns(key):
                         self._workers.queue.add(key)
-                    if number % _STRIDE == 0:
+                    if number % STEP_OBJECTS == 0:
                         await asyncio.sleep(0)

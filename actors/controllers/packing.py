@@ -23,7 +23,8 @@ def pack(
     left = {identity(one): one for one in wanted}
     kept: dict[str, list[Object]] = {}
     for name, before in held.items():
-        kept[name] = [left.pop(identity(one)) for one in before if identity(one) in left]
+        found = [left.pop(identity(one), None) for one in before]
+        kept[name] = [one for one in found if one is not None]
     rest = list(left.values())
     changing = [name for name, before in held.items() if kept[name] and kept[name] != list(before)]
     for name in sorted(changing, key=lambda one: -len(kept[one])):

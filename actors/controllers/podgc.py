@@ -47,7 +47,7 @@ def reconcile(key: str, view: View) -> list[Action]:
 
 def reconcile_ended(_key: str, view: View) -> list[Action]:
     """Return the deletion of the oldest pods that have ended, as far as there are too many."""
-    ended = [pod for pod in view.list("pods") if pods.is_ended(pod) and not pod["metadata"].get("deletionTimestamp")]
+    ended = [pod for pod in view.ended_pods() if not pod["metadata"].get("deletionTimestamp")]
     over = len(ended) - ENDED_MAX
     if over <= 0:
         return []

@@ -11,7 +11,7 @@ from typing import Any
 
 from oarlock.actors.controllers import conditions
 from oarlock.actors.controllers.ownership import controller_reference
-from oarlock.actors.controllers.view import View, parse_time
+from oarlock.actors.controllers.view import ENDED_PHASES, View, parse_time
 
 Object = dict[str, Any]
 
@@ -27,7 +27,7 @@ def phase(pod: Mapping[str, Any]) -> str:
 
 def is_ended(pod: Mapping[str, Any]) -> bool:
     """Whether all containers have ended for good."""
-    return phase(pod) in ("Succeeded", "Failed")
+    return phase(pod) in ENDED_PHASES
 
 
 def is_active(pod: Mapping[str, Any]) -> bool:

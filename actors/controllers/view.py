@@ -56,6 +56,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "validatingadmissionpolicies": ("admissionregistration.k8s.io", "v1"),
 }
 
+ENDED_PHASES = ("Succeeded", "Failed")
 NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 """Without vowels and what looks like one, so that no word comes out. Source: apimachinery `util/rand`."""
 
@@ -82,7 +83,13 @@ def by_owner(obj: Object) -> Iterable[str]:
 
 def by_node(obj: Object) -> Iterable[str]:
     """Index: the node that a pod is bound to, "" while it is bound to none."""
-    return (obj["spec"].get("nodeName", ""),)
+    return ((obj.get("spec") or {}).get("nodeName", ""),)
+
+
+def by_end(obj: Object) -> Iterable[str]:
+    """Index: the phase of a pod that has ended."""
+    phase = (obj.get("status") or {}).get("phase")
+    return (phase,) if phase in ENDED_PHASES else ()
 
 
 def by_pool(obj: Object) -> Iterable[str]:
@@ -106,6 +113,7 @@ class View:
                 cache.add_index("node", by_node)
             if plural == "resourceslices":
                 cache.add_index("pool", by_pool)
+                cache.add_index("end", by_end)
 
     @property
     def now(self) -> datetime:
@@ -144,6 +152,10 @@ class View:
     def slices_of(self, driver: str, pool: str) -> Iterable[Object]:
         """Return the ResourceSlices of a driver's pool of devices."""
         return self.caches["resourceslices"].by_index("pool", f"{driver}/{pool}")
+
+    def ended_pods(self) -> Iterable[Object]:
+        """Return the pods whose containers have ended for good."""
+        return [pod for phase in ENDED_PHASES for pod in self.caches["pods"].by_index("end", phase)]
 
 
 def resource_of(obj: Mapping[str, Any]) -> resources.Resource:

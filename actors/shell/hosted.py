@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import logging.handlers
@@ -25,6 +26,9 @@ from oarlock.cluster.objects.status import ApiError
 TARGET_TTL_S = 60.0
 _REGISTRATIONS_PER_TTL = 3
 _RETRY_S = 2.0
+COLLECTOR_THRESHOLDS = (2_000, 5, 1_000_000)
+"""Python's collector looks for cycles among what is new, and next to never among everything: caches of 50,000 objects,
+which hold none, would make it stop the process for longer than a lease can wait."""
 _LOG_BYTES_MAX, _LOG_FILES = 4 * 1024 * 1024, 1
 
 _log = logging.getLogger(__name__)
@@ -76,6 +80,7 @@ class HostedSettings:
 def serve(copy: str, factory: str, settings: HostedSettings) -> None:
     """Host the copy until something ends it; raises that."""
     _log_to(settings.log_folder, copy)
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
     uvloop.run(_serve(copy, factory, settings))
 
 

@@ -16,6 +16,9 @@ IndexBy = Callable[[Object], Iterable[str]]
 
 _log = logging.getLogger(__name__)
 
+STEP_OBJECTS = 100
+"""How many objects are looked at before others have their turn."""
+
 
 def key_of(obj: Object) -> str:
     """Return `namespace/name`, or `name` for a cluster-scoped object."""
@@ -98,11 +101,29 @@ class Cache:
 
     def replace(self, objects: Iterable[Object], revision: int) -> None:
         """Become exactly `objects`, telling handlers only what differs from before."""
-        fresh = {key_of(obj): obj for obj in objects}
-        for key in self._objects.keys() - fresh.keys():
-            self._set(key, None)
-        for key, obj in fresh.items():
-            self._set(key, obj)
+        for _ in self.replacing(objects, revision):
+            pass
+
+    def replacing(self, objects: Iterable[Object], revision: int) -> Iterator[None]:
+        """Do the same in steps, each short enough for an event loop that others share.
+
+        Between two steps some objects are as they were and some are as they are, as between two watch events;
+        `revision` says so only at the end. Nothing else may change the cache meanwhile.
+        """
+        fresh: dict[str, Object] = {}
+        for number, obj in enumerate(objects, start=1):
+            fresh[key_of(obj)] = obj
+            if number % STEP_OBJECTS == 0:
+                yield
+        for number, key in enumerate(list(self._objects), start=1):
+            if key not in fresh:
+                self._set(key, None)
+            if number % STEP_OBJECTS == 0:
+                yield
+        for number, key in enumerate(list(fresh), start=1):
+            self._set(key, fresh.pop(key))  # what is here already is let go now, not all of it at the end
+            if number % STEP_OBJECTS == 0:
+                yield
         self.synced.set()
         self.advance(revision)
 

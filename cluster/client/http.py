@@ -26,6 +26,7 @@ FENCE_HEADER = "Oarlock-Fence"
 
 _CONNECT_TIMEOUT_S = 5.0
 _ATTEMPTS_MAX = 4
+_FIRST_PAGE_ITEMS, _PAGE_BYTES = 10, 256 << 10
 _BACKOFF_S = 0.05
 _RETRY_AFTER_MAX_S = 5.0
 _LINE_BYTES_MAX = 64 * 1024 * 1024
@@ -60,13 +61,24 @@ class ApiClient:
         return await self._json("GET", path, params, accept=accept)
 
     async def list(self, path: str, params: Params | None = None, *, accept: str = "application/json") -> Object:
-        """Return the whole list at `path`, following `continue` when `params` sets a `limit`."""
-        page = await self.get(path, params, accept=accept)
-        items: list[Object] = page.get("items") or []
-        while token := page["metadata"].get("continue"):
-            page = await self.get(path, {**(params or {}), "continue": token}, accept=accept)
-            items += page.get("items") or []
-        return {**page, "items": items}
+        """Return the whole list at `path`, following `continue` when `params` sets a `limit`.
+
+        Pages have at most so many items, and fewer where items are large: no page is to take long to decode.
+        """
+        asked = dict(params or {})
+        most = int(asked.get("limit", 0))
+        if most:
+            asked["limit"] = str(min(most, _FIRST_PAGE_ITEMS))
+        items: list[Object] = []
+        while True:
+            raw = await self._bytes("GET", path, asked, None, {"Accept": accept})
+            page = self._decoded(path, raw)
+            found = page.get("items") or []
+            items += found
+            asked["continue"] = page["metadata"].get("continue") or ""
+            if not asked["continue"]:
+                return {**page, "items": items}
+            asked["limit"] = str(max(1, min(most, len(found) * _PAGE_BYTES // len(raw))))
 
     async def create(self, path: str, obj: Mapping[str, Any], params: Params | None = None) -> Object:
         """POST `obj` to the collection (or subresource) at `path` and return the answer."""
@@ -143,7 +155,9 @@ class ApiClient:
         headers = {"Accept": accept}
         if body is not None:
             headers["Content-Type"] = content_type
-        raw = await self._bytes(method, path, params, body, headers)
+        return self._decoded(path, await self._bytes(method, path, params, body, headers))
+
+    def _decoded(self, path: str, raw: bytes) -> Object:
         try:
             decoded: Object = orjson.loads(raw) if raw else {}
         except orjson.JSONDecodeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from oarlock.cluster.client.cache import Cache
@@ -82,8 +82,9 @@ class Reflector:
         page = await self._client.list(self._path, {**self._params, "limit": _PAGE_ITEMS})
         # A list's items carry neither kind nor apiVersion.
         kind = {"apiVersion": page.get("apiVersion"), "kind": str(page.get("kind", "")).removesuffix("List")}
-        items = [self._transform({**kind, **item}) for item in page["items"]]
-        self._cache.replace(items, int(page["metadata"]["resourceVersion"]))
+        items = (self._transform({**kind, **item}) for item in _taken(page["items"]))
+        for _ in self._cache.replacing(items, int(page["metadata"]["resourceVersion"])):
+            await asyncio.sleep(0)
 
     async def _watch_until_behind(self) -> None:
         """Watch until the server ends the request or someone has waited `_BEHIND_S` for a later revision."""
@@ -131,6 +132,13 @@ class Reflector:
         level = logging.DEBUG if self._failures < 3 else logging.WARNING
         _log.log(level, "watch failed path=%s failures=%d error=%r", self._path, self._failures, str(error))
         await asyncio.sleep(pause_s)
+
+
+def _taken(items: list[Object]) -> Iterator[Object]:
+    """Yield the items and keep none: to let go of thousands at once takes long."""
+    items.reverse()
+    while items:
+        yield items.pop()
 
 
 _log = logging.getLogger(__name__)

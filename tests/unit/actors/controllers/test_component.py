@@ -136,6 +136,21 @@ def test_a_deposed_copy_changes_nothing() -> None:
     asyncio.run(scenario())
 
 
+def test_the_collector_has_a_group_of_its_own() -> None:
+    async def scenario() -> None:
+        async with cluster() as here, acting(here, "gc", "g", controllers=["garbagecollector"]):
+            here.informers.start()
+            await here.informers.synced()
+            lost = {"apiVersion": "v1", "kind": "ConfigMap", "name": "lost", "uid": "lost"}
+            await here.client.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+            metadata = {"name": "p", "ownerReferences": [lost]}
+            await here.client.create(PODS, {"metadata": metadata, "spec": TEMPLATE["spec"]})
+            await here.until(lambda: here.pods.get("default/p") is not None)
+            await here.until(lambda: here.pods.get("default/p") is None)
+
+    asyncio.run(scenario())
+
+
 QUOTAS = "/api/v1/namespaces/default/resourcequotas"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oarlock.cluster.client.cache import Cache, key_of
+from oarlock.cluster.client.cache import STEP_OBJECTS, Cache, key_of
 
 Object = dict[str, Any]
 
@@ -41,6 +41,22 @@ def test_a_list_after_a_gap_tells_only_what_differs() -> None:
     seen.clear()
     cache.replace([pod("b", 2), pod("c", 8), pod("d", 9)], 9)
     assert seen == [("DELETED", "d/a"), ("MODIFIED", "d/c"), ("ADDED", "d/d")]
+
+
+def test_a_large_list_is_taken_in_steps_and_counts_only_once_it_is_whole() -> None:
+    cache, seen = Cache(), []
+    cache.replace([pod(f"old-{number}", 1) for number in range(STEP_OBJECTS)], 1)
+    cache.add_handler(lambda change, _, __: seen.append(change))
+    before = len(seen)
+    objects = iter([pod(f"new-{number}", 2) for number in range(3 * STEP_OBJECTS)])
+    told = []
+    for _ in cache.replacing(objects, 2):
+        told.append(len(seen) - before)
+        assert cache.revision == 1
+        before = len(seen)
+    assert max(told) <= STEP_OBJECTS
+    assert (cache.revision, len(cache)) == (2, 3 * STEP_OBJECTS)
+    assert all(obj["metadata"]["name"].startswith("new-") for obj in cache)
 
 
 def test_one_made_again_under_the_same_name_is_a_deletion_and_an_addition() -> None:

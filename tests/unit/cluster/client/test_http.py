@@ -147,6 +147,27 @@ def test_a_paged_list_is_put_together(serve: Any) -> None:
     run(serve, handler, use)
 
 
+def test_pages_of_large_items_are_short(serve: Any) -> None:
+    asked: list[int] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(int(request.query["limit"]))
+        large = len(asked) > 2
+        item = {"metadata": {"name": "x" * (200_000 if large else 1_000)}}
+        metadata = {"resourceVersion": "9", **({"continue": "more"} if len(asked) < 5 else {})}
+        return web.json_response({"metadata": metadata, "items": [item] * (1 if large else asked[-1])})
+
+    async def scenario() -> None:
+        async with serve(answer) as settings, ApiClient(settings) as client:
+            found = await client.list("/a", {"limit": "500"})
+            assert len(found["items"]) == asked[0] + asked[1] + 3
+
+    asyncio.run(scenario())
+    assert asked[0] < asked[1] <= 500
+    assert asked[1] * 1_000 > 100_000, "small items come many at a time"
+    assert asked[3] * 200_000 < 1_000_000, "large ones don't"
+
+
 def test_a_watch_yields_events_across_chunks_and_raises_errors(serve: Any) -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()
