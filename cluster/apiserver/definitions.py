@@ -22,7 +22,7 @@ from oarlock.cluster.apiserver.served import DEFINITIONS
 from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects.custom import naming
-from oarlock.cluster.objects.custom.definition import stored_resource
+from oarlock.cluster.objects.custom.definition import holds, stored_resource
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import StoreError
@@ -30,6 +30,8 @@ from oarlock.consensus.model import StoreError
 log = logging.getLogger(__name__)
 Obj = dict[str, Any]
 RETRY_S = 0.2
+FAILED_RETRY_S = 2.0
+"""The pause after deletions that failed: a webhook that is down needs time, not requests."""
 _USER = User("system:apiserver", (MASTERS, AUTHENTICATED))
 
 
@@ -40,6 +42,7 @@ class Definitions:
         self._cache, self._writer, self._deleter, self._now = cache, writer, deleter, now
         self._shown: dict[bytes, tuple[bytes, Obj]] = {}
         self._due: dict[bytes, None] = {}
+        self._finishing: dict[bytes, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -51,9 +54,10 @@ class Definitions:
     async def stop(self) -> None:
         """Idempotent."""
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        tasks = [*self._finishing.values(), *([task] if task is not None else ())]
+        for one in tasks:
+            one.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._collection.watchers.discard(self)
 
     # What the cache tells.
@@ -124,7 +128,9 @@ class Definitions:
             return
         found = entry.object()
         if found["metadata"].get("deletionTimestamp"):
-            await self._finish(found)
+            if key not in self._finishing:
+                # It takes as long as objects take to go, which must keep no other definition waiting.
+                self._finishing[key] = asyncio.create_task(self._finish_soon(key), name="definition's end")
             return
         if naming.status(found, self._others(found), "") != found.get("status"):
             await self._write_status(found, lambda now: naming.status(found, self._others(found), now))
@@ -136,6 +142,21 @@ class Definitions:
         found = [entry.object() for entry in entries]
         return [one for one in found if one["metadata"]["name"] != name]
 
+    async def _finish_soon(self, key: bytes) -> None:
+        """Try to finish a definition until it is gone."""
+        try:
+            while (entry := self._collection.entries.get(key)) is not None:
+                try:
+                    await self._finish(entry.object())
+                    return
+                except (ApiError, StoreError, TimeoutError) as error:
+                    log.info("definition not finished key=%s error=%s", key.decode(), error)
+                except Exception:
+                    log.exception("definition not finished key=%s", key.decode())
+                await asyncio.sleep(RETRY_S)
+        finally:
+            del self._finishing[key]
+
     async def _finish(self, definition: Obj) -> None:
         """Delete every object of a definition that goes; when there is none left, let it go."""
         if CLEANUP_FINALIZER not in (definition["metadata"].get("finalizers") or ()):
@@ -144,9 +165,12 @@ class Definitions:
         left = stored_resource(definition)
         collection = self._cache.collection(left.key_prefix)
         if collection.entries:
-            await self._write_status(definition, lambda now: naming.terminating(definition, now))
-            for entry in list(collection.entries.values()):
-                await self._delete(left, entry)
+            if not holds(definition, "Terminating"):
+                await self._write_status(definition, lambda now: naming.terminating(definition, now))
+            failure = await self._delete_all(left, list(collection.entries.values()))
+            if failure:
+                await self._write_status(definition, lambda now: naming.terminating(definition, now, failure))
+                await asyncio.sleep(FAILED_RETRY_S)
             await self._cache.fresh()
             if collection.entries:
                 raise TimeoutError("objects with finalizers are left")
@@ -158,6 +182,16 @@ class Definitions:
 
         with contextlib.suppress(ApiError):
             await self._writer.rewrite(own_call(DEFINITIONS, definition, "update"), compute, WriteOptions())
+
+    async def _delete_all(self, resource: Resource, entries: list[Entry]) -> str:
+        """Delete objects; return why some couldn't be."""
+        failure = ""
+        for entry in entries:
+            try:
+                await self._delete(resource, entry)
+            except ApiError as error:
+                failure = failure or error.message
+        return failure
 
     async def _delete(self, resource: Resource, entry: Entry) -> None:
         metadata = entry.object()["metadata"]

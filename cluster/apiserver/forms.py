@@ -142,8 +142,8 @@ class Forms:
             for name in names:
                 self._calls.pop(name, None)
             if not call.cancelled() and call.exception() is None:
-                for (known, _), one in zip(names, call.result(), strict=False):
-                    self._keep(known, one)
+                for one in call.result():
+                    self._keep((generation, resource.api_version, one.key), one)
 
         self._calls.update(dict.fromkeys(names, call))
         call.add_done_callback(ended)
@@ -187,7 +187,11 @@ class Forms:
         return reviews.converted(version, uid, answer, objects, api_version)
 
     def _keep(self, known: Known, entry: Entry) -> None:
-        old = self._kept.pop(known, None)
+        """Remember the newest form of an object that has a key, of those that were shown."""
+        old = self._kept.get(known)
+        if not entry.key or (old is not None and old.revision > entry.revision):
+            return
+        self._kept.pop(known, None)
         self._kept_bytes += len(entry.wire) - (len(old.wire) if old is not None else 0)
         self._kept[known] = entry
         while self._kept_bytes > KEPT_BYTES_MAX:

@@ -1,6 +1,6 @@
 """Which names a definition gets, and whether its objects are served: its status, from those of its group.
 
-Source: apiextensions `pkg/controller/{status/naming_controller,establish}.go`. What is established stays so.
+Source: apiextensions `pkg/controller/{status,establish,apiapproval,finalizer}`. What is established stays so.
 """
 
 from __future__ import annotations
@@ -8,11 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from oarlock.cluster.objects.extensions import approval, conversion_rules
+
 Obj = Mapping[str, Any]
 Names = dict[str, Any]
 _SINGLES: Final = (("plural", "PluralConflict"), ("singular", "SingularConflict"))
 _KINDS: Final = (("kind", "KindConflict"), ("listKind", "ListKindConflict"))
 _INSTALLED: Final = ("InitialNamesAccepted", "the initial names have been accepted")
+_BAD_BUNDLE: Final = ("InvalidCABundle", "The conversion webhook CABundle is invalid")
+_IN_PROGRESS: Final = "CustomResource deletion is in progress"
 
 
 def status(definition: Obj, others: Iterable[Obj], now: str) -> dict[str, Any]:
@@ -20,22 +24,29 @@ def status(definition: Obj, others: Iterable[Obj], now: str) -> dict[str, Any]:
     old = definition.get("status") or {}
     accepted, refusal = _accepted(definition, list(others))
     conditions = [dict(one) for one in old.get("conditions") or ()]
+    said = approval.of(definition)
+    if said is not None:
+        conditions = _put(conditions, approval.CONDITION, said.status, said.reason, said.message, now)
     reason, message = refusal or ("NoConflicts", "no conflicts found")
     conditions = _put(conditions, "NamesAccepted", "False" if refusal else "True", reason, message, now)
     established = next((one for one in conditions if one["type"] == "Established"), None)
     if established is None or established["status"] != "True":
         if refusal:
             conditions = _put(conditions, "Established", "False", "NotAccepted", "not all names are accepted", now)
+        elif conversion_rules.has_bad_bundle(definition["spec"].get("conversion")):
+            conditions = _put(conditions, "Established", "False", *_BAD_BUNDLE, now)
         else:
             conditions = _put(conditions, "Established", "True", *_INSTALLED, now)
     return {**old, "conditions": conditions, "acceptedNames": accepted}
 
 
-def terminating(definition: Obj, now: str) -> dict[str, Any]:
-    """The status of a definition whose objects are being deleted."""
+def terminating(definition: Obj, now: str, failure: str = "") -> dict[str, Any]:
+    """The status of a definition whose objects are being deleted, or can't be for a `failure`."""
     old = definition.get("status") or {}
     conditions = [dict(one) for one in old.get("conditions") or ()]
-    why = ("InstanceDeletionInProgress", "CustomResource deletion is in progress")
+    why = ("InstanceDeletionInProgress", _IN_PROGRESS)
+    if failure:
+        why = ("InstanceDeletionFailed", f"could not issue all deletes: {failure}")
     return {**old, "conditions": _put(conditions, "Terminating", "True", *why, now)}
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from oarlock.cluster.objects import names
 from oarlock.cluster.objects.causes import invalid, not_supported, required
 from oarlock.cluster.objects.extensions import (
+    approval,
     conversion_rules,
     go_form,
     list_rules,
@@ -24,14 +24,12 @@ from oarlock.cluster.objects.extensions import (
 from oarlock.cluster.objects.extensions.definition import Definition, is_established, schemas, seen
 from oarlock.cluster.objects.extensions.schema_rules import Strictness
 from oarlock.cluster.objects.extensions.structural import NotStructural, Structural, compiled, nodes
-from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.status import Cause
 
 Obj = Mapping[str, Any]
 _SCOPES: Final = ("Cluster", "Namespaced")
 _MIXED_CASE: Final = "may have mixed case, but should otherwise match: "
-_APPROVAL: Final = "api-approved.kubernetes.io"
 
 
 def definition(obj: Obj) -> list[Cause]:
@@ -212,29 +210,17 @@ def _stored_versions(stored: Sequence[str], versions: Sequence[Obj]) -> Iterator
 
 def _approval(new: Obj, old: Obj | None) -> Iterator[Cause]:
     """Kubernetes' own groups are for APIs that were approved, or say that they weren't."""
-    group = (new.get("spec") or {}).get("group", "")
-    if not any(group == own or group.endswith(f".{own}") for own in ("k8s.io", "kubernetes.io")):
+    said = approval.of(new)
+    if said is None or said.is_admitted:
         return
-    said = _approved(new)
-    if said == "ok" or (old is not None and _approved(old) == said):
+    had = approval.of(old) if old is not None else None
+    if had is not None and had.reason == said.reason:
         return
-    place = f"metadata.annotations[{_APPROVAL}]"
-    wanted = f"protected groups must have approval annotation {quote(_APPROVAL)}"
-    seen_in = "see https://github.com/kubernetes/enhancements/pull/1111"
-    if said == "missing":
-        yield required(place, f"{wanted}, {seen_in}")
+    place = f"metadata.annotations[{approval.ANNOTATION}]"
+    if said.reason == "MissingAnnotation":
+        yield required(place, said.message)
     else:
-        text = new["metadata"]["annotations"][_APPROVAL]
-        why = f'{wanted} with either a URL or a reason starting with "unapproved", {seen_in}'
-        yield invalid(place, text, why)
-
-
-def _approved(obj: Obj) -> str:
-    text = (obj["metadata"].get("annotations") or {}).get(_APPROVAL, "")
-    if not text:
-        return "missing"
-    parts = urlsplit(text)
-    return "ok" if text.startswith("unapproved") or (parts.scheme and parts.netloc) else "wrong"
+        yield invalid(place, new["metadata"]["annotations"][approval.ANNOTATION], said.message)
 
 
 def _unchanged(spec: Obj, had: Obj, *steps: str) -> list[Cause]:

@@ -14,7 +14,7 @@ from aiohttp import web
 from harness.authority import Authority
 from harness.conversion import Webhook, converted, definition, honest, plug, response, serving, version
 
-from oarlock.cluster.apiserver import webhooks
+from oarlock.cluster.apiserver import definitions, webhooks
 from oarlock.consensus.model import Range
 
 Obj = dict[str, Any]
@@ -668,5 +668,76 @@ def test_a_call_is_counted(with_api: Any, tmp_path: Path) -> None:
                 )
             assert 'apiserver_conversion_webhook_request_total{failure_type="",result="success"}' in page
             assert 'failure_type="conversion_webhook_call_failure",result="failure"' in page
+
+    with_api(scenario)
+
+
+def test_a_definition_that_can_not_go_keeps_no_other_waiting(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        released = asyncio.Event()
+
+        async def waits(review: Obj) -> web.StreamResponse:
+            await released.wait()
+            return web.json_response(honest(review))
+
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            await api.made(V1, plug("a"))
+            await api("PATCH", DEFINITION, {"spec": {"versions": [version("v1"), version("v2", storage=True)]}}, MERGE)
+            webhook.answering = waits
+            await api("DELETE", DEFINITION)
+            await webhook.came.wait()
+            other = definition(None)
+            other["metadata"]["name"] = "sockets.example.com"
+            other["spec"]["names"] = {"plural": "sockets", "kind": "Socket"}
+            await established(api, other)
+            since = (await api("GET", DEFINITIONS))[1]["metadata"]["resourceVersion"]
+            released.set()
+            async with api.watch(f"{DEFINITIONS}?watch=1&resourceVersion={since}") as event:
+                while (await event())["type"] != "DELETED":
+                    pass
+
+    with_api(scenario)
+
+
+def test_why_a_definition_can_not_go_is_told(with_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(definitions, "FAILED_RETRY_S", 0.1)
+
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            await api.made(V1, plug("a"))
+            both = [version("v1"), version("v2", storage=True)]
+            _, changed = await api("PATCH", DEFINITION, {"spec": {"versions": both}}, MERGE)
+            webhook.answering = _http(500, "down")
+            await api("DELETE", DEFINITION)
+            since = changed["metadata"]["resourceVersion"]
+            async with api.watch(f"{DEFINITIONS}?watch=1&resourceVersion={since}") as event:
+                reason = ""
+                while reason != "InstanceDeletionFailed":
+                    told = (await event())["object"]["status"]["conditions"][-1]
+                    reason = told["reason"]
+                assert (told["type"], told["status"]) == ("Terminating", "True")
+                assert told["message"].startswith(f"could not issue all deletes: {PREFIX}failed: ")
+                webhook.answering = _changed(lambda _: None)
+                while (await event())["type"] != "DELETED":
+                    pass
+
+    with_api(scenario)
+
+
+def test_a_bundle_that_is_none_keeps_a_kind_from_being_served(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            made = await api.made(DEFINITIONS, definition(webhook.conversion(ca=b"no certificate")))
+            since = made["metadata"]["resourceVersion"]
+            async with api.watch(f"{DEFINITIONS}?watch=1&resourceVersion={since}") as event:
+                (_, told) = (await event())["object"]["status"]["conditions"]
+                assert (told["status"], told["reason"]) == ("False", "InvalidCABundle")
+                assert (await api("GET", V1))[0] == 404
+                await api("PATCH", DEFINITION, {"spec": {"conversion": webhook.conversion()}}, MERGE)
+                while told["status"] == "False":
+                    told = (await event())["object"]["status"]["conditions"][1]
+            await api.made(V2, plug("a", "v2"))
 
     with_api(scenario)

@@ -250,6 +250,27 @@ def test_names_belong_to_whoever_had_them_first(wanted: dict[str, Any], reason: 
     assert naming.status(wanted, [first], "later") == wanted["status"]
 
 
+@pytest.mark.parametrize(
+    ("annotation", "said"),
+    [
+        ("https://github.com/kubernetes/enhancements/pull/1", ("True", "ApprovedAnnotation")),
+        ("unapproved, an experiment", ("False", "UnapprovedAnnotation")),
+        ("yes", ("False", "InvalidAnnotation")),
+        ("", ("False", "MissingAnnotation")),
+    ],
+)
+def test_kinds_in_protected_groups_say_whether_they_were_approved(annotation: str, said: tuple[str, str]) -> None:
+    made = named("widgets", "Widget")
+    assert all("Approval" not in one["type"] for one in naming.status(made, (), NOW)["conditions"])
+    made["spec"]["group"] = "example.k8s.io"
+    made["metadata"]["annotations"] = {"api-approved.kubernetes.io": annotation}
+    made["status"] = naming.status(made, (), NOW)
+    condition = definition.condition(made, "KubernetesAPIApprovalPolicyConformant")
+    assert condition is not None
+    assert (condition["status"], condition["reason"]) == said
+    assert definition.holds(made, "Established")
+
+
 def test_what_is_established_stays_so() -> None:
     first, second = named("widgets", "Widget"), named("gadgets", "Gadget")
     first["status"] = naming.status(first, (), NOW)
