@@ -9,7 +9,8 @@ from oarlock.actors.scheduler.devices.claimed import Ask, Claim, DeviceClass
 from oarlock.actors.scheduler.devices.published import Device
 from oarlock.actors.scheduler.devices.state import Devices
 from oarlock.cluster.objects.cel import devices as expressions
-from oarlock.cluster.objects.cel.engine import CompileError, EvaluationError
+from oarlock.cluster.objects.cel.engine import CompileError
+from oarlock.cluster.objects.cel.evaluation import EvaluationError
 
 Object = Mapping[str, Any]
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from oarlock.cluster.objects.cel import checking, costs, engine
+from oarlock.cluster.objects.cel import checking, costs, engine, evaluation
 from oarlock.cluster.objects.cel.declared import REQUEST_BYTES_MAX, Declared, objects
+from oarlock.cluster.objects.cel.evaluation import Run
 from oarlock.cluster.objects.cel.syntax import Ident, Parsed, walk
 from oarlock.cluster.objects.cel.types import optional
 
@@ -25,13 +26,14 @@ _WANTED: Final = {
 class Compiled:
     """What is known of an expression: what is wrong with it, what it may cost, whether it looks at `oldSelf`.
 
-    `times_max` tells how often it may be evaluated for one object if nothing else bounds that.
+    `run` evaluates it; it is None if there is something wrong. `times_max` tells how often it may be evaluated for one object if nothing else bounds that.
     """
 
     error: str = ""
     cost_max: int = 0
     times_max: int = 1
     uses_old: bool = False
+    run: Run | None = None
 
 
 def compiled(text: str, root: Declared, *, wanted: str, optional_old: bool = False) -> Compiled:
@@ -48,7 +50,8 @@ def compiled(text: str, root: Declared, *, wanted: str, optional_old: bool = Fal
         return Compiled(error=f"{named}: {complaint}")
     if checked.type.kind != wanted:
         return Compiled(error=_WANTED[wanted])
-    return Compiled("", costs.cost_max(checked, root), times_max(root), uses_old(parsed))
+    cost_max = costs.cost_max(checked, root)
+    return Compiled("", cost_max, times_max(root), uses_old(parsed), evaluation.compiled(checked))
 
 
 def uses_old(parsed: Parsed) -> bool:

@@ -31,7 +31,6 @@ TEXT_FACTOR: Final = 0.1
 PATTERN_FACTOR: Final = 0.25
 LIST_COST: Final = 10
 MAP_COST: Final = 30
-_LOOKING_COST: Final = 1
 _FORMAT_CHARS_MAX: Final = 64
 _SCALARS: Final = frozenset({"bool", "double", "duration", "int", "timestamp", "uint"})
 
@@ -511,3 +510,24 @@ _BY_OVERLOAD: Final[Mapping[str, _Estimator]] = {
     "cidr_contains_cidr": _holds(parses=False, masks=True),
     "format_validate": _validates,
 }
+
+
+def actual(overload: str) -> Callable[..., int] | None:
+    """What a call costs, given the values of its target and arguments; None if that is always one."""
+    if overload in _COMPARING:
+        return lambda one, two: math.ceil(min(_size(one), _size(two)) * TEXT_FACTOR)
+    if overload in ("add_string", "add_bytes"):
+        return lambda one, two: math.ceil((len(one) + len(two)) * TEXT_FACTOR)
+    if overload.startswith(_LISTS):
+        return lambda values, *_: len(values)
+    estimate = _BY_OVERLOAD.get(overload)
+    if estimate is None:
+        return None
+    return lambda *values: estimate([Span(size, size) for size in map(_size, values)])[0].high
+
+
+def _size(value: object) -> int:
+    return len(value) if isinstance(value, str | bytes | list | dict) else 1
+
+
+_LISTS: Final = tuple(f"list_{kind}_" for kind in ("int", "uint", "double", "bool", "string", "bytes", "a"))

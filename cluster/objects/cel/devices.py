@@ -12,11 +12,22 @@ from functools import lru_cache
 from typing import Any, Final
 
 from oarlock.cluster.objects import quantity
-from oarlock.cluster.objects.cel import semver
-from oarlock.cluster.objects.cel.engine import CompileError, EvaluationError, Program, program
+from oarlock.cluster.objects.cel import checking, engine, evaluation, library
+from oarlock.cluster.objects.cel.declared import Declared
+from oarlock.cluster.objects.cel.engine import CompileError
+from oarlock.cluster.objects.cel.evaluation import CostExceeded, EvaluationError, Meter
+from oarlock.cluster.objects.cel.types import BOOL, DYN, OPAQUE, STRING, Type, map_of
 
 Json = Mapping[str, Any]
-_VARIABLES: Final = (("device", "map"),)
+_COST_MAX: Final = 1_000_000
+"""Source: resource/v1's CELSelectorExpressionMaxCost."""
+_DEVICE: Final = Type("object", "kubernetes.DRADevice")
+_FIELDS: Final = {
+    "driver": Declared(STRING),
+    "allowMultipleAllocations": Declared(BOOL),
+    "attributes": Declared(map_of(STRING, map_of(STRING, DYN))),
+    "capacity": Declared(map_of(STRING, map_of(STRING, Type("opaque", OPAQUE["quantity"])))),
+}
 _KINDS: Final = ("bool", "dyn")
 _TEXT: Final = r"""(?:"([^"\\]*)"|'([^'\\]*)')"""
 _LOOKED_UP: Final = re.compile(rf"\bdevice\.(attributes|capacity)\s*\[\s*{_TEXT}\s*\]")
@@ -28,11 +39,16 @@ class Selector:
 
     def __init__(self, expression: str) -> None:
         try:
-            self._program: Program = program(expression, _VARIABLES)
+            parsed = engine.parsed(expression)
         except CompileError as error:
             raise CompileError(f"compilation failed: {error}") from None
-        if self._program.kind not in _KINDS:
-            raise CompileError(f"must evaluate to bool or the unknown type, not {self._program.kind}")
+        checked = checking.check(parsed, {"device": _DEVICE}, {_DEVICE.name: Declared(_DEVICE, fields=_FIELDS)})
+        complaint = checked.complaint()
+        if complaint:
+            raise CompileError(f"compilation failed: {complaint}")
+        if checked.type.kind not in _KINDS:
+            raise CompileError(f"must evaluate to bool or the unknown type, not {checked.type}")
+        self._run = evaluation.compiled(checked)
         asked = {(part, one or other) for one, other, part in _ASKED_FOR.findall(expression)}
         found = {(part, one or other) for part, one, other in _LOOKED_UP.findall(expression)}
         self._domains = found - asked
@@ -42,7 +58,10 @@ class Selector:
         for part, domain in self._domains:
             if domain not in device[part]:
                 device = {**device, part: {**device[part], domain: {}}}
-        found = self._program.evaluate({"device": device})
+        try:
+            found = self._run({"device": device}, Meter(_COST_MAX))
+        except CostExceeded:
+            raise EvaluationError("operation cancelled: actual cost limit exceeded") from None
         if not isinstance(found, bool):
             raise EvaluationError(f"CEL result of type {type(found).__name__} could not be converted to bool")
         return found
@@ -61,8 +80,7 @@ def seen(driver: str, device: Json) -> Json:
         attributes.setdefault(domain, {})[name] = _attribute(name, value)
     capacity: dict[str, dict[str, Any]] = {}
     for domain, name, value in _by_domain(driver, device.get("capacity") or {}):
-        amount = {"kind": "quantity", "text": quantity.canonical(value["value"])}
-        capacity.setdefault(domain, {})[name] = amount
+        capacity.setdefault(domain, {})[name] = quantity.parse(value["value"])
     return {
         "driver": driver,
         "allowMultipleAllocations": bool(device.get("allowMultipleAllocations")),
@@ -84,6 +102,6 @@ def _attribute(name: str, value: Json) -> Any:
     if "version" not in value:
         raise EvaluationError(f"attribute {name}: unsupported attribute value")
     try:
-        return semver.version(value["version"])
+        return library.version(value["version"])
     except ValueError as error:
         raise EvaluationError(f"attribute {name}: parse semantic version: {error}") from None

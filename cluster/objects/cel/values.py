@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from oarlock.cluster.objects.extensions.structural import Structural
@@ -19,32 +20,47 @@ _RESERVED: Final = frozenset(
     }
 )
 _ESCAPES: Final = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
-_KINDS: Final[Mapping[str, str]] = {
-    "string": "string",
-    "integer": "int",
-    "number": "double",
-    "boolean": "bool",
-    "array": "list",
-    "object": "map",
-}
-_FORMATS: Final[Mapping[str, str]] = {
-    "date": "timestamp",
-    "date-time": "timestamp",
-    "duration": "duration",
-    "byte": "bytes",
-}
 _DURATION: Final = re.compile(r"([\d.]+)(ns|us|µs|μs|ms|s|m|h)")
 _WHOLE_DURATION: Final = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
 _SECONDS: Final[Mapping[str, float]] = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "μs": 1e-6,
-    "ms": 1e-3,
-    "s": 1,
-    "m": 60,
-    "h": 3600,
+    **{"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3},
+    **{"s": 1, "m": 60, "h": 3600},
 }
+
+
+class Uint(int):
+    """An unsigned number, which is another type than a signed one."""
+
+
+class SetList(list[Any]):
+    """A list whose order means nothing (list type `set`)."""
+
+
+class MapList(list[Any]):
+    """A list whose items have keys (list type `map`)."""
+
+    def __init__(self, items: list[Any], keys: tuple[str, ...]) -> None:
+        super().__init__(items)
+        self.keys = keys
+
+    def identity(self, item: Any) -> tuple[Any, ...]:
+        """The values of an item's keys."""
+        return tuple(item.get(key) for key in self.keys) if isinstance(item, Mapping) else (item,)
+
+
+@dataclass(frozen=True, slots=True)
+class Optional:
+    """A value that may be missing."""
+
+    value: Any = None
+    is_there: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TypeValue:
+    """A type as a value, by CEL's name."""
+
+    name: str
 
 
 def escaped(name: str) -> str | None:
@@ -58,36 +74,27 @@ def escaped(name: str) -> str | None:
     return name
 
 
-def kind(schema: Structural) -> str:
-    """The type of a place's values, by CEL's name."""
-    if schema.int_or_string or not schema.type:
-        return "dyn"
-    if schema.type == "string":
-        return _FORMATS.get(schema.limits.format, "string")
-    return _KINDS.get(schema.type, "dyn")
-
-
 def of(schema: Structural, given: Any, *, root: bool = False) -> Any:
-    """A rule's own value in CEL's types.
-
-    Of a `root` only kind, apiVersion and the names in its metadata are seen beside its fields. Times and durations
-    below the value stay texts: the library takes them as whole variables only (decision 0020).
-    """
-    if isinstance(given, str) and kind(schema) in ("timestamp", "duration"):
-        return _time(schema.limits.format, given)
-    return _value(schema, given, root=root)
-
-
-def _value(schema: Structural, given: Any, *, root: bool = False) -> Any:
+    """A value in CEL's types; of a `root` only kind, apiVersion and the names in its metadata are seen for sure."""
     if isinstance(given, Mapping):
         return _map(schema, given, root=root or schema.embedded)
     if isinstance(given, list):
-        return [_value(schema.items, one) if schema.items is not None else one for one in given]
+        return _list(schema, given)
     if schema.type == "number" and isinstance(given, int) and not isinstance(given, bool):
         return float(given)
-    if schema.limits.format == "byte" and isinstance(given, str):
-        return _bytes(given)
+    if isinstance(given, str) and schema.type == "string":
+        read = _FORMATS.get(schema.limits.format)
+        return given if read is None else read(given)
     return given
+
+
+def _list(schema: Structural, given: list[Any]) -> list[Any]:
+    found = [of(schema.items, one) if schema.items is not None else one for one in given]
+    if schema.list_type == "set":
+        return SetList(found)
+    if schema.list_type == "map":
+        return MapList(found, tuple(escaped(key) or key for key in schema.list_keys))
+    return found
 
 
 def _map(schema: Structural, given: Mapping[str, Any], *, root: bool) -> dict[str, Any]:
@@ -96,16 +103,14 @@ def _map(schema: Structural, given: Mapping[str, Any], *, root: bool) -> dict[st
         known = schema.properties.get(name)
         if root and name in ("apiVersion", "kind"):
             found[name] = one
-        elif root and name == "metadata":
+        elif root and name == "metadata" and isinstance(one, Mapping):
             found[name] = {key: one[key] for key in ("name", "generateName") if key in one}
         elif known is not None:
             identifier = escaped(name)
             if identifier is not None:
-                found[identifier] = _value(known, one)
+                found[identifier] = of(known, one)
         elif isinstance(schema.additional, Structural):
-            found[name] = _value(schema.additional, one)
-        elif schema.additional is True:
-            found[name] = one
+            found[name] = of(schema.additional, one)
     return found
 
 
@@ -113,23 +118,48 @@ def duration(text: str) -> timedelta | None:
     """The duration that a text writes in Go's form; None for one that is none."""
     if not _WHOLE_DURATION.fullmatch(text):
         return None
-    seconds = sum(float(count) * _SECONDS[unit] for count, unit in _DURATION.findall(text))
-    return timedelta(seconds=-seconds if text.startswith("-") else seconds)
+    try:
+        seconds = sum(float(count) * _SECONDS[unit] for count, unit in _DURATION.findall(text))
+        return timedelta(seconds=-seconds if text.startswith("-") else seconds)
+    except OverflowError:
+        return None
+
+
+def timestamp(text: str) -> datetime | None:
+    """The moment that a text writes as RFC 3339 has it; None for one that is none."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.astimezone(UTC) if found.tzinfo is not None else None
+
+
+# A text that doesn't parse stays a text, since the schema's own check has refused it.
 
 
 def _bytes(text: str) -> Any:
-    """The bytes of a base64 text; one that doesn't parse stays a text, since the schema's own check has refused it."""
     try:
         return base64.b64decode(text, validate=True)
     except (ValueError, binascii.Error):
         return text
 
 
-def _time(name: str, text: str) -> Any:
-    """A time or duration; one that doesn't parse stays a text, for the same reason."""
-    if name == "duration":
-        return timedelta(seconds=sum(float(count) * _SECONDS[unit] for count, unit in _DURATION.findall(text)))
-    try:
-        return datetime.fromisoformat(f"{text}T00:00:00+00:00" if name == "date" else text.replace("Z", "+00:00"))
-    except ValueError:
-        return text
+def _date(text: str) -> Any:
+    return timestamp(f"{text}T00:00:00Z") or text
+
+
+def _moment(text: str) -> Any:
+    return timestamp(text.upper()) or text
+
+
+def _duration(text: str) -> Any:
+    found = duration(text)
+    return text if found is None else found
+
+
+_FORMATS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "byte": _bytes,
+    "date": _date,
+    "date-time": _moment,
+    "duration": _duration,
+}

@@ -70,7 +70,7 @@ class CustomKind:
 
     @cached_property
     def rules(self) -> Node | None:
-        """The schema's CEL rules, compiled. Raises CompileError, which validation of the definition rules out."""
+        """The schema's CEL rules, compiled."""
         return rules.compiled(self.schema)
 
     @cached_property

@@ -116,7 +116,7 @@ class _Walk:
         yield from self._cost(rule, f"{path}.rule", "estimated rule cost", place)
         if rule.error:
             yield go_form.invalid(f"{path}.rule", go_form.rule(one), rule.error)
-        if one.get("messageExpression", "").strip():
+        elif one.get("messageExpression", "").strip():
             message = compiling.compiled(one["messageExpression"], root, wanted="string", optional_old=is_optional)
             place_of_it = f"{path}.messageExpression"
             if message.error:

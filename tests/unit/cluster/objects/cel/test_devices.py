@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from oarlock.cluster.objects.cel.devices import seen, selector
-from oarlock.cluster.objects.cel.engine import CompileError, EvaluationError
+from oarlock.cluster.objects.cel.engine import CompileError
+from oarlock.cluster.objects.cel.evaluation import EvaluationError
 
 DRIVER = "gpu.example.com"
 DEVICE: dict[str, Any] = {

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 
 from oarlock.cluster.objects.cel import rules, values
-from oarlock.cluster.objects.cel.engine import CompileError, EvaluationError, program
+from oarlock.cluster.objects.cel.rules import Budget
 from oarlock.cluster.objects.extensions.structural import compiled
 from oarlock.cluster.objects.status import Cause
 
 ITEM: dict[str, Any] = {"type": "object", "properties": {"name": {"type": "string"}, "n": {"type": "integer"}}}
+
+
+EITHER: dict[str, Any] = {"x-kubernetes-int-or-string": True}
 
 
 def broken(detail: str) -> Cause:
@@ -85,15 +88,55 @@ def judged(rule: Any, obj: Any, old: Any = None, **properties: Any) -> list[Caus
         ("cidr('10.0.0.0/8').containsCIDR('10.1.0.0/16')", {"s": "10.0.0.0/9"}),
         ("cidr(self.s).prefixLength() == 9", {"s": "10.0.0.0/9"}),
         ("!isCIDR('10.0.0.1')", {"s": "10.0.0.0/9"}),
-        ("math.greatest(self.list) == 3 && cel.bind(x, self.list, x.size() == 2)", {"list": [1, 3]}),
+        ("self.list.indexOf(3) == 1 && self.list.lastIndexOf(3) == 2", {"list": [1, 3, 3]}),
+        ("self.s.indexOf('b') == 1 && self.s.lastIndexOf('b') == 3", {"s": "abcb"}),
+        ("self.s.charAt(1) + self.s.substring(1, 3) + self.s.upperAscii() == 'bbcABC'", {"s": "abc"}),
+        ("self.s.trim().replace('b', 'x', 1) == 'axb' && self.s.split('b', 2)[0] == ' a'", {"s": " abb "}),
+        ("['a', 'b'].join('/') == self.s", {"s": "a/b"}),
+        ("'%s-%d'.format([dyn(self.s), dyn(3)]) == 'a-3'", {"s": "a"}),
+        ("ip(self.s).isLoopback() && string(ip(self.s)) == '127.0.0.1'", {"s": "127.0.0.1"}),
+        ("ip.isCanonical(self.s) && !ip.isCanonical('2001:DB8::1')", {"s": "2001:db8::1"}),
+        ("ip(self.s).isGlobalUnicast() && !ip(self.s).isUnspecified()", {"s": "10.0.0.1"}),
+        ("ip(self.s).isLinkLocalMulticast() && ip('169.254.0.1').isLinkLocalUnicast()", {"s": "224.0.0.5"}),
+        ("string(cidr(self.s).masked()) == '10.0.0.0/8' && cidr(self.s).ip() == ip('10.0.0.1')", {"s": "10.0.0.1/8"}),
+        ("cidr('10.0.0.0/8').containsCIDR(cidr(self.s)) && !isIP('::ffff:1.2.3.4')", {"s": "10.1.0.0/16"}),
+        ("url(self.s).getHostname() == '::1' && url(self.s).getPort() == '80'", {"s": "https://[::1]:80/a%20b?k=v"}),
+        ("url(self.s).getEscapedPath() == '/a%20b'", {"s": "https://[::1]:80/a%20b?k=v"}),
+        ("url(self.s).getQuery() == {'k': ['v', 'w'], 'x': ['']}", {"s": "/p?k=v&k=w&x="}),
+        ("semver(self.s).isGreaterThan(semver('1.2.3-rc.2')) && semver(self.s).patch() == 3", {"s": "1.2.3"}),
+        ("semver('1.0.0-alpha.1').isLessThan(semver('1.0.0-alpha.beta'))", {"s": ""}),
+        ("isSemver(self.s, true) && !isSemver(self.s) && semver(self.s, true).minor() == 2", {"s": "v1.02"}),
+        ("semver('1.2.3').compareTo(semver(self.s)) == 0", {"s": "1.2.3+build"}),
+        ("!format.dns1123Label().validate(self.s).hasValue()", {"s": "a-b"}),
+        ("format.dns1123Label().validate(self.s).value().size() == 1", {"s": "A_"}),
+        ("!format.named('dns1035LabelPrefix').value().validate(self.s).hasValue()", {"s": "a-"}),
+        ("!format.named(self.s).hasValue() && format.named('uuid').hasValue()", {"s": "nothing"}),
+        ("format.date().validate(self.s) == optional.of(['invalid date'])", {"s": "soon"}),
+        ("quantity(self.q) == quantity('1024Mi') && quantity(self.q).isInteger()", {"q": "1Gi"}),
+        ("quantity(self.q).asApproximateFloat() == 0.5", {"q": "500m"}),
+        ("self.list.all(x, x in [1, 2]) && self.list.exists(x, x == 2)", {"list": [1, 2]}),
+        ("self.list.map(x, x > 1, x * 2) == [4]", {"list": [1, 2]}),
+        ("self.map.filter(k, k.startsWith('a')) == ['ab'] && size(self.map) == 2", {"map": {"ab": "", "b": ""}}),
+        ("self.?a.optMap(x, x + 1).orValue(0) == 2 && self.?b.optMap(x, x).orValue(9) == 9", {"a": 1}),
+        ("[?self.?a, ?self.?b] == [1] && {?'x': self.?b} == {}", {"a": 1}),
+        (
+            "self.?map[?'k'].orValue('none') == 'v' && self.?map.nothing.or(optional.of('w')).value() == 'w'",
+            {"map": {"k": "v"}},
+        ),
+        ("-7 / 2 == -3 && -7 % 2 == -1 && 7.0 / 2.0 == 3.5", {}),
+        ("int('12') + int(3.9) == 15 && string(1.0) == '1' && double('2.5') == 2.5 && bool('true')", {}),
+        ("string(duration('90m')) == '5400s' && duration('90m').getMinutes() == 90", {}),
+        ("timestamp('2026-03-01T00:30:00Z').getHours('America/New_York') == 19", {}),
+        ("timestamp('2026-03-01T00:30:00Z').getDayOfMonth('-02:00') == 27", {}),
+        ("timestamp('2026-03-01T00:30:00Z').getMonth() == 2 && timestamp('2026-03-01T00:00:00Z').getDate() == 1", {}),
+        ("true || self.b == 1", {}),
+        ("self.b == 1 || true", {}),
+        ("!(self.b == 1 && false)", {}),
+        ("[1, 0].exists(x, 1 / x == 1)", {}),
         ("self.apiVersion == 'v1'", {"apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "labels": {"a": "b"}}}),
         ("self.kind == 'K'", {"apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "labels": {"a": "b"}}}),
         (
             "self.metadata.name == 'n'",
-            {"apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "labels": {"a": "b"}}},
-        ),
-        (
-            "!has(self.metadata.labels)",
             {"apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "labels": {"a": "b"}}},
         ),
     ],
@@ -130,6 +173,21 @@ def test_rules_that_hold_say_nothing(rule: str, obj: dict[str, Any]) -> None:
         ("self.list[4] == 1", {"list": [1]}, broken("index out of bounds: 4 evaluating rule: self.list[4] == 1")),
         ("self.a / 0 == 1", {"a": 1}, broken("division by zero evaluating rule: self.a / 0 == 1")),
         (
+            "9223372036854775807 + self.a > 0",
+            {"a": 1},
+            broken("integer overflow evaluating rule: 9223372036854775807 + self.a > 0"),
+        ),
+        ("self.a % 0 == 1", {"a": 1}, broken("modulus by zero evaluating rule: self.a % 0 == 1")),
+        ("[0, 1].all(x, 1 / x == 1)", {}, broken("division by zero evaluating rule: [0, 1].all(x, 1 / x == 1)")),
+        (
+            "self.nothing",
+            {},
+            broken(
+                "rule compile error: compilation failed: ERROR: <input>:1:5: undefined field 'nothing'\n | self.nothing\n | ....^"
+            ),
+        ),
+        ("self.a", {}, broken("rule compile error: cel expression must evaluate to a bool")),
+        (
             "self.either > 5",
             {"either": "six"},
             broken(
@@ -159,6 +217,72 @@ def test_a_rule_s_own_value_has_the_type_of_its_schema(schema: dict[str, Any], r
     assert list(rules.causes(rules.compiled(compiled(written)), value)) == []
 
 
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "self.start < self.end && self.end - self.start == self.length",
+        "self.day == timestamp('2026-05-01T00:00:00Z') && self.start.getFullYear() == 2026",
+        "self.length > duration('1h') && string(self.start) == '2026-05-01T10:00:00Z'",
+        "self.waits.all(x, x > duration('1s')) && self.waits.max() == duration('90m')",
+        "self.starts.all(name, self.starts[name] >= self.start)",
+        "self.raws[0] == b'hello' && self.raws.map(x, size(x)) == [5]",
+        "type(self.eithers[0]) == int && type(self.eithers[1]) == string",
+        "type(self.start) == google.protobuf.Timestamp && type(self.length) == google.protobuf.Duration",
+    ],
+)
+def test_times_and_bytes_inside_objects_have_their_types(rule: str) -> None:
+    moment, length = {"type": "string", "format": "date-time"}, {"type": "string", "format": "duration"}
+    properties: dict[str, Any] = {
+        "start": moment,
+        "end": moment,
+        "day": {"type": "string", "format": "date"},
+        "length": length,
+        "waits": {"type": "array", "items": length},
+        "starts": {"type": "object", "additionalProperties": moment},
+        "raws": {"type": "array", "items": {"type": "string", "format": "byte"}},
+        "eithers": {"type": "array", "items": {"x-kubernetes-int-or-string": True}},
+    }
+    obj = {
+        "start": "2026-05-01T10:00:00Z",
+        "end": "2026-05-01T13:30:00+02:00",
+        "day": "2026-05-01",
+        "length": "90m",
+        "waits": ["5s", "1h30m"],
+        "starts": {"a": "2026-05-01T10:00:00.5Z"},
+        "raws": ["aGVsbG8="],
+        "eithers": [1, "50%"],
+    }
+    assert judged(rule, obj, **properties) == []
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "self.set == ['b', 'a'] && self.set != ['a', 'c']",
+        "self.set + ['c', 'a'] == ['a', 'b', 'c']",
+        "self.keyed == [{'name': dyn('b'), 'n': 2}, {'name': dyn('a'), 'n': 1}]",
+        "self.keyed + self.more == [{'name': dyn('a'), 'n': 9}, {'name': dyn('b'), 'n': 2}, {'name': dyn('c'), 'n': 3}]",
+        "self.plain != ['b', 'a'] && self.plain + ['a'] == ['a', 'b', 'a']",
+    ],
+)
+def test_lists_are_compared_and_joined_by_their_kind(rule: str) -> None:
+    names = {"type": "array", "items": {"type": "string"}}
+    keyed = {
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["name"],
+        "items": {"type": "object", "additionalProperties": EITHER},
+    }
+    properties = {"set": {**names, "x-kubernetes-list-type": "set"}, "plain": names, "keyed": keyed, "more": keyed}
+    obj = {
+        "set": ["a", "b"],
+        "plain": ["a", "b"],
+        "keyed": [{"name": "a", "n": 1}, {"name": "b", "n": 2}],
+        "more": [{"name": "c", "n": 3}, {"name": "a", "n": 9}],
+    }
+    assert judged(rule, obj, **properties) == []
+
+
 def test_transitions_are_judged_where_there_is_something_to_come_from() -> None:
     rule = "self.a >= oldSelf.a"
     assert judged(rule, {"a": 1}) == []
@@ -185,26 +309,36 @@ def test_what_did_not_change_is_not_judged_again() -> None:
     assert len(judged("self.a > 1", {"a": 1, "b": 1}, {"a": 1})) == 1
 
 
-@pytest.mark.parametrize(
-    ("rule", "told"),
-    [
-        ("self.a >", "Syntax error"),
-        ("nobody == 1", "undeclared reference to 'nobody'"),
-        ("self.a.nothing()", "undeclared reference to 'nothing'"),
-        ("1 + 'a' == 2", "found no matching overload for '_+_'"),
-        ("'text'", "must evaluate to a bool"),
-    ],
-)
-def test_what_cannot_be_compiled_is_told(rule: str, told: str) -> None:
-    with pytest.raises(CompileError, match=r"(?s).*" + told.replace("+", "\\+")):
-        judged(rule, {})
-
-
 def test_a_rule_that_takes_too_long_is_cut_off() -> None:
     rule = "self.list.all(x, self.list.all(y, x == y))"
-    assert judged(rule, {"list": [1] * 99}) == []
-    (cause,) = judged(rule, {"list": [1] * 101})
-    assert "actual cost limit exceeded" in cause.message
+    assert judged(rule, {"list": [1] * 300}) == []
+    (cause,) = judged(rule, {"list": [1] * 600})
+    assert cause == broken(
+        "'operation cancelled: actual cost limit exceeded': no further validation rules will be run due to call cost "
+        f"exceeds limit for rule: {rule}"
+    )
+
+
+def test_all_rules_of_an_object_share_a_budget() -> None:
+    rule = {"rule": "self.all(x, self.all(y, x <= y || x > y))"}
+    row = {"type": "array", "items": {"type": "integer"}, "x-kubernetes-validations": [rule]}
+    schema = compiled({"type": "object", "properties": {"rows": {"type": "array", "items": row}}})
+    node = rules.compiled(schema)
+    rows = [[1] * 40] * 3000
+    found = list(rules.causes(node, {"rows": rows}, budget=Budget(clock=lambda: 0.0, cost=1_000_000)))
+    assert [cause.message for cause in found] == [
+        'Invalid value: "array": validation failed due to running out of cost budget, no further validation rules will '
+        "be run"
+    ]
+
+
+def test_time_is_a_budget_too() -> None:
+    ticks = iter(range(10**9))
+    rule = "self.list.all(x, self.list.all(y, x == y))"
+    schema = {"type": "object", "properties": {"list": {"type": "array", "items": {"type": "integer"}}}}
+    node = rules.compiled(compiled({**schema, "x-kubernetes-validations": [{"rule": rule}]}))
+    (cause,) = rules.causes(node, {"list": [1] * 300}, budget=Budget(clock=lambda: float(next(ticks))))
+    assert "running out of cost budget" in cause.message
 
 
 @pytest.mark.parametrize(
@@ -221,8 +355,3 @@ def test_a_rule_that_takes_too_long_is_cut_off() -> None:
 )
 def test_properties_are_escaped(name: str, identifier: str | None) -> None:
     assert values.escaped(name) == identifier
-
-
-def test_a_function_that_fails_is_an_evaluation_error() -> None:
-    with pytest.raises(EvaluationError):
-        program("quantity(self).sign() == 1", (("self", "string"),)).evaluate({"self": "no quantity"})
