@@ -18,7 +18,7 @@ from harness.operators import Operator, RunOperator
 from kubernetes.client import CoreV1Api
 from kubernetes.dynamic import DynamicClient
 
-pytestmark = [pytest.mark.thorough, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(600)]
 
 GROUP = "kubernetes.dask.org/v1"
 CHART = "operator/deployment/helm/dask-kubernetes-operator/crds"
@@ -107,7 +107,7 @@ class Seen:
         def holds(pods: Any) -> bool:
             return len(pods) == count and all(is_ready(pod) for pod in pods)
 
-        return self.pods.until(holds, 90, **self.select(component))
+        return self.pods.until(holds, **self.select(component))
 
     def gone(self) -> None:
         """Return once nothing of the cluster is left."""
@@ -172,7 +172,7 @@ def test_a_job_computes_on_a_cluster_of_its_own(operator: Operator, dynamic: Dyn
             "cluster": {"spec": cluster("summing", 2)},
         },
     )
-    done = jobs.until_object("summing", lambda one: (one.get("status") or {}).get("jobStatus") == "Successful", 120)
+    done = jobs.until_object("summing", lambda one: (one.get("status") or {}).get("jobStatus") == "Successful")
     assert done["status"]["startTime"] <= done["status"]["endTime"]
     assert done["status"]["jobRunnerPodName"] == "summing-runner"
     core = CoreV1Api(dynamic.client)

@@ -47,7 +47,7 @@ class Kind:
     def delete(self, name: str, **options: Any) -> None:
         self.resource.delete(name=name, body={"propagationPolicy": "Background", **options}, **self._where)
 
-    def until(self, holds: Callable[[Sequence[Object]], object], within_s: int = 60, **selectors: str) -> list[Object]:
+    def until(self, holds: Callable[[Sequence[Object]], object], within_s: int = 150, **selectors: str) -> list[Object]:
         """Return the selected objects once `holds(objects)` is true, told by a watch of every change on the way."""
         listed = self.resource.get(**self._where, **selectors).to_dict()
         seen = {_identity(one): one for one in listed["items"]}
@@ -64,13 +64,13 @@ class Kind:
                 return list(seen.values())
         raise AssertionError(f"{self._kind}: not within {within_s} s; last: {list(seen.values())}")
 
-    def until_object(self, name: str, holds: Callable[[Object], object], within_s: int = 60) -> Object:
+    def until_object(self, name: str, holds: Callable[[Object], object], within_s: int = 150) -> Object:
         """Return the object once it is there and `holds(object)` is true."""
         selector = f"metadata.name={name}"
         (found,) = self.until(lambda all_: all_ and holds(all_[0]), within_s, field_selector=selector)
         return found
 
-    def until_gone(self, name: str, within_s: int = 60) -> None:
+    def until_gone(self, name: str, within_s: int = 150) -> None:
         """Return once no object has the name."""
         self.until(lambda all_: not all_, within_s, field_selector=f"metadata.name={name}")
 

@@ -44,7 +44,7 @@ class Operator:
             return
         process.send_signal(signal.SIGTERM)
         try:
-            assert process.wait(30) == 0, self.log
+            assert process.wait(120) == 0, self.log
         finally:
             process.kill()
 
