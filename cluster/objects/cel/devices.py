@@ -39,7 +39,7 @@ class Selector:
 
     def __init__(self, expression: str) -> None:
         try:
-            parsed = engine.parsed(expression)
+            parsed = engine.parsed(expression, binds=True)
         except CompileError as error:
             raise CompileError(f"compilation failed: {error}") from None
         checked = checking.check(parsed, {"device": _DEVICE}, {_DEVICE.name: Declared(_DEVICE, fields=_FIELDS)})

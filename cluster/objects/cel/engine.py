@@ -24,10 +24,10 @@ class CompileError(Exception):
 
 
 @lru_cache(EXPRESSIONS_MAX)
-def parsed(text: str) -> Parsed:
-    """What an expression says, whatever its names mean. Raises CompileError."""
+def parsed(text: str, *, binds: bool = False) -> Parsed:
+    """What an expression says, whatever its names mean; `binds` lets it use `cel.bind`. Raises CompileError."""
     try:
-        return syntax.read(_environment().compile(text, disable_check=True).serialize(), text)
+        return syntax.read(_environment(binds=binds).compile(text, disable_check=True).serialize(), text)
     except RuntimeError as error:
         raise CompileError(_told(str(error))) from None
 
@@ -51,12 +51,14 @@ def function(name: str, count: int, *, is_member: bool) -> Callable[..., Any]:
     return run
 
 
-@lru_cache(1)
-def _environment() -> Any:
+@lru_cache(2)
+def _environment(*, binds: bool = False) -> Any:
     from cel_expr_python import cel
-    from cel_expr_python.ext import ext_optional, ext_strings
+    from cel_expr_python.ext import ext_bindings, ext_optional, ext_strings
 
     extensions = [ext_optional.ExtOptional(), ext_strings.ExtStrings()]
+    if binds:
+        extensions.append(ext_bindings.ExtBindings())
     return cel.NewEnv(None, variables={f"a{index}": cel.Type.DYN for index in range(4)}, extensions=extensions)
 
 
