@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -32,6 +33,8 @@ REVIEW_OBJECTS_MAX = 500
 REVIEW_BYTES_MAX = 2 << 20
 """Objects sent with one call; a larger one goes alone."""
 KEPT_BYTES_MAX = 64 << 20
+CALLS_AT_ONCE = 4
+"""Calls under way for one list."""
 
 
 class Forms:
@@ -59,18 +62,26 @@ class Forms:
         return custom is not None and custom.conversion.webhook is not None and len(custom.versions) > 1
 
     async def shown(self, resource: Resource, entries: Sequence[Entry]) -> list[Entry]:
-        """Return entries as `views` can show them without waiting."""
-        if not self.waits(resource):
+        """Return entries as `views` can show them as they are."""
+        others = [one for one in entries if not views.as_stored(resource, one)] if resource.custom is not None else ()
+        if not others:
             return list(entries)
-        pending = [one for one in entries if not isinstance(one, Converted) and not one.wire.startswith(resource.head)]
-        if not pending:
-            return list(entries)
-        made = await self._converted(resource, pending)
+        made: dict[int, Entry] = {}
+        pending: list[Entry] = []
+        for count, entry in enumerate(others, start=1):
+            if self.waits(resource) and not entry.wire.startswith(resource.head):
+                pending.append(entry)
+            else:
+                made[id(entry)] = self._refreshed(resource, entry)
+                if count % REVIEW_OBJECTS_MAX == 0:
+                    await asyncio.sleep(0)
+        if pending:
+            made |= await self._converted(resource, pending)
         return [made.get(id(one), one) for one in entries]
 
     async def one(self, resource: Resource, entry: Entry) -> Entry:
         """The same for a single one."""
-        return (await self.shown(resource, (entry,)))[0] if self.waits(resource) else entry
+        return (await self.shown(resource, (entry,)))[0] if resource.custom is not None else entry
 
     async def stored(self, resource: Resource, obj: Obj) -> Obj:
         """Return `obj`, given in `resource`'s form, in the form that is stored."""
@@ -106,20 +117,38 @@ class Forms:
         joined: dict[asyncio.Task[list[Converted]], list[Entry]] = {}
         for entry in entries:
             known = (generation, resource.api_version, entry.key)
-            kept = self._kept.get(known)
-            if kept is not None and kept.revision == entry.revision and entry.key:
-                self._kept.move_to_end(known)
+            kept = self._recalled(known, entry)
+            if kept is not None:
                 made[id(entry)] = kept
             elif (call := self._calls.get((known, entry.revision))) is not None:
                 joined.setdefault(call, []).append(entry)
             else:
                 missing.append(entry)
-        own = [self._call(resource, batch) for batch in _batches(missing)]
-        results = [await asyncio.shield(call) for call in own]
+        results: list[list[Converted]] = []
+        for batches in _grouped(_batches(missing), CALLS_AT_ONCE):
+            calls = [self._call(resource, batch) for batch in batches]
+            results += [await asyncio.shield(call) for call in calls]
         for call, wanted in joined.items():
             results.append(await self._of_others(call, resource, wanted))
         by_key = {(one.key, one.revision): one for result in results for one in result}
         return {id(entry): made.get(id(entry)) or by_key[entry.key, entry.revision] for entry in entries}
+
+    def _refreshed(self, resource: Resource, entry: Entry) -> Entry:
+        """Return what takes no webhook: an object from before its definition changed, or one that is but relabelled."""
+        assert resource.custom is not None
+        known = (resource.custom.conversion.generation, resource.api_version, entry.key)
+        found = self._recalled(known, entry)
+        if found is None:
+            found = _entry(entry, views.parsed(resource, entry))
+            self._keep(known, found)
+        return found
+
+    def _recalled(self, known: Known, entry: Entry) -> Entry | None:
+        kept = self._kept.get(known)
+        if kept is None or kept.revision != entry.revision or not entry.key:
+            return None
+        self._kept.move_to_end(known)
+        return kept
 
     async def _of_others(
         self, call: asyncio.Task[list[Converted]], resource: Resource, wanted: list[Entry]
@@ -203,6 +232,11 @@ def _entry(entry: Entry, obj: Obj) -> Converted:
     encoded = codec.encode(obj)
     wire = codec.with_revision(encoded, entry.revision) if entry.revision else encoded
     return Converted(entry.key, wire, entry.create_revision, entry.revision)
+
+
+def _grouped(batches: Iterator[list[Entry]], size: int) -> Iterator[list[list[Entry]]]:
+    while group := list(islice(batches, size)):
+        yield group
 
 
 def _batches(entries: list[Entry]) -> Iterator[list[Entry]]:

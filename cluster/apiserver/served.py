@@ -70,13 +70,14 @@ class Served:
     def _of(self, entry: Entry) -> tuple[Resource, ...]:
         found = self._compiled.get(entry.key)
         if found is None or found[0] != entry.revision:
-            found = self._compiled[entry.key] = (entry.revision, _resources(entry))
+            made = _resources(entry, found[1] if found is not None else ())
+            found = self._compiled[entry.key] = (entry.revision, made)
         return found[1]
 
 
-def _resources(entry: Entry) -> tuple[Resource, ...]:
+def _resources(entry: Entry, before: tuple[Resource, ...]) -> tuple[Resource, ...]:
     try:
-        return definition.resources(entry.object())
+        return definition.resources(entry.object(), before)
     except Exception:
         # Validation lets nothing in that can't be compiled; should it ever, the other kinds must not suffer.
         log.exception("definition can't be served key=%s", entry.key.decode())

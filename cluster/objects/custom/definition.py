@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import webhook_client
@@ -29,12 +29,15 @@ def holds(definition: Obj, kind: str) -> bool:
     return found is not None and found.get("status") == "True"
 
 
-def resources(definition: Obj) -> tuple[Resource, ...]:
-    """The resources of an established definition, one for each served version, preferred ones first."""
+def resources(definition: Obj, before: Sequence[Resource] = ()) -> tuple[Resource, ...]:
+    """The resources of an established definition, one for each served version, preferred ones first.
+
+    `before` are those of an earlier state: what was stored since then is up to date if the specification is the same.
+    """
     if not holds(definition, "Established"):
         return ()
     served = [one for one in definition["spec"]["versions"] if one.get("served")]
-    kinds = _kinds(definition)
+    kinds = _kinds(definition, before[0].custom if before else None)
     return tuple(_resource(definition, one, kinds) for one in sorted(served, key=lambda one: _priority(one["name"])))
 
 
@@ -62,11 +65,14 @@ def _priority(name: str) -> tuple[int, int, int, str]:
     return (level, -int(found[1]), -int(found[3] or 0), name)
 
 
-def _kinds(definition: Obj) -> Mapping[str, CustomKind]:
+def _kinds(definition: Obj, before: CustomKind | None = None) -> Mapping[str, CustomKind]:
     """What is particular to each version; each knows all of them."""
     kinds: dict[str, CustomKind] = {}
+    conversion, revision = _conversion(definition), int(definition["metadata"].get("resourceVersion") or 0)
+    if before is not None and before.conversion.generation == conversion.generation:
+        revision = before.revision
     for version in definition["spec"]["versions"]:
-        kinds[version["name"]] = _custom(definition, version, kinds)
+        kinds[version["name"]] = _custom(definition, version, kinds, conversion, revision)
     return kinds
 
 
@@ -105,15 +111,17 @@ def _resource(definition: Obj, version: Obj, kinds: Mapping[str, CustomKind]) ->
     )
 
 
-def _custom(definition: Obj, version: Obj, kinds: Mapping[str, CustomKind]) -> CustomKind:
+def _custom(
+    definition: Obj, version: Obj, kinds: Mapping[str, CustomKind], conversion: Conversion, revision: int
+) -> CustomKind:
     document = (version.get("schema") or {}).get("openAPIV3Schema") or {}
     subresources = version.get("subresources") or {}
     return CustomKind(
         schema=compiled(document),
         document=document,
         storage_version=storage_version(definition),
-        revision=int(definition["metadata"].get("resourceVersion") or 0),
-        conversion=_conversion(definition),
+        revision=revision,
+        conversion=conversion,
         versions=kinds,
         has_status="status" in subresources,
         scale=_scale(subresources.get("scale")),

@@ -46,7 +46,8 @@ class CustomKind:
 
     `storage_version` is the version whose form objects are stored in from now on; what was stored before may have
     another one's. `versions` are all of the definition's by name, this one and those that aren't served among them.
-    `revision` is the definition's: what was stored before it may lack defaults, and have what is unknown by now.
+    `revision` is one at which the specification was already as it is: what was stored before may lack defaults, and
+    have what is unknown by now.
     """
 
     schema: Structural
