@@ -14,7 +14,7 @@ from aiohttp import web
 from harness.authority import Authority
 from harness.conversion import Webhook, converted, definition, honest, plug, response, serving, version
 
-from oarlock.cluster.apiserver import definitions, webhooks
+from oarlock.cluster.apiserver import definitions, forms, webhooks
 from oarlock.consensus.model import Range
 
 Obj = dict[str, Any]
@@ -739,5 +739,52 @@ def test_a_bundle_that_is_none_keeps_a_kind_from_being_served(with_api: Any, tmp
                 while told["status"] == "False":
                     told = (await event())["object"]["status"]["conditions"][1]
             await api.made(V2, plug("a", "v2"))
+
+    with_api(scenario)
+
+
+def test_a_long_list_goes_in_several_reviews(with_api: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forms, "REVIEW_OBJECTS_MAX", 2)
+    monkeypatch.setattr(forms, "KEPT_BYTES_MAX", 1)
+
+    async def scenario(api: Any) -> None:
+        async with serving(Authority(tmp_path)) as webhook:
+            await established(api, definition(webhook.conversion()))
+            for number in range(11):
+                await api.made(V1, plug(f"p{number:02}", address=f"h:{number}"))
+            for _ in range(2):
+                _, listed = await api("GET", V2)
+                assert [one["spec"]["port"] for one in listed["items"]] == list(range(11))
+            sizes = [len(one["request"]["objects"]) for one in webhook.reviews]
+            assert sorted(sizes) == [1, 1, *[2] * 10], "what can't be remembered is asked for again"
+
+    with_api(scenario)
+
+
+def test_an_object_that_can_not_be_converted_spoils_no_other(with_api: Any, tmp_path: Path) -> None:
+    async def scenario(api: Any) -> None:
+        released = asyncio.Event()
+
+        async def picky(review: Obj) -> web.StreamResponse:
+            await released.wait()
+            names = [one["metadata"]["name"] for one in review["request"]["objects"]]
+            if "bad" in names:
+                return web.json_response(response(review, [], result={"status": "Failure", "message": "it is bad"}))
+            return web.json_response(honest(review))
+
+        async with serving(Authority(tmp_path)) as webhook:
+            webhook.answering = picky
+            await established(api, definition(webhook.conversion()))
+            for name in ("bad", "good"):
+                await api.made(V1, plug(name))
+            listing = asyncio.create_task(_get(api, V2))
+            await webhook.came.wait()
+            # Whoever joins the list's call for one of its objects does not share its fate.
+            getting = [asyncio.create_task(_get(api, f"{V2}/{name}")) for name in ("good", "bad")]
+            await asyncio.sleep(0)
+            released.set()
+            code, answer = await listing
+            assert (code, answer["message"]) == (500, f"{PREFIX}failed: it is bad")
+            assert [code for code, _ in await asyncio.gather(*getting)] == [200, 500]
 
     with_api(scenario)
