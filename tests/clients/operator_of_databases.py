@@ -22,8 +22,6 @@ KIND = ("example.com", "v1", "databases")
 def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     settings.persistence.finalizer = "example.com/databases"
     settings.peering.lifetime = 3
-    settings.queueing.worker_limit = 4
-    settings.queueing.idle_timeout = 0.3  # a worker is free for another object soon
     settings.watching.server_timeout = 5  # several watches in a test's time, each going on from the last
 
 

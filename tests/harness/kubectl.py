@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.apiserver import start_api_server
+from harness.threaded import threaded_api_server
 
 
 class Kubectl:
@@ -43,21 +41,5 @@ class Kubectl:
 @contextmanager
 def kubectl_beside_a_server(path: str, folder: Path, **settings: Any) -> Iterator[Kubectl]:
     """Run a server in a thread of its own, without controllers or nodes, and yield the kubectl at `path` for it."""
-    ready, finish = threading.Event(), []
-
-    async def serve() -> None:
-        stop = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        async with start_api_server(folder, **settings):
-            finish.append(lambda: loop.call_soon_threadsafe(stop.set))
-            ready.set()
-            await stop.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    thread.start()
-    assert ready.wait(20), "the API server did not start"
-    try:
-        yield Kubectl(path, folder / "kubeconfig", folder)
-    finally:
-        finish[0]()
-        thread.join(20)
+    with threaded_api_server(folder, **settings) as server:
+        yield Kubectl(path, server.kubeconfig, folder)
