@@ -48,5 +48,5 @@ class Call:
         return self.request.headers.get("Accept", "")
 
     def warn(self, texts: list[str]) -> None:
-        """Send `texts` to the client as Warning headers."""
-        self.request.warnings.extend(texts)
+        """Send `texts` to the client as Warning headers, each once, however often a write is tried."""
+        self.request.warnings.extend(text for text in dict.fromkeys(texts) if text not in self.request.warnings)

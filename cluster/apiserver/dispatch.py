@@ -26,7 +26,7 @@ from oarlock.cluster.apiserver.targets import Targets
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.zpages import ZPages
-from oarlock.cluster.objects import status
+from oarlock.cluster.objects import status, warnings
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, UnknownOutcome
 
@@ -118,8 +118,9 @@ class Dispatcher:
             info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"
         ):
             raise status.path_not_found()
-        if resource.custom is not None and resource.custom.deprecation:
-            request.warnings.append(resource.custom.deprecation)
+        deprecation = resource.custom.deprecation if resource.custom is not None else warnings.of_kind(resource)
+        if deprecation:
+            request.warnings.append(deprecation)
             metrics.REQUESTED_DEPRECATED.labels(info.group, info.version, info.resource, info.subresource, "").set(1)
         return await self._verbs.serve(Call(request, info, resource, user))
 

@@ -20,7 +20,7 @@ from oarlock.cluster.apiserver.expiry import Expiry
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.options import WriteOptions, write_options
 from oarlock.cluster.apiserver.storage import Stale, Storage
-from oarlock.cluster.objects import codec, defaulting, status, strategy, validation
+from oarlock.cluster.objects import codec, defaulting, status, strategy, validation, warnings
 from oarlock.cluster.objects.causes import invalid
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError, Cause
@@ -130,6 +130,7 @@ class Writer:
         causes = self._standing(validation.validate_create(resource, new))
         if causes:
             raise status.invalid(resource.kind, resource.stored_as[0], name, causes)
+        call.warn(warnings.of_create(resource, new))
         # Kinds without a name of their own (Binding) are never stored by a plain create.
         if not name:
             raise status.method_not_allowed()
@@ -280,6 +281,7 @@ class Writer:
         causes = self._standing(validation.validate_update(resource, new, old, part))
         if causes:
             raise status.invalid(resource.kind, resource.stored_as[0], call.info.name, causes)
+        call.warn(warnings.of_update(resource, new, old, part))
         attributes = self.admission.attributes(call, new, old, part, dry_run=wanted.dry_run)
         await self.admission.validate(attributes)
         if wanted.dry_run:

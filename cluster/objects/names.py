@@ -69,7 +69,9 @@ def no_longer_than(count: int, unit: str = "characters") -> str:
 def dns_label(text: str) -> tuple[str, ...]:
     """A DNS label: at most 63 of a-z, 0-9 and inner dashes."""
     errors = [no_longer_than(LABEL_MAX)] if len(text) > LABEL_MAX else []
-    if not _LABEL.match(text):
+    if _SUBDOMAIN.match(text) and "." in text:
+        errors.append("must not contain dots")
+    elif not _LABEL.match(text):
         errors.append(_worded(_LABEL_RULE, _LABEL_FORM, "my-name", "123-abc"))
     return tuple(errors)
 

@@ -265,3 +265,21 @@ def test_deep_yaml_is_refused_in_our_words(with_api: Any) -> None:
         assert "yaml: exceeded max depth" in answer["message"]
 
     with_api(scenario)
+
+
+def test_what_is_accepted_may_be_warned_of(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        services = "/api/v1/namespaces/default/services"
+        spec = {"ports": [{"port": 80}], "trafficDistribution": "PreferClose"}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}
+        told = '299 - "spec.trafficDistribution: \\"PreferClose\\" is deprecated; use \\"PreferSameZone\\""'
+        await api.made(services, service)
+        assert api.headers.getall("Warning") == [told]
+        await api("PATCH", f"{services}/s", {"metadata": {"labels": {"a": "b"}}}, "application/merge-patch+json")
+        assert api.headers.getall("Warning") == [told]
+        await api("PUT", f"{services}/s", {**service, "spec": {**spec, "type": "Wrong"}})
+        assert "Warning" not in api.headers
+        await api("GET", "/api/v1/namespaces/default/endpoints")
+        assert "discovery.k8s.io/v1 EndpointSlice" in api.headers["Warning"]
+
+    with_api(scenario)
