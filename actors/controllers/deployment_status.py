@@ -19,6 +19,8 @@ Object = dict[str, Any]
 Conditions = list[Object]
 
 NO_DEADLINE_S = 2**31 - 1
+_APART_S = 0.005
+"""Between two writes of one status: the first retry of upstream's queue, whose second write meets the first."""
 _PAUSED = "DeploymentPaused"
 _RESUMED = "DeploymentResumed"
 _TIMED_OUT = "ProgressDeadlineExceeded"
@@ -41,7 +43,11 @@ def write(
     `tracked` judges progress (not while paused or only scaling); `created` tells that `new_set` is made just now.
     """
     old = deployment.get("status") or {}
-    held = _paused(view, deployment, list(old.get("conditions") or []))
+    told = list(old.get("conditions") or [])
+    held = _paused(view, deployment, told)
+    if held != told:
+        # That it pauses or goes on is told at once, and the rest when that has been seen, as upstream does.
+        return [UpdateStatus({**deployment, "status": {**old, "conditions": held}}, stands=True), Requeue(_APART_S)]
     before = conditions.find(held, "Progressing")
     if _has_deadline(deployment) and new_set is not None and (created or before is None) and tracked:
         name = new_set["metadata"]["name"]

@@ -167,6 +167,17 @@ def test_paused_scales_but_does_not_roll(world: Any) -> None:
     assert {pod["spec"]["containers"][0]["image"] for pod in world.pods()} == {"a:2"}
 
 
+def test_a_pause_is_told_before_anything_else(world: Any) -> None:
+    make(world, paused=True)
+    world.act(deployment.reconcile("default/web", world.view))
+    status = current(world)["status"]
+    assert [one["reason"] for one in status["conditions"]] == ["DeploymentPaused"]
+    assert "observedGeneration" not in status
+    settle(world)
+    assert [one["type"] for one in current(world)["status"]["conditions"]] == ["Progressing", "Available"]
+    assert current(world)["status"]["observedGeneration"] == current(world)["metadata"]["generation"]
+
+
 def test_history_beyond_the_limit_goes(world: Any) -> None:
     make(world, revisionHistoryLimit=1)
     for number in range(4):
