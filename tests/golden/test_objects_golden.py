@@ -24,7 +24,9 @@ from oarlock.cluster.objects import (
     status,
     strategy,
     validation,
+    warnings,
 )
+from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.resources import Resource, lookup
 from oarlock.cluster.objects.status import ApiError, Cause
 
@@ -131,8 +133,15 @@ def _causes(body: Obj) -> list[tuple[str, str]]:
     return sorted((cause.get("field", ""), cause.get("reason", "")) for cause in causes)
 
 
+def _warned(resource: Resource, obj: Obj, old: Obj | None) -> list[str]:
+    """The Warning headers of a successful write."""
+    told = [one for one in (warnings.of_kind(resource),) if one]
+    told += warnings.of_create(resource, obj) if old is None else warnings.of_update(resource, obj, old, "")
+    return [f"299 - {quote(one)}" for one in told]
+
+
 def _agreement() -> Iterator[tuple[str, str, bool, bool]]:
-    """(seed, phase, same code, same reason) of every case whose answer was recorded."""
+    """(seed, phase, same code, same reason) of every case whose answer was recorded; successes by their warnings."""
     replay = Replay()
     with gzip.open(CASES, "rt") as lines:
         for line in lines:
@@ -148,7 +157,12 @@ def _agreement() -> Iterator[tuple[str, str, bool, bool]]:
             same_code = code == case["code"]
             refused = code >= 400
             wanted = case["resp"]
-            same = not refused or (body.get("reason") == wanted.get("reason") and _causes(body) == _causes(wanted))
+            if refused:
+                same = body.get("reason") == wanted.get("reason") and _causes(body) == _causes(wanted)
+            else:
+                resource, _, name = _target(case["url"])
+                old = replay.stored.get((resource.qualified, name)) if phase == "update" else None
+                same = _warned(resource, body, old) == (case["warnings"] or [])
             yield seed, phase, same_code, same_code and same
 
 
