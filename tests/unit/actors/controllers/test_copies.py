@@ -12,7 +12,7 @@ import pytest
 from harness.controllers import Cluster, cluster
 
 from oarlock.actors.controllers.component import Controllers, create
-from oarlock.actors.shell.component import ComponentContext
+from oarlock.actors.shell.component import ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.leases import LeaseHolder
 
@@ -76,16 +76,21 @@ class Blind:
 
 
 class Copy:
-    """One copy of all controllers, which acts from `act()` on and stops only when it is told to."""
+    """One copy of all controllers: what it acts under is told apart from when it acts, and it stops only when told."""
 
     def __init__(self, here: Cluster, identity: str) -> None:
         self.component: Controllers = create(ComponentContext(here.settings, identity, "controllers"))
         self.lease = LeaseHolder(here.client, "controllers", identity)
+        self.fence = ""
         self._running: asyncio.Future[None] | None = None
 
-    async def act(self) -> None:
-        term = await self.lease.acquire()
-        self._running = asyncio.ensure_future(self.component.run(term.fence))
+    async def acquire(self) -> None:
+        """Take the lease."""
+        self.fence = (await self.lease.acquire()).fence
+
+    def act(self) -> None:
+        """Act under the lease that was taken, whether or not it is still held."""
+        self._running = asyncio.ensure_future(self.component.run(self.fence))
 
     async def stop(self) -> None:
         if self._running is not None:
@@ -107,7 +112,7 @@ async def copies(here: Cluster) -> AsyncIterator[tuple[Copy, Copy]]:
             await one.stop()
 
 
-def play(plural: str, scenario: Callable[[Cluster, list[str], Copy, Copy], Any]) -> list[str]:
+def play(scenario: Callable[[Cluster, list[str], Copy, Copy], Any]) -> list[str]:
     """Play with two copies; returns the names of all pods that were ever made."""
     made: list[str] = []
 
@@ -130,10 +135,14 @@ def play(plural: str, scenario: Callable[[Cluster, list[str], Copy, Copy], Any])
     return made
 
 
-async def begin(here: Cluster, plural: str) -> None:
+async def begin(here: Cluster, plural: str, *copies: Copy) -> None:
+    """Create the workload and wait until the copies have seen it, while nobody acts."""
     version, spec = WORKLOADS[plural]
     root = "/api/v1" if version == "v1" else f"/apis/{version}"
-    await here.client.create(f"{root}/namespaces/default/{plural}", {"metadata": {"name": "w"}, "spec": spec})
+    body = {"metadata": {"name": "w"}, "spec": spec}
+    made = await here.client.create(f"{root}/namespaces/default/{plural}", body)
+    for one in copies:
+        await one.component._caches[plural].wait_revision(int(made["metadata"]["resourceVersion"]))
 
 
 async def quiet(here: Cluster) -> None:
@@ -143,32 +152,53 @@ async def quiet(here: Cluster) -> None:
 
 
 @pytest.mark.parametrize("plural", WORKLOADS)
-def test_two_copies_act_at_once(plural: str) -> None:
-    """The first has lost its lease in the middle and doesn't know: Ray may well keep it running."""
+def test_a_deposed_copy_goes_on_with_what_it_saw_last(plural: str) -> None:
+    """Ray may well keep one running that has lost its lease and hears nothing of its successor's pods."""
 
     async def scenario(here: Cluster, made: list[str], first: Copy, second: Copy) -> None:
-        await first.act()
-        await begin(here, plural)
-        await here.until(lambda: bool(made))
+        await begin(here, plural, first, second)
+        await first.acquire()
+        await first.component._informers.wait_revision(fence_revision(first.fence))
+        Blind(first.component._caches)
         await first.lease.release()
-        await second.act()
+        await second.acquire()
+        second.act()
         await here.until(lambda: len(made) >= PODS)
+        first.act()
         await quiet(here)
 
-    assert len(play(plural, scenario)) == PODS
+    assert len(play(scenario)) == PODS
 
 
 @pytest.mark.parametrize("plural", WORKLOADS)
-def test_a_successor_has_seen_nothing_yet(plural: str) -> None:
+def test_a_successor_has_not_seen_its_predecessors_pods(plural: str) -> None:
     async def scenario(here: Cluster, made: list[str], first: Copy, second: Copy) -> None:
+        await begin(here, plural, first, second)
         blind = Blind(second.component._caches)
-        await first.act()
-        await begin(here, plural)
+        await first.acquire()
+        first.act()
         await here.until(lambda: len(made) >= PODS)
         await first.stop()
-        await second.act()
+        await second.acquire()
+        second.act()
         await quiet(here)
         blind.see()
         await quiet(here)
 
-    assert len(play(plural, scenario)) == PODS
+    assert len(play(scenario)) == PODS
+
+
+@pytest.mark.parametrize("plural", WORKLOADS)
+def test_a_copy_is_replaced_while_pods_are_made(plural: str) -> None:
+    async def scenario(here: Cluster, made: list[str], first: Copy, second: Copy) -> None:
+        await begin(here, plural)
+        await first.acquire()
+        first.act()
+        await here.until(lambda: bool(made))
+        await first.stop()
+        await second.acquire()
+        second.act()
+        await here.until(lambda: len(made) >= PODS)
+        await quiet(here)
+
+    assert len(play(scenario)) == PODS
