@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from harness.controllers import PODS, Cluster, acting, cluster
 
 from oarlock.actors.controllers import rollback
+from oarlock.cluster.client.http import ApiClient
 
 Object = dict[str, Any]
 
@@ -174,5 +176,51 @@ def test_an_autoscaler_keeps_to_its_bounds_and_tells_what_it_lacks() -> None:
         found = await status(here, path, lambda found: found.get("desiredReplicas") == 2)
         assert has(found, "AbleToScale")
         await here.until(lambda: here.available("w") == 2)
+
+    play(scenario)
+
+
+def test_an_autoscaler_follows_what_the_metrics_apis_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server relays to no other API server, so what those would answer is put in front of the client."""
+    asked: list[str] = []
+    real = ApiClient.get
+
+    async def get(client: ApiClient, path: str, params: Any = None, **more: Any) -> Object:
+        if not path.startswith(("/apis/metrics.k8s.io/", "/apis/external.metrics.k8s.io/")):
+            return await real(client, path, params, **more)
+        asked.append(path)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        if "external" in path:
+            return {"items": [{"metricName": "queue", "timestamp": now, "value": "2"}]}
+        pods = (await real(client, PODS, params))["items"]
+        usage = [{"name": "c", "usage": {"memory": "200Mi"}}]
+        return {
+            "items": [
+                {"metadata": pod["metadata"], "timestamp": now, "window": "30s", "containers": usage} for pod in pods
+            ]
+        }
+
+    monkeypatch.setattr(ApiClient, "get", get)
+
+    async def scenario(here: Cluster) -> None:
+        requests = {"resources": {"requests": {"memory": "100Mi"}}}
+        pod = {"containers": [{**TEMPLATE["spec"]["containers"][0], **requests}]}
+        await create(here, "apps/v1", "deployments", {**WORKLOAD, "template": {**TEMPLATE, "spec": pod}, "replicas": 1})
+        await here.until(lambda: here.available("w") == 1)
+        memory = {"name": "memory", "target": {"type": "Utilization", "averageUtilization": 50}}
+        queue = {"metric": {"name": "queue"}, "target": {"type": "AverageValue", "averageValue": "1"}}
+        spec = {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "w"},
+            "maxReplicas": 4,
+            "metrics": [{"type": "Resource", "resource": memory}, {"type": "External", "external": queue}],
+        }
+        path = await create(here, "autoscaling/v2", "horizontalpodautoscalers", spec)
+        found = await status(here, path, lambda found: found.get("desiredReplicas") == 4)
+        assert has(found, "ScalingActive")
+        kinds = [one["type"] for one in found["currentMetrics"]]
+        assert kinds == ["Resource", "External"], "the one that asks for most decides"
+        assert found["currentMetrics"][0]["resource"]["current"]["averageUtilization"] == 200
+        await here.until(lambda: here.available("w") == 4)
+        assert len(asked) >= 2
 
     play(scenario)
