@@ -249,6 +249,21 @@ def test_load_scales_up_and_says_why(world: Any) -> None:
     }
 
 
+def test_a_restart_between_the_scaling_and_the_status_scales_no_further(world: Any) -> None:
+    cluster = Cluster(world, 2, [cpu(50)])
+    cluster.use(90, 110)
+    cluster.look()
+    held = world.view.get("horizontalpodautoscalers", "default/h")
+    world.put({**held, "status": {}})  # it never got there
+    cluster.controller = Autoscaler()
+    status = cluster.look()
+    assert cluster.replicas == status["desiredReplicas"] == 4
+    world.pass_time(15)
+    cluster.use(90, 110)
+    cluster.look()
+    assert cluster.replicas == 4, "the new pods tell nothing yet"
+
+
 def test_without_a_metrics_server_nothing_happens_and_it_is_told(world: Any) -> None:
     cluster = Cluster(world, 2, [cpu(50)])
     status = cluster.look()

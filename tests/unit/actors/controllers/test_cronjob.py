@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oarlock.actors.controllers import cronjob, schedules
+from oarlock.actors.controllers.actions import RecordEvent, Requeue
 
 Object = dict[str, Any]
 
@@ -185,6 +186,20 @@ def test_a_crash_before_the_status_makes_no_second_job(world: Any) -> None:
     step(world)
     assert jobs(world) == [FIRST]
     assert [one["name"] for one in status(world)["active"]] == [FIRST]
+
+
+@pytest.mark.parametrize("done", range(4))
+def test_a_replacement_goes_on_wherever_it_broke_off(world: Any, done: int) -> None:
+    make(world, concurrencyPolicy="Replace")
+    minute(world)
+    world.pass_time(60)
+    writes = [one for one in cronjob.reconcile("default/c", world.view) if not isinstance(one, RecordEvent | Requeue)]
+    world.act(writes[:done])
+    for _ in range(3):
+        step(world)
+    assert jobs(world) == [SECOND]
+    assert [one["name"] for one in status(world)["active"]] == [SECOND]
+    assert status(world)["lastScheduleTime"] == "2026-01-01T00:02:00Z"
 
 
 def test_a_time_zone_decides(world: Any) -> None:

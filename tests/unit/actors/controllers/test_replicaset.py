@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from oarlock.actors.controllers import pods, replicaset
 from oarlock.actors.controllers.actions import Burst, UpdateStatus
@@ -148,3 +150,45 @@ def test_crowded_nodes_give_first(world: Any) -> None:
     alone, crowded = pod_like(world, "a", node="n1"), pod_like(world, "b", node="n2")
     related = [alone, crowded, pod_like(world, "c", node="n2")]
     assert pods.least_wanted([alone, crowded], related, world.now)[0] is crowded
+
+
+@given(st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_never_more_pods_than_were_asked_for_nor_fewer_in_the_end(world_type: Any, seed: Any) -> None:
+    """Whatever happens between two steps, and wherever a step breaks off."""
+    world = world_type()
+    owner = make(world, 4)
+    most = 4
+    for number in range(60):
+        event = seed.choice(["step", "part", "scale", "kill", "fail", "orphan", "reap", "ready"])
+        live = [pod for pod in world.pods() if not pods.is_ended(pod)]
+        if event == "step":
+            step(world)
+        elif event == "part":  # the copy was stopped in the middle of a burst
+            actions = replicaset.reconcile("default/r", world.view)
+            writes = [one for action in actions for one in (action.writes if isinstance(action, Burst) else [action])]
+            world.act(writes[: seed.randint(0, len(writes))])
+        elif event == "scale":
+            replicas = seed.randint(0, 6)
+            held = world.view.get("replicasets", "default/r")
+            world.put({**held, "spec": {**held["spec"], "replicas": replicas}})
+            most = max(most, replicas)
+        elif event == "kill" and live:
+            world.remove(seed.choice(live))
+        elif event == "fail" and live:
+            world.set_phase(seed.choice(live), "Failed")
+        elif event == "orphan":
+            loose(world, f"loose-{number}")
+            most += 1
+        elif event == "reap":
+            world.reap()
+        elif event == "ready":
+            for pod in live:
+                world.set_phase(pod, "Running")
+        owned = [pod for pod in world.view.controlled("pods", owner) if pods.is_active(pod)]
+        assert len(owned) <= most
+    for _ in range(20):
+        step(world)
+    active = [pod for pod in world.view.controlled("pods", owner) if pods.is_active(pod)]
+    held = world.view.get("replicasets", "default/r")
+    assert len(active) == held["spec"]["replicas"] == held["status"]["replicas"]
