@@ -147,6 +147,7 @@ def test_the_scheduler_survives_its_processes() -> None:
             os.kill(ray.nodes[place].pids["raylet"], signal.SIGKILL)
             third, pid = await ray.holder(lambda identity: bool(identity) and f"/{second}." not in identity)
             assert pid not in (active, second)
+            assert third[-1] != place, "the standby was on the other node"
             assert await ray.bound("after-raylet") == "n0"
             assert {copy, successor, third} <= {"scheduler-a", "scheduler-b"}
 
