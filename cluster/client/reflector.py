@@ -1,14 +1,14 @@
-"""Keep a cache equal to one collection of the API server: list, watch on from there, list again after a 410."""
+"""Keep a cache equal to one collection of the API server: its state, each change after it, its state after a 410."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from oarlock.cluster.client.cache import Cache
+from oarlock.cluster.client.cache import Cache, key_of
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.objects.status import ApiError
@@ -22,6 +22,8 @@ _WATCH_S = (300, 600)
 _PAGE_ITEMS = "500"
 _BEHIND_S = 0.1
 _EXPIRED = 410
+_UNKNOWN_WAY = (400, 422)
+_STATE_ENDS = "k8s.io/initial-events-end"
 
 
 def without_managed_fields(obj: Object) -> Object:
@@ -39,11 +41,12 @@ def metadata_only(obj: Object) -> Object:
 class Reflector:
     """Feeds one cache, until `run()` is cancelled.
 
-    Every change is applied once and in order: a watch goes on from the last revision seen, a list is a consistent
+    Every change is applied once and in order: a watch goes on from the last revision seen, the state is a consistent
     read and so never older than what is cached, and changes met twice are dropped by the cache. A cache that
-    somebody waits on (`Cache.wait_revision`) and that stays behind is brought up by a list at once, because a quiet
-    kind's next bookmark may be a minute away.
-    Source: Kubernetes API concepts, "Efficient detection of changes".
+    somebody waits on (`Cache.wait_revision`) and that stays behind gets the state at once, because a quiet kind's
+    next bookmark may be a minute away.
+    The state comes at the head of the watch itself, or in a list from a server that knows no other way.
+    Source: Kubernetes API concepts, "Efficient detection of changes" and "Streaming lists"; KEP-3157.
     """
 
     def __init__(
@@ -58,22 +61,24 @@ class Reflector:
         self._params, self._transform = dict(params or {}), transform
         self._behind = asyncio.Event()
         self._failures = 0
-        self._kinds: dict[str, str] = {}
+        self._stale = True
+        self._streams = True
         cache.on_behind = self._behind.set
 
     async def run(self) -> None:
         """List and watch for ever; failures are logged, backed off and tried again."""
-        stale = True
         while True:
             try:
-                if stale:
+                if self._stale and not self._streams:
                     await self._list()
-                    stale = False
                 await self._watch_until_behind()
-                stale = self._lags()
+                self._stale = self._stale or self._lags()
                 self._failures = 0
             except ApiError as error:
-                stale = True
+                if self._stale and self._streams and error.code in _UNKNOWN_WAY:
+                    self._streams = False
+                    continue
+                self._stale = True
                 await self._failed(error, at_once=error.code == _EXPIRED)
             except Unreachable as error:
                 await self._failed(error)
@@ -83,8 +88,12 @@ class Reflector:
         # A list's items carry neither kind nor apiVersion.
         kind = {"apiVersion": page.get("apiVersion"), "kind": str(page.get("kind", "")).removesuffix("List")}
         items = (self._transform({**kind, **item}) for item in _taken(page["items"]))
-        for _ in self._cache.replacing(items, int(page["metadata"]["resourceVersion"])):
+        await self._replace(items, page)
+
+    async def _replace(self, items: Iterable[Object], stamped: Object) -> None:
+        for _ in self._cache.replacing(items, int(stamped["metadata"]["resourceVersion"])):
             await asyncio.sleep(0)
+        self._stale = False
 
     async def _watch_until_behind(self) -> None:
         """Watch until the server ends the request or someone has waited `_BEHIND_S` for a later revision."""
@@ -99,7 +108,7 @@ class Reflector:
                 if self._behind.is_set():
                     self._behind.clear()
                     await asyncio.wait((watching,), timeout=_BEHIND_S)
-                    if not watching.done() and self._lags():
+                    if not watching.done() and not self._stale and self._lags():
                         return
             watching.result()
         finally:
@@ -109,14 +118,29 @@ class Reflector:
     async def _watch(self) -> None:
         params = {
             **self._params,
-            "resourceVersion": str(self._cache.revision),
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(random.randint(*_WATCH_S)),
         }
+        state: dict[str, Object] | None = None
+        if self._stale:
+            params |= {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
+            state = {}
+        else:
+            params["resourceVersion"] = str(self._cache.revision)
         async for event in self._client.watch(self._path, params):
             self._failures = 0
             change, obj = event["type"], event["object"]
-            if change == "BOOKMARK":
+            if state is not None:
+                if change == "BOOKMARK" and (obj["metadata"].get("annotations") or {}).get(_STATE_ENDS) == "true":
+                    items, state = list(state.values()), None
+                    await self._replace(_taken(items), obj)
+                    if self._lags():
+                        self._behind.set()
+                elif change == "DELETED":
+                    state.pop(key_of(obj), None)
+                elif change != "BOOKMARK":
+                    state[key_of(obj)] = self._transform(obj)
+            elif change == "BOOKMARK":
                 self._cache.advance(int(obj["metadata"]["resourceVersion"]))
             else:
                 self._cache.apply(change, self._transform(obj))

@@ -80,7 +80,7 @@ class Copy:
 
     def __init__(self, here: Cluster, identity: str) -> None:
         self.component: Controllers = create(ComponentContext(here.settings, identity, "controllers"))
-        self.lease = LeaseHolder(here.client, "controllers", identity)
+        self.lease = LeaseHolder(here.client, "controllers", identity, ttl_s=60)
         self.fence = ""
         self._running: asyncio.Future[None] | None = None
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import orjson
+import pytest
 from aiohttp import web
 
 from oarlock.cluster.client.cache import Cache
@@ -22,13 +23,21 @@ def line(change: str, obj: dict[str, Any]) -> bytes:
 
 
 class Script:
-    """Answers lists and watches in turn; remembers from which revision each watch began."""
+    """Answers lists and watches in turn; remembers from which revision each watch began that didn't ask for a state.
 
-    def __init__(self, lists: list[Any], watches: list[list[bytes]]) -> None:
+    A state is a list's too: at the head of a watch, if the server `streams`.
+    """
+
+    def __init__(self, lists: list[Any], watches: list[list[bytes]], *, streams: bool) -> None:
         self.lists, self.watches, self.asked = lists, watches, []  # type: ignore[var-annotated]
+        self.streams = streams
         self.waiting = asyncio.Event()
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
+        state = "sendInitialEvents" in request.query
+        if state and not self.streams:
+            status = {"kind": "Status", "code": 422, "reason": "Invalid", "message": "sendInitialEvents is forbidden"}
+            return web.json_response(status, status=422)
         if "watch" not in request.query:
             revision, items = self.lists.pop(0)
             body = {
@@ -38,9 +47,16 @@ class Script:
                 "items": items,
             }
             return web.json_response(body)
-        self.asked.append(int(request.query["resourceVersion"]))
         answer = web.StreamResponse()
         await answer.prepare(request)
+        if state:
+            revision, items = self.lists.pop(0)
+            for item in items:
+                await answer.write(line("ADDED", {"kind": "Pod", "apiVersion": "v1", **item}))
+            end = {"resourceVersion": str(revision), "annotations": {"k8s.io/initial-events-end": "true"}}
+            await answer.write(line("BOOKMARK", {"metadata": end}))
+        else:
+            self.asked.append(int(request.query["resourceVersion"]))
         if not self.watches:
             self.waiting.set()
             await asyncio.Event().wait()
@@ -61,28 +77,34 @@ async def play(serve: Any, script: Script) -> tuple[Cache, list[Any]]:
     return cache, seen
 
 
-def test_a_watch_goes_on_where_the_last_one_ended(serve: Any) -> None:
+both_ways = pytest.mark.parametrize("streams", [True, False])
+
+
+@both_ways
+def test_a_watch_goes_on_where_the_last_one_ended(serve: Any, streams: bool) -> None:
     async def scenario() -> None:
         first = [line("ADDED", pod("a", 11)), line("BOOKMARK", {"metadata": {"resourceVersion": "20"}})]
         second = [line("MODIFIED", pod("a", 21))]
-        script = Script([(10, [])], [first, second])
+        script = Script([(10, [])], [first, second], streams=streams)
         cache, seen = await play(serve, script)
-        assert script.asked == [10, 20, 21]
+        assert script.asked == ([20, 21] if streams else [10, 20, 21])
         assert seen == [("ADDED", "11"), ("MODIFIED", "21")]
         assert cache.revision == 21
 
     asyncio.run(scenario())
 
 
-def test_an_expired_revision_is_listed_again_and_only_differences_are_told(serve: Any) -> None:
+@both_ways
+def test_an_expired_revision_brings_the_state_anew_and_only_differences_are_told(serve: Any, streams: bool) -> None:
     async def scenario() -> None:
         gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
         script = Script(
             [(10, [pod("a", 5), pod("b", 6)]), (30, [pod("b", 6), pod("c", 29)])],
             [[line("ERROR", gone)]],
+            streams=streams,
         )
         cache, seen = await play(serve, script)
-        assert script.asked == [10, 30]
+        assert script.asked == ([] if streams else [10, 30])
         assert seen == [("ADDED", "5"), ("ADDED", "6"), ("DELETED", "5"), ("ADDED", "29")]
         assert cache.get("d/c") is not None
         assert cache.get("d/c")["kind"] == "Pod"  # type: ignore[index]
@@ -90,15 +112,48 @@ def test_an_expired_revision_is_listed_again_and_only_differences_are_told(serve
     asyncio.run(scenario())
 
 
-def test_someone_waiting_for_a_quiet_kind_gets_a_list(serve: Any) -> None:
+@both_ways
+def test_someone_waiting_for_a_quiet_kind_gets_the_state(serve: Any, streams: bool) -> None:
     async def scenario() -> None:
-        script = Script([(10, []), (50, [])], [])
+        script = Script([(10, []), (50, [])], [], streams=streams)
         cache = Cache("pods")
         async with serve(script) as settings, ApiClient(settings) as client:
             running = asyncio.ensure_future(Reflector(client, "/api/v1/pods", cache).run())
             await cache.synced.wait()
             await asyncio.wait_for(cache.wait_revision(45), 20)
             assert cache.revision == 50
+            running.cancel()
+            await asyncio.wait((running,))
+
+    asyncio.run(scenario())
+
+
+def test_a_state_that_breaks_off_counts_for_nothing(serve: Any) -> None:
+    """Its end is missing: what came of it may be anything."""
+
+    async def scenario() -> None:
+        breaks = asyncio.Event()
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            await answer.write(line("ADDED", pod("a", 5)))
+            if not breaks.is_set():
+                breaks.set()
+                return answer
+            await answer.write(line("ADDED", pod("b", 6)))
+            await answer.write(line("DELETED", pod("a", 7)))
+            end = {"resourceVersion": "7", "annotations": {"k8s.io/initial-events-end": "true"}}
+            await answer.write(line("BOOKMARK", {"metadata": end}))
+            await asyncio.Event().wait()
+            return answer
+
+        cache, seen = Cache("pods"), []
+        cache.add_handler(lambda change, _, new: seen.append((change, (new or {})["metadata"]["name"])))
+        async with serve(handler) as settings, ApiClient(settings) as client:
+            running = asyncio.ensure_future(Reflector(client, "/api/v1/pods", cache).run())
+            await asyncio.wait_for(cache.wait_revision(7), 20)
+            assert seen == [("ADDED", "b")]
             running.cancel()
             await asyncio.wait((running,))
 

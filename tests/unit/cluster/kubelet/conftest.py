@@ -111,6 +111,9 @@ class FakeApi:
             newer = int(obj["metadata"]["resourceVersion"]) > since
             if newer and _within(known, path) and _selected(obj, params or {}):
                 queue.put_nowait({"type": "MODIFIED", "object": copy.deepcopy(obj)})
+        if "sendInitialEvents" in (params or {}):
+            end = {"resourceVersion": str(self._revision), "annotations": {"k8s.io/initial-events-end": "true"}}
+            queue.put_nowait({"type": "BOOKMARK", "object": {"metadata": end}})
         try:
             while True:
                 yield await queue.get()
