@@ -56,6 +56,8 @@ _KNOBS: Final = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
+    # Actors hold leases: on a busy machine they must get their turn when everybody else does. Ray's default is 15.
+    "RAY_worker_niceness": "0",
     # Without it Ray swaps a loopback address of the cluster for the host's outer one.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }

@@ -134,6 +134,8 @@ def test_the_scheduler_survives_its_processes() -> None:
         async with world(folder) as ray:
             copy, active = await ray.holder(bool)
             assert await ray.bound("before") == "n0"
+            raylet = ray.nodes["a"].pids["raylet"]
+            assert os.getpriority(os.PRIO_PROCESS, active) == os.getpriority(os.PRIO_PROCESS, raylet)
 
             os.kill(active, signal.SIGKILL)
             successor, second = await ray.holder(lambda identity: bool(identity) and f"/{active}." not in identity)
