@@ -74,8 +74,8 @@ async def run_store(settings: Settings) -> Running:
     return Running(server, f"{settings['host']}:{settings['port']}")
 
 
-class ApiServerWithClient:
-    """An API server that owns its connection to the store."""
+class WithStoreClient:
+    """A server that owns its connection to the store."""
 
     def __init__(self, client: StoreClient, server: Startable) -> None:
         self._client, self._server = client, server
@@ -100,7 +100,7 @@ async def run_api_server(settings: Settings) -> Running:
     from oarlock.cluster.apiserver.server import ApiServer
 
     client = store_client(settings["store"], settings["client_tls"])
-    part = ApiServerWithClient(client, ApiServer(api_server_settings(settings), client))
+    part = WithStoreClient(client, ApiServer(api_server_settings(settings), client))
     await part.start()
     address = f"{settings['host']}:{settings['port']}"
     return Running(part, address, metrics=address)
@@ -123,6 +123,17 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         advertise_port=advertise_port,
         loopback_network=True,
     )
+
+
+async def run_resp(settings: Settings) -> Running:
+    from oarlock.consensus.resp.server import RespServer, RespSettings
+
+    client = store_client(settings["store"], settings["tls"])
+    names = ("host", "port", "password", "prefix", "leases")
+    chosen = RespSettings(**{name: settings[name] for name in names}, tls=_store_tls(settings["tls"]))
+    part = WithStoreClient(client, RespServer(chosen, client))
+    await part.start()
+    return Running(part, f"{settings['host']}:{settings['port']}")
 
 
 async def run_balancer(settings: Settings) -> Running:
@@ -295,6 +306,7 @@ async def run_hollow(settings: Settings) -> Running:
 ROLES: Mapping[str, Callable[[Settings], Awaitable[Running]]] = {
     "store": run_store,
     "apiserver": run_api_server,
+    "resp": run_resp,
     "balancer": run_balancer,
     "agent": run_agent,
     "hollow": run_hollow,
