@@ -9,6 +9,7 @@ import logging
 import logging.handlers
 import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -17,7 +18,7 @@ import uvloop
 from prometheus_client import start_http_server
 
 from oarlock.actors.shell.component import ComponentContext
-from oarlock.actors.shell.hosting import host_of
+from oarlock.actors.shell.hosting import ComponentHost, host_of
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.settings import ClientSettings
@@ -77,14 +78,17 @@ class HostedSettings:
             json.dump(document, out)
 
 
-def serve(copy: str, factory: str, settings: HostedSettings) -> None:
-    """Host the copy until something ends it; raises that."""
+Leaving = Callable[[], Awaitable[None]]
+
+
+def serve(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None = None) -> None:
+    """Host the copy until something ends it, which is raised, or until `leaving` returns."""
     _log_to(settings.log_folder, copy)
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    uvloop.run(_serve(copy, factory, settings))
+    uvloop.run(_serve(copy, factory, settings, leaving))
 
 
-async def _serve(copy: str, factory: str, settings: HostedSettings) -> None:
+async def _serve(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None) -> None:
     context = ComponentContext(
         client=settings.client,
         identity=f"{copy}/{os.getpid()}",
@@ -97,10 +101,21 @@ async def _serve(copy: str, factory: str, settings: HostedSettings) -> None:
     registering = asyncio.create_task(_register(copy, address, settings))
     try:
         await host.start()
-        await host.wait()
+        await _until_left(host, leaving)
     finally:
         registering.cancel()
         await host.stop()
+
+
+async def _until_left(host: ComponentHost, leaving: Leaving | None) -> None:
+    ends = [asyncio.ensure_future(host.wait())]
+    if leaving is not None:
+        ends.append(asyncio.ensure_future(leaving()))
+    done, others = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for other in others:
+        other.cancel()
+    for one in done:
+        one.result()
 
 
 def _listen(settings: HostedSettings) -> str:

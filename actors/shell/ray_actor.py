@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -9,6 +10,9 @@ import threading
 import ray
 
 from oarlock.actors.shell.hosted import HostedSettings, serve
+from oarlock.actors.shell.ray_processes import MARK, POSITION, POSITION_LABEL, settings_file
+
+_HOME_LOOK_S = 10.0
 
 
 class HostActor:
@@ -16,11 +20,13 @@ class HostActor:
 
     Nobody needs to call it, and nobody but itself can: it is busy for life. The component runs on an event loop and
     thread of its own, so that nothing of Ray's comes between the lease and its renewals. When the component's host
-    ends, so does the process.
+    ends, so does the process. A copy that was made away from the node at its `position` ends once there is one: the
+    next is made there, so that again no node holds both copies of a component.
     """
 
-    def __init__(self, copy: str, factory: str, settings_file: str) -> None:
-        self._settings = HostedSettings.load(settings_file)
+    def __init__(self, copy: str, factory: str, component: str, position: str) -> None:
+        self._settings = HostedSettings.load(str(settings_file(os.environ[MARK], component)))
+        self._position = position
         self._thread = threading.Thread(target=self._run, args=(copy, factory), name=copy, daemon=True)
         self._thread.start()
         ray.get_runtime_context().current_actor.occupy.remote()
@@ -30,10 +36,23 @@ class HostActor:
         self._thread.join()
 
     def _run(self, copy: str, factory: str) -> None:
+        away = os.environ[POSITION] != self._position
         try:
-            serve(copy, factory, self._settings)
+            serve(copy, factory, self._settings, self._home_is_back if away else None)
         except BaseException:
             logging.getLogger(__name__).exception("copy ended name=%s", copy)
         finally:
             logging.shutdown()
             os._exit(1)
+
+    async def _home_is_back(self) -> None:
+        """Return once there is a node at the copy's position again."""
+        while True:
+            await asyncio.sleep(_HOME_LOOK_S)
+            if await asyncio.to_thread(_has_node, self._position):
+                logging.getLogger(__name__).info("going home position=%s", self._position)
+                return
+
+
+def _has_node(position: str) -> bool:
+    return any(node["Alive"] and node["Labels"].get(POSITION_LABEL) == position for node in ray.nodes())

@@ -8,6 +8,7 @@ runtime environments, neither of which is used) are stand-ins of a few kilobytes
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import secrets
 import shutil
@@ -18,12 +19,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from oarlock.cluster.client.settings import ClientSettings
+
 RAY_RELEASE: Final = "2.60"
 SESSION: Final = "s"
 MARK: Final = "OARLOCK_RAY_NODE"
 """Environment variable that every process of a node inherits; its value is the node's folder."""
-STORAGE: Final = "RAY_gcs_storage_path"
-"""Ray's variable for the GCS's folder, the same for all processes of a cluster."""
+POSITION: Final = "OARLOCK_RAY_POSITION"
+"""Environment variable that tells an actor at which position it runs."""
+NAMESPACE: Final = "oarlock"
+"""Ray's name for the state of one cluster in a store that may hold several."""
+POSITION_LABEL: Final = "oarlock-position"
 
 _SOCKET_PATH_BYTES_MAX = 107
 _UNUSED_PORT = "1024"
@@ -37,8 +43,17 @@ _KNOBS: Final = {
     "RAY_BACKEND_LOG_LEVEL": "warning",
     "RAY_ROTATION_MAX_BYTES": "4194304",
     "RAY_ROTATION_BACKUP_COUNT": "1",
-    "RAY_gcs_storage": "rocksdb",
+    "RAY_external_storage_namespace": NAMESPACE,
+    # A GCS that can't reach its state gives up after a few of these, and is started again.
+    "RAY_gcs_redis_heartbeat_interval_milliseconds": "2000",
+    # Actors outlast any time without a GCS; one that comes back is found soon.
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "86400",
+    "RAY_gcs_rpc_server_connect_timeout_s": "30",
+    "RAY_gcs_grpc_initial_reconnect_backoff_ms": "50",
+    "RAY_gcs_grpc_max_reconnect_backoff_ms": "500",
     "RAY_enable_metrics_collection": "0",
+    # Twice in this time the GCS writes six figures of its use, each a transaction of our store.
+    "RAY_metrics_report_interval_ms": "3600000",
     "RAY_event_stats": "0",
     "RAY_enable_worker_prestart": "0",
     "RAY_prestart_worker_first_driver": "0",
@@ -50,10 +65,11 @@ _KNOBS: Final = {
     "RAY_object_manager_timer_freq_ms": "1000",
     "RAY_report_worker_backlog_interval_ms": "10000",
     "RAY_free_objects_period_milliseconds": "10000",
-    "RAY_worker_register_timeout_seconds": "20",
+    "RAY_worker_register_timeout_seconds": "60",
     "RAY_raylet_report_resources_period_milliseconds": "1000",
-    "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
+    # A dead raylet refuses three checks within half a second; one that is only slow has six seconds to answer.
+    "RAY_health_check_initial_delay_ms": "200",
+    "RAY_health_check_period_ms": "200",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
     # Actors hold leases: on a busy machine they must get their turn when everybody else does. Ray's default is 15.
@@ -69,31 +85,50 @@ class RayUnusable(Exception):
 
 @dataclass(frozen=True)
 class Hosted:
-    """One component to place: two copies of it, `<name>-a` on the first node and `<name>-b` on the second.
+    """One component to place: two copies of it, `<name>-a` at home on the first node and `<name>-b` on the second.
 
-    `settings_file` holds the JSON form of `hosted.HostedSettings`.
+    Each node has the JSON form of its `hosted.HostedSettings` in a file of its own, see `settings_file`.
     """
 
     name: str
     factory: str
-    settings_file: str
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """How a node runs the GCS while it holds the lease `gcs`, for which it competes through `client`'s API server.
+
+    The GCS listens on `gcs_port` and keeps its state behind the RESP front at `state_host`:`state_port`, over TLS if
+    there is a `state_ca_file`. A state of another `generation` is dropped.
+    """
+
+    client: ClientSettings
+    gcs_port: int
+    state_host: str
+    state_port: int
+    state_password: str
+    generation: str
+    state_ca_file: str = ""
+    state_cert_file: str = ""
+    state_key_file: str = ""
+    lease: str = "gcs"
+    lease_ttl_ms: int = 2000
 
 
 @dataclass(frozen=True)
 class RayNodeSettings:
-    """One Ray node. The node with `head` runs the GCS too and sees to it that every `hosted` component is placed.
+    """One Ray node. `hosted` is what the cluster's actors are, the same for all nodes.
 
-    `folder` is the node's own, `cluster_folder` is shared by all nodes of the cluster; the folder must be short
-    enough for a Unix socket (84 bytes). Port 0 lets the raylet choose. `position` is "a" or "b".
+    `gcs_address` is this node's forwarder, which its processes take for the GCS. The folder must be short enough for a
+    Unix socket (84 bytes). Port 0 lets the raylet choose. `position` is "a" or "b".
     """
 
     name: str
     position: str
     folder: str
-    cluster_folder: str
     gcs_address: str
     token_file: str
-    head: bool = False
+    head: HeadSettings
     hosted: tuple[Hosted, ...] = ()
     ip: str = "127.0.0.1"
     node_manager_port: int = 0
@@ -117,20 +152,10 @@ class RayNodeSettings:
     def store_socket(self) -> str:
         return str(self.session_folder / "sockets" / "plasma_store")
 
-    @property
-    def cluster_id_file(self) -> Path:
-        """Where the head notes the id of the running cluster, for its own raylet and the other nodes."""
-        return Path(self.cluster_folder) / "cluster-id"
 
-    @property
-    def storage_folder(self) -> Path:
-        """The GCS's database: a GCS that comes back finds its nodes and actors and they notice nothing."""
-        return Path(self.cluster_folder) / "gcs"
-
-
-def position_resource(position: str) -> str:
-    """Return the custom resource that pins an actor to the node at `position`."""
-    return f"oarlock-{position}"
+def settings_file(folder: str, component: str) -> Path:
+    """Return where a node keeps the settings of a component that it may host."""
+    return Path(folder) / "components" / f"{component}.json"
 
 
 def environment(settings: RayNodeSettings) -> dict[str, str]:
@@ -140,9 +165,18 @@ def environment(settings: RayNodeSettings) -> dict[str, str]:
         **_KNOBS,
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": settings.token_file,
-        STORAGE: str(settings.storage_folder),
         "RAY_TMPDIR": settings.folder,
         MARK: settings.folder,
+        POSITION: settings.position,
+    }
+
+
+def gcs_environment(head: HeadSettings) -> dict[str, str]:
+    """Return what the GCS's environment has beside that: its certificate for its state."""
+    return {
+        "RAY_REDIS_CA_CERT": head.state_ca_file,
+        "RAY_REDIS_CLIENT_CERT": head.state_cert_file,
+        "RAY_REDIS_CLIENT_KEY": head.state_key_file,
     }
 
 
@@ -172,18 +206,30 @@ def prepare_folders(settings: RayNodeSettings) -> None:
         (settings.session_folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
     for stale in (settings.raylet_socket, settings.store_socket):
         Path(stale).unlink(missing_ok=True)
-    if settings.head:
-        settings.storage_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
-def gcs_command(settings: RayNodeSettings) -> list[str]:
-    """Return the command line of the GCS, which listens on `gcs_address`."""
-    logs = settings.session_folder / "logs"
+def write_flags(settings: RayNodeSettings) -> Path:
+    """Put the password, which is to be seen on no command line, where the GCS reads it; return the file."""
+    file = settings.session_folder / "gcs.flags"
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(f"--redis_password={settings.head.state_password}\n")
+    return file
+
+
+def gcs_command(settings: RayNodeSettings, fence: str) -> list[str]:
+    """Return the command line of the GCS, which writes under `fence` (NAME=EPOCH)."""
+    head, logs = settings.head, settings.session_folder / "logs"
     return [
         str(ray_folder() / _GCS_SERVER),
         f"--log_dir={logs}",
         "--config_list=e30=",  # base64 of {}: all options come from the environment
-        f"--gcs_server_port={settings.gcs_address.rpartition(':')[2]}",
+        f"--gcs_server_port={head.gcs_port}",
+        f"--redis_address={head.state_host}",
+        f"--redis_port={head.state_port}",
+        f"--redis_enable_ssl={'true' if head.state_ca_file else 'false'}",
+        f"--redis_username={fence}",
+        f"--flagfile={write_flags(settings)}",
         f"--metrics-agent-port={_NO_PORT}",
         f"--node-ip-address={settings.ip}",
         f"--session-name={SESSION}",
@@ -197,7 +243,7 @@ def gcs_command(settings: RayNodeSettings) -> list[str]:
 def raylet_command(settings: RayNodeSettings, cluster_id: str) -> list[str]:
     """Return the command line of a raylet that joins as a new node, under an id of its own."""
     session, logs = settings.session_folder, settings.session_folder / "logs"
-    command = [
+    return [
         str(ray_folder() / _RAYLET),
         f"--raylet_socket_name={settings.raylet_socket}",
         f"--store_socket_name={settings.store_socket}",
@@ -229,14 +275,13 @@ def raylet_command(settings: RayNodeSettings, cluster_id: str) -> list[str]:
         f"--plasma_directory={_plasma_folder(settings)}",
         f"--fallback_directory={session / 'spill'}",
         "--ray-debugger-external=0",
-        "--labels=",
+        f"--labels={json.dumps({POSITION_LABEL: settings.position})}",
         "--num_prestart_python_workers=0",
         f"--gcs-address={settings.gcs_address}",
         f"--cluster-id={cluster_id}",
         f"--stdout_filepath={logs}/raylet.out",
         f"--stderr_filepath={logs}/raylet.err",
     ]
-    return [*command, "--head"] if settings.head else command
 
 
 def _worker_command(settings: RayNodeSettings, cluster_id: str) -> list[str]:
@@ -269,7 +314,6 @@ def _resources(settings: RayNodeSettings) -> str:
         "memory": 1 << 30,
         "object_store_memory": settings.object_store_bytes,
         f"node:{settings.ip}": 1,
-        position_resource(settings.position): 1000,
     }
     return ",".join(f"{name},{amount}" for name, amount in amounts.items())
 

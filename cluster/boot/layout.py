@@ -5,6 +5,7 @@ Decision 0002 tells why each part is a process of its own.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ HOLLOW_NODE = 101
 """The number whose addresses the simulated nodes share; real nodes have 1 to 100."""
 RAY_POSITIONS = ("a", "b")
 """Two Ray nodes on this machine, so that a standby survives one."""
+RAY_STATE = "/oarlock/ray/"
+"""Below this the store keeps what Ray's GCS knows."""
+LEASES = "/oarlock/leases/"
+"""Below this the API servers keep leases; a copy of theirs, which takes long to load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +120,51 @@ class Layout:
             yield Part("hollow", "hollow", "hollow", settings, after=("balancer",))
 
     def _ray_nodes(self) -> Iterator[Part]:
-        tls = self._server_tls("ray", "system:oarlock:ray", [])
+        """A node, and the front behind which it keeps the GCS's state while it is the head."""
+        tls = _files(self.authority.issue("ray-node", "system:oarlock:ray", [MASTERS], [LOOPBACK, "localhost"]))
         for number, position in enumerate(RAY_POSITIONS, start=1):
-            name = f"ray-{number}"
+            name, state = f"ray-{number}", f"state-{number}"
+            yield self._ray_state(state)
             settings = {
                 "name": name,
                 "position": position,
-                "head": number == 1,
-                "gcs_address": f"{LOOPBACK}:{self._port('ray-1-gcs')}",
+                "gcs_address": f"{LOOPBACK}:{self._port(f'{name}-forwarder')}",
                 "node_manager_port": self._port(f"{name}-node-manager"),
                 "object_manager_port": self._port(f"{name}-object-manager"),
                 "folder": str(self.folder.runtime / position),
-                "cluster_folder": str(self.folder.runtime / "ray"),
-                "token_file": str(self.folder.settings / "ray-token"),
+                "token_file": str(self.folder.settings / f"{name}-token"),
                 "token": self.ray_token,
                 "log_folder": str(self.folder.logs),
-                "components": [self._component(one) for one in components(self.spec.controllers)]
-                if number == 1
-                else [],
+                "components": self._components(),
+                "client": self._client(tls),
+                "head": {
+                    "gcs_port": self._port(f"{name}-gcs"),
+                    "state_host": LOOPBACK,
+                    "state_port": self._port(state),
+                    "state_password": self._derived("state"),
+                    "state_ca_file": tls["ca_file"],
+                    "state_cert_file": tls["cert_file"],
+                    "state_key_file": tls["key_file"],
+                    "generation": self._derived("generation"),
+                    "lease_ttl_ms": LEASE_TTL_MS,
+                },
                 "metrics": dict(tls),
             }
-            yield Part(name, "ray", "raynode", settings, after=("balancer",) if number == 1 else ("ray-1",))
+            yield Part(name, "ray", "raynode", settings, after=("balancer",))
+
+    def _ray_state(self, name: str) -> Part:
+        tls = _files(self.authority.issue("resp", "system:oarlock:resp", [MASTERS], [LOOPBACK, "localhost"]))
+        settings = {
+            "host": LOOPBACK,
+            "port": self._port(name),
+            "password": self._derived("state"),
+            "prefix": RAY_STATE,
+            "leases": LEASES,
+            "store": self._store_endpoints(),
+            "tls": tls,
+            "metrics": dict(tls),
+        }
+        return Part(name, "resp", "resp", settings)
 
     def _single(self) -> Part:
         api = self._api_server("apiserver", self.record.port)
@@ -176,9 +205,7 @@ class Layout:
             "name": name,
             "host": LOOPBACK,
             "port": port,
-            "store": [f"{LOOPBACK}:{self._port(f'{store}-client')}" for store in store_names(self.spec)]
-            if not self.spec.single
-            else [],
+            "store": [] if self.spec.single else self._store_endpoints(),
             "tls": _files(serving),
             "client_tls": _files(client),
             "service_account_key": str(self.authority.service_account_key()),
@@ -186,6 +213,9 @@ class Layout:
             "token_file": str(self.spec.token_file.resolve()) if self.spec.token_file else None,
             "advertise": [LOOPBACK, self.record.port],
         }
+
+    def _store_endpoints(self) -> list[str]:
+        return [f"{LOOPBACK}:{self._port(f'{store}-client')}" for store in store_names(self.spec)]
 
     def _agent(self, name: str, number: int) -> dict[str, Any]:
         ip = self.slot.node_ip(number)
@@ -237,11 +267,15 @@ class Layout:
     def _server_tls(self, name: str, user: str, groups: list[str]) -> dict[str, str]:
         return _files(self.authority.issue(name, user, groups, [LOOPBACK, "localhost"]))
 
+    def _derived(self, purpose: str) -> str:
+        """Return a secret for one purpose that is new with each start, as the token is."""
+        return hashlib.sha256(f"{purpose} {self.ray_token}".encode()).hexdigest()
+
     def _port(self, name: str) -> int:
         return self.record.ports[name]
 
 
-RAY_PORTS = ("gcs", "node-manager", "object-manager")
+RAY_PORTS = ("gcs", "forwarder", "node-manager", "object-manager")
 
 
 def store_names(spec: ClusterSpec) -> list[str]:
@@ -259,7 +293,8 @@ def port_names(spec: ClusterSpec) -> list[str]:
         return stores
     client_ports = [f"{name}-client" for name in stores]
     ray = [f"ray-{number}-{key}" for number in range(1, len(RAY_POSITIONS) + 1) for key in RAY_PORTS]
-    return [*stores, *client_ports, *api_server_names(spec), *ray]
+    states = [f"state-{number}" for number in range(1, len(RAY_POSITIONS) + 1)]
+    return [*stores, *client_ports, *api_server_names(spec), *ray, *states]
 
 
 def choose_ports(

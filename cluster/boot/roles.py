@@ -148,20 +148,24 @@ async def run_balancer(settings: Settings) -> Running:
 
 async def run_ray_node(settings: Settings) -> Running:
     from oarlock.actors.shell.ray_node import RayNode
-    from oarlock.actors.shell.ray_processes import Hosted, RayNodeSettings
+    from oarlock.actors.shell.ray_processes import HeadSettings, Hosted, RayNodeSettings, settings_file
     from oarlock.cluster.boot.state import write_private
+    from oarlock.cluster.client.settings import ClientSettings
 
     write_private(Path(settings["token_file"]), settings["token"].encode())
     hosted = []
     for component in settings["components"]:
-        file = Path(settings["token_file"]).with_name(f"{component['name']}.json")
+        file = settings_file(settings["folder"], component["name"])
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         hosted_settings(component, settings["log_folder"]).save(str(file))
-        hosted.append(Hosted(component["name"], component["factory"], str(file)))
-    names = ("name", "position", "folder", "cluster_folder", "gcs_address", "token_file", "head")
+        hosted.append(Hosted(component["name"], component["factory"]))
+    head = HeadSettings(ClientSettings(**settings["client"]), **settings["head"])
+    names = ("name", "position", "folder", "gcs_address", "token_file")
     ports = ("node_manager_port", "object_manager_port")
-    node = RayNode(RayNodeSettings(**{name: settings[name] for name in (*names, *ports)}, hosted=tuple(hosted)))
+    chosen = {name: settings[name] for name in (*names, *ports)}
+    node = RayNode(RayNodeSettings(head=head, hosted=tuple(hosted), **chosen))
     await node.start()
-    return Running(node, settings["gcs_address"] if settings["head"] else f"127.0.0.1:{settings['node_manager_port']}")
+    return Running(node, f"127.0.0.1:{settings['node_manager_port']}")
 
 
 def hosted_settings(component: Settings, log_folder: str) -> HostedSettings:

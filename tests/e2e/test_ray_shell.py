@@ -19,12 +19,14 @@ import pytest
 from oarlock.actors.shell import ray_remains
 from oarlock.actors.shell.hosted import HostedSettings
 from oarlock.actors.shell.ray_node import RayNode
-from oarlock.actors.shell.ray_processes import MARK, Hosted, RayNodeSettings
+from oarlock.actors.shell.ray_processes import MARK, HeadSettings, Hosted, RayNodeSettings, settings_file
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings
+from oarlock.cluster.apiserver.storage import LEASES
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.settings import ClientSettings
 from oarlock.consensus.memory import MemoryStore
+from oarlock.consensus.resp.server import RespServer, RespSettings
 
 pytestmark = [pytest.mark.e2e, pytest.mark.ray]
 PODS = "/api/v1/namespaces/default/pods"
@@ -37,6 +39,11 @@ _UNATTENDED = ("ServiceAccount", "TaintNodesByCondition")
 class World:
     client: ApiClient
     nodes: dict[str, RayNode]
+
+    def head(self) -> RayNode:
+        """The node that runs the GCS, of which there is one."""
+        (head,) = (node for node in self.nodes.values() if "gcs" in node.pids)
+        return head
 
     async def holder(self, accept: Callable[[str], bool]) -> tuple[str, int]:
         """Wait for an acceptable holder of the lease; return (copy, process id) out of `scheduler-a/123.1`."""
@@ -80,42 +87,43 @@ def _free_port() -> int:
 @asynccontextmanager
 async def world(folder: Path) -> AsyncIterator[World]:
     """An API server, a Kubernetes node to bind to, and two Ray nodes that host the scheduler."""
+    store = MemoryStore()
     server = ApiServer(
         ApiServerSettings("a", loopback_network=True, advertise_address="10.0.0.1", disabled_plugins=_UNATTENDED),
-        MemoryStore(),
+        store,
     )
     await server.start()
+    front = RespServer(RespSettings("127.0.0.1", 0, "secret", "/oarlock/ray/", LEASES.decode()), store)
+    await front.start()
     client = ApiClient(ClientSettings(server.url))
     await _kubernetes_node(client)
-    settings_file, token_file = folder / "scheduler.json", folder / "token"
-    HostedSettings(ClientSettings(server.url), "scheduler", 1500, log_folder=str(folder / "log")).save(
-        str(settings_file)
-    )
+    token_file = folder / "token"
     token_file.write_text("0123456789abcdef0123456789abcdef")
-    gcs = f"127.0.0.1:{_free_port()}"
-    hosted = (Hosted("scheduler", "oarlock.actors.scheduler.component:create", str(settings_file)),)
-    nodes = {
-        place: RayNode(
-            RayNodeSettings(
-                name=f"ray-{place}",
-                position=place,
-                folder=str(folder / place),
-                cluster_folder=str(folder / "ray"),
-                gcs_address=gcs,
-                token_file=str(token_file),
-                head=place == "a",
-                hosted=hosted if place == "a" else (),
-            )
-        )
-        for place in ("a", "b")
-    }
+    nodes = {place: RayNode(_settings(folder, place, server.url, front.port)) for place in ("a", "b")}
     try:
         await asyncio.gather(*(node.start() for node in nodes.values()))
         yield World(client, nodes)
     finally:
         await asyncio.gather(*(node.stop() for node in nodes.values()))
         await client.close()
+        await front.stop()
         await server.stop()
+
+
+def _settings(folder: Path, place: str, url: str, state_port: int) -> RayNodeSettings:
+    file = settings_file(str(folder / place), "scheduler")
+    file.parent.mkdir(parents=True)
+    HostedSettings(ClientSettings(url), "scheduler", 1500, log_folder=str(folder / "log")).save(str(file))
+    forwarder, gcs = _free_port(), _free_port()
+    return RayNodeSettings(
+        name=f"ray-{place}",
+        position=place,
+        folder=str(folder / place),
+        gcs_address=f"127.0.0.1:{forwarder}",
+        token_file=str(folder / "token"),
+        head=HeadSettings(ClientSettings(url), gcs, "127.0.0.1", state_port, "secret", folder.name),
+        hosted=(Hosted("scheduler", "oarlock.actors.scheduler.component:create"),),
+    )
 
 
 async def _kubernetes_node(client: ApiClient) -> None:
@@ -141,7 +149,7 @@ def test_the_scheduler_survives_its_processes() -> None:
             successor, second = await ray.holder(lambda identity: bool(identity) and f"/{active}." not in identity)
             assert await ray.bound("after-actor") == "n0"
 
-            os.kill(ray.nodes["a"].pids["gcs"], signal.SIGKILL)
+            os.kill(ray.head().pids["gcs"], signal.SIGKILL)
             assert await ray.bound("after-gcs") == "n0"
             assert await ray.holder(bool) == (successor, second), "the death of the GCS must stop no actor"
 

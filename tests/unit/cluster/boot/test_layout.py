@@ -1,8 +1,10 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from oarlock.cluster.boot.layout import Layout, choose_ports, port_names
+from oarlock.cluster.apiserver import storage
+from oarlock.cluster.boot.layout import LEASES, Layout, choose_ports, port_names
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.spec import ClusterSpec
 from oarlock.cluster.boot.state import StateFolder, new_record, with_ports
@@ -24,15 +26,40 @@ def layout(folder: StateFolder, spec: ClusterSpec) -> Layout:
 def test_the_default_layout(folder: StateFolder) -> None:
     parts = layout(folder, ClusterSpec()).parts()
     kinds = [part.kind for part in parts]
-    assert kinds == ["store"] * 3 + ["apiserver"] * 2 + ["balancer", "agent"] + ["ray"] * 2
+    assert kinds == ["store"] * 3 + ["apiserver"] * 2 + ["balancer", "agent"] + ["resp", "ray"] * 2
     assert len({part.name for part in parts}) == len(parts)
 
 
 def test_the_api_starts_before_ray_and_works_without_it(folder: StateFolder) -> None:
     after = {part.name: part.after for part in layout(folder, ClusterSpec()).parts()}
-    assert after["ray-1"] == ("balancer",)
-    assert after["ray-2"] == ("ray-1",)
+    assert after["ray-1"] == after["ray-2"] == ("balancer",)
     assert not any("ray" in name for part, names in after.items() if not part.startswith("ray") for name in names)
+
+
+def test_both_ray_nodes_are_alike_and_know_the_same_state(folder: StateFolder) -> None:
+    parts = layout(folder, ClusterSpec()).parts()
+    nodes = [part.settings for part in parts if part.kind == "ray"]
+    fronts = {part.settings["port"]: part.settings for part in parts if part.kind == "resp"}
+    assert len(fronts) == 2
+    for one in ("generation", "state_password"):
+        assert len({node["head"][one] for node in nodes}) == 1
+    for node in nodes:
+        assert fronts[node["head"]["state_port"]]["password"] == node["head"]["state_password"]
+        assert [component["name"] for component in node["components"]] == ["scheduler", "controllers"]
+
+
+def test_fronts_look_for_leases_where_the_api_servers_keep_them(folder: StateFolder) -> None:
+    assert storage.LEASES.decode() == LEASES
+
+
+def test_a_start_drops_the_ray_cluster_of_the_one_before(folder: StateFolder) -> None:
+    first = layout(folder, ClusterSpec())
+    second = dataclasses.replace(first, ray_token="another")
+    generations = [
+        part.settings["head"]["generation"] for one in (first, second) for part in one.parts() if part.name == "ray-1"
+    ]
+    assert generations[0] != generations[1]
+    assert "token" not in generations[0]
 
 
 def test_no_address_is_used_twice(folder: StateFolder) -> None:
