@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,16 +15,21 @@ import uvloop
 from bench.api import PATH
 from bench.clusters import BenchCluster, cluster, wait_until
 from bench.report import quantile, table
-from oarlock.cluster.boot.processes import start_ticks
+from oarlock.actors.shell import ray_remains
+from oarlock.actors.shell.ray_processes import MARK
+from oarlock.cluster.boot.layout import RAY_POSITIONS
+from oarlock.cluster.boot.processes import SUPERVISOR, leftovers, start_ticks
 from oarlock.cluster.boot.status import Row, gather
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.kubeconfig import load
+from oarlock.cluster.client.leases import LEASES_PATH
 from oarlock.cluster.objects.status import ApiError
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 TRIALS = 10
 RECOVER_S = 60.0
+RAY_NODES = ("ray-1", "ray-2")
 _SPEC = {"containers": [{"name": "main", "image": "host/sleep"}]}
 
 
@@ -33,6 +40,7 @@ def measure() -> str:
             ("API server", "next acknowledged write", *_trials(running, "apiserver", _next_write)),
             ("active scheduler", "next pod bound", *_trials(running, "scheduler", _next_bound)),
             ("active controllers", "next Deployment's pod bound", *_trials(running, "controllers", _next_rolled_out)),
+            *_ray_head_rows(running),
         ]
     head = ("kill -9 of the", "until the", "p50 s", "max s", "trials")
     return table(head, rows)
@@ -56,6 +64,63 @@ async def _trial(
         await client.get("/version")
         os.kill(pid, 9)
         return await measured(client, number)
+
+
+def _ray_head_rows(running: BenchCluster) -> list[tuple[object, ...]]:
+    """Kill the node of Ray's head with all that belongs to it, again and again, as if its host had died."""
+    took = [uvloop.run(_ray_head_trial(running)) for _ in range(TRIALS)]
+    what = ("the lease is another node's", "its actors run there")
+    return [
+        ("Ray head's node", until, quantile(times, 0.5), times[-1], TRIALS)
+        for until, times in zip(what, (sorted(one) for one in zip(*took, strict=True)), strict=True)
+    ]
+
+
+async def _ray_head_trial(running: BenchCluster) -> tuple[float, float]:
+    """Return the seconds until another node holds the lease, and until it hosts what the dead one did."""
+    head = _victim(running, "ray")
+    number = RAY_NODES.index(head.name)
+    folder = str(running.folder.runtime / RAY_POSITIONS[number])
+    front = next(row.pid for row in gather(running.folder, running.name) if row.name == f"state-{number + 1}")
+    async with ApiClient(load(running.kubeconfig)) as client:
+        lost = {name: pid for name, pid in (await _copies(client)).items() if name[-1] == RAY_POSITIONS[number]}
+        supervisor = leftovers(running.folder.processes_file)[SUPERVISOR]
+        os.kill(supervisor, signal.SIGSTOP)  # it would bring the node back
+        try:
+            began = time.monotonic()
+            for pid in (head.pid, front, *ray_remains.processes(MARK, folder)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            passed = await _seconds(began, lambda: _passed_on(client, head.name))
+            return passed, await _seconds(began, lambda: _are_replaced(client, lost))
+        finally:
+            os.kill(supervisor, signal.SIGCONT)
+
+
+async def _seconds(began: float, condition: Callable[[], Awaitable[bool]]) -> float:
+    async with asyncio.timeout(RECOVER_S):
+        while not await condition():  # noqa: ASYNC110 - what is asked tells nobody when it changes
+            await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+async def _passed_on(client: ApiClient, head: str) -> bool:
+    with contextlib.suppress(ApiError, Unreachable):
+        holder = str((await client.get(f"{LEASES_PATH}/gcs"))["holder"])
+        return bool(holder) and not holder.startswith(f"{head}/")
+    return False
+
+
+async def _are_replaced(client: ApiClient, lost: dict[str, int]) -> bool:
+    now = await _copies(client)
+    return all(now.get(name, pid) != pid for name, pid in lost.items())
+
+
+async def _copies(client: ApiClient) -> dict[str, int]:
+    """Return the process of each copy of a component, as it has registered itself."""
+    targets: Any = await client.get("/oarlock/v1/targets")
+    named = {target["labels"]["instance_name"]: int(target["labels"].get("pid", 0)) for target in targets}
+    return {name: pid for name, pid in named.items() if name.endswith(tuple(f"-{one}" for one in RAY_POSITIONS))}
 
 
 def _victim(running: BenchCluster, kind: str) -> Row:
