@@ -27,7 +27,7 @@ from oarlock.cluster.boot.status import Row, gather, takes_pods
 
 SUPERVISOR_STARTS_S = 15.0
 PARTS_START_S = 120.0
-ACTORS_START_S = 60.0
+ACTORS_START_S = 120.0
 ACTORS_LOOK_S = 0.1
 ACCOUNT_S = 10.0
 
