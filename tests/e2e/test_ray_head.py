@@ -56,8 +56,8 @@ class World:
         self.nodes = [self._node(folder, place, url) for place in ("a", "b")]
 
     def _node(self, folder: Path, place: str, url: str) -> Node:
-        forwarder, gcs, vigil = free_ports(3)
-        head = HeadSettings(ClientSettings(url), gcs, vigil, "127.0.0.1", self.front.port, "secret", "first")
+        forwarder, gcs = free_ports(2)
+        head = HeadSettings(ClientSettings(url), gcs, "127.0.0.1", self.front.port, "secret", "first")
         token = folder / "token"
         token.write_text("0123456789abcdef0123456789abcdef")
         address = f"127.0.0.1:{forwarder}"
