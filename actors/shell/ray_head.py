@@ -21,7 +21,7 @@ import orjson
 from oarlock.actors.shell.ray_forwarder import Address, Forwarder
 from oarlock.actors.shell.ray_keeping import RETRY_S_MAX, RETRY_S_MIN, Keeper, end
 from oarlock.actors.shell.ray_processes import Hosted, RayNodeSettings, gcs_command, gcs_environment
-from oarlock.actors.shell.ray_state import StateUnreachable, prepare
+from oarlock.actors.shell.ray_state import prepare, until_cut
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.leases import LEASES_PATH, Holding, LeaseHolder
@@ -30,6 +30,7 @@ from oarlock.cluster.objects.status import ApiError
 PLACING_AFTER_S: Final = 5.0
 """A GCS that has found its actors in its state brings back by itself what died; the placement only looks afterwards."""
 _AGAIN_S: Final = 0.2
+_COMPETE_AGAIN_S_MAX: Final = 1.0
 _IDENTITY: Final = re.compile(r"[^/@]+/\d+\.\d+@(.+):(\d+)")
 
 _log = logging.getLogger(__name__)
@@ -98,11 +99,11 @@ class RayHead:
             if failed:  # another node may do better
                 _log.error("ray head failed node=%s", self._settings.name, exc_info=leading.exception())
                 await asyncio.sleep(retry_s)
-            retry_s = min(retry_s * 2, RETRY_S_MAX) if failed else RETRY_S_MIN
+            retry_s = min(retry_s * 2, _COMPETE_AGAIN_S_MAX) if failed else RETRY_S_MIN
 
     async def _lead(self, holding: Holding) -> None:
-        """Run the GCS of this term until cancelled."""
-        fresh, hosted = await self._prepared(holding.fence)
+        """Run the GCS of this term until cancelled. Raises if this host's front is gone, for other hosts have theirs."""
+        fresh, hosted = await prepare(self._head, holding.fence, self._settings.hosted)
         _log.info("ray head node=%s epoch=%d fresh=%s", self._settings.name, holding.epoch, fresh)
 
         async def command() -> Sequence[str]:
@@ -110,15 +111,8 @@ class RayHead:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(self._keeper.keep("gcs", command, gcs_environment(self._head)))
+            group.create_task(until_cut(self._head, holding.fence))
             group.create_task(self._place(hosted, 0 if fresh else PLACING_AFTER_S))
-
-    async def _prepared(self, fence: str) -> tuple[bool, tuple[Hosted, ...]]:
-        while True:
-            try:
-                return await prepare(self._head, fence, self._settings.hosted)
-            except StateUnreachable as trouble:
-                _log.warning("ray state not reached node=%s reason=%s", self._settings.name, trouble)
-                await asyncio.sleep(_AGAIN_S)
 
     async def _place(self, hosted: tuple[Hosted, ...], after_s: float) -> None:
         """See to it once that every actor exists; how often that takes is bounded by the term alone."""

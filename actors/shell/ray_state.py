@@ -21,8 +21,9 @@ from typing import Final
 from oarlock.actors.shell.ray_processes import NAMESPACE, SESSION, HeadSettings, Hosted
 
 _OURS: Final = "oarlock"
-_ANSWER_S: Final = 15.0
+_CONNECT_S: Final = 12.0
 """Longer than the front holds a reply while the store has no leader."""
+_ANSWERS_S: Final = 15.0
 _LINE_BYTES_MAX: Final = 1 << 20
 
 Words = Sequence[bytes | str]
@@ -42,7 +43,7 @@ async def prepare(head: HeadSettings, fence: str, wanted: Sequence[Hosted]) -> t
 
     Raises StateUnreachable; a state that was half made is made anew by the next.
     """
-    async with _session(head, fence) as session:
+    async with _session(head, fence) as session, asyncio.timeout(_ANSWERS_S):
         if await session.ask("HGET", _OURS, "generation") == head.generation.encode():
             kept = await session.ask("HGET", _OURS, "actors")
             assert isinstance(kept, bytes), "the generation is written last"
@@ -52,6 +53,13 @@ async def prepare(head: HeadSettings, fence: str, wanted: Sequence[Hosted]) -> t
         await session.ask("HSET", _OURS, "actors", json.dumps([asdict(one) for one in wanted]))
         await session.ask("HSET", _OURS, "generation", head.generation)
         return True, tuple(wanted)
+
+
+async def until_cut(head: HeadSettings, fence: str) -> None:
+    """Hold a connection under the fence until the front ends it, or itself. Raises StateUnreachable."""
+    async with _session(head, fence) as session:
+        await session.ended()
+    raise StateUnreachable("the front has closed the connection")
 
 
 def _first_words(generation: str) -> Words:
@@ -85,20 +93,24 @@ class _Session:
             raise StateUnreachable(rest.decode(errors="replace"))
         return int(rest) if kind == b":" else rest
 
+    async def ended(self) -> None:
+        """Return when the front has closed, which says nothing unasked."""
+        await self._reader.read(1)
+
 
 @asynccontextmanager
 async def _session(head: HeadSettings, fence: str) -> AsyncIterator[_Session]:
     try:
-        async with asyncio.timeout(_ANSWER_S):
-            reader, writer = await asyncio.open_connection(
-                head.state_host, head.state_port, ssl=_tls(head), limit=_LINE_BYTES_MAX
-            )
-            try:
-                session = _Session(reader, writer)
+        async with asyncio.timeout(_CONNECT_S):
+            where = (head.state_host, head.state_port)
+            reader, writer = await asyncio.open_connection(*where, ssl=_tls(head), limit=_LINE_BYTES_MAX)
+        try:
+            session = _Session(reader, writer)
+            async with asyncio.timeout(_CONNECT_S):
                 await session.ask("AUTH", fence, head.state_password)
-                yield session
-            finally:
-                writer.close()
+            yield session
+        finally:
+            writer.close()
     except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
         raise StateUnreachable(str(error) or type(error).__name__) from error
 

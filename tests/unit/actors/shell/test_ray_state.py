@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ from harness.store import run
 
 from oarlock.actors.shell.ray_head import whereabouts
 from oarlock.actors.shell.ray_processes import HeadSettings, Hosted
-from oarlock.actors.shell.ray_state import StateUnreachable, cluster_id, prepare
+from oarlock.actors.shell.ray_state import StateUnreachable, cluster_id, prepare, until_cut
 from oarlock.cluster.client.settings import ClientSettings
 from oarlock.consensus.memory import MemoryStore
 from oarlock.consensus.model import Delete, Put, Transaction
@@ -24,7 +25,7 @@ ACTORS = (Hosted("scheduler", "a.b:c"), Hosted("controllers", "d.e:f"))
 
 class World:
     def __init__(self, front: RespServer, store: MemoryStore) -> None:
-        self.store = store
+        self.store, self.front = store, front
         client = ClientSettings("http://127.0.0.1:1")
         self.head = HeadSettings(client, 1, "127.0.0.1", front.port, "secret", "first")
 
@@ -89,6 +90,19 @@ def test_who_lost_the_lease_begins_nothing() -> None:
             assert await prepare(one.head, await one.term(), ()) == (False, ACTORS)
             with pytest.raises(StateUnreachable):
                 await prepare(dataclasses.replace(one.head, state_port=1), late, ())
+
+    run(scenario)
+
+
+def test_a_head_learns_that_its_front_or_its_term_is_gone() -> None:
+    async def scenario() -> None:
+        async with world() as one:
+            for end in (one.term, one.front.stop):
+                holding = asyncio.ensure_future(until_cut(one.head, await one.term()))
+                assert not (await asyncio.wait((holding,), timeout=0.2))[0]
+                await end()
+                with pytest.raises(StateUnreachable):
+                    await holding
 
     run(scenario)
 
