@@ -102,7 +102,7 @@ class RayHead:
             retry_s = min(retry_s * 2, _COMPETE_AGAIN_S_MAX) if failed else RETRY_S_MIN
 
     async def _lead(self, holding: Holding) -> None:
-        """Run the GCS of this term until cancelled. Raises if this host's front is gone, for other hosts have theirs."""
+        """Run the GCS of this term until cancelled. Raises if this host's front is gone: others have theirs."""
         fresh, hosted = await prepare(self._head, holding.fence, self._settings.hosted)
         _log.info("ray head node=%s epoch=%d fresh=%s", self._settings.name, holding.epoch, fresh)
 
