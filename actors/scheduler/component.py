@@ -17,7 +17,7 @@ from oarlock.actors.scheduler.decision import Placement, Search, Unschedulable, 
 from oarlock.actors.scheduler.devices.releasing import Release
 from oarlock.actors.scheduler.devices.view import DevicesView
 from oarlock.actors.scheduler.extender import Extender, ExtenderFailed
-from oarlock.actors.scheduler.extending import extended
+from oarlock.actors.scheduler.extending import agreed, extended
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.framework import Handle, StepFailed
 from oarlock.actors.scheduler.guarding import PluginFailed, limited
@@ -37,6 +37,8 @@ from oarlock.cluster.objects.status import ApiError
 
 _WRITES_MAX = 64
 """Bindings and refusals under way at once; the next decision waits for one of them."""
+_ASKING_MAX = 64
+"""Pods that extenders are asked about at once; further ones wait for their back-off to end."""
 _RELOAD_S = 1.0
 """How often files of the configuration are looked at."""
 _CONFLICT = 409
@@ -81,6 +83,8 @@ class Scheduler:
         self._writes: set[asyncio.Task[None]] = set()
         self._waits: set[asyncio.Task[None]] = set()
         """Bindings that wait for volumes or a permission: as many as there are such pods."""
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        """Attempts that wait for extenders, by the pod's key."""
         self._extenders: list[Extender] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._use(self._sources.load())
@@ -173,10 +177,21 @@ class Scheduler:
         while True:
             pod, attempt = await self._queue.pop()
             profile = self._profiles.get(pod.scheduler_name)
-            if profile is not None:
+            if profile is not None and any(one.wants(pod) for one in self._extenders):
+                self._attempt_apart(pod, profile, attempt)
+            elif profile is not None:
                 await self._attempt(pod, profile, attempt)
             if len(self._writes) >= _WRITES_MAX:
                 await asyncio.wait(self._writes, return_when=asyncio.FIRST_COMPLETED)
+
+    def _attempt_apart(self, pod: PodFacts, profile: Profile, attempt: int) -> None:
+        """Ask extenders while others are scheduled: one that hangs holds up those pods only that it is asked about."""
+        if pod.key in self._asking or len(self._asking) >= _ASKING_MAX:
+            self._queue.fail(pod, attempt)
+            return
+        task = asyncio.create_task(self._attempt(pod, profile, attempt))
+        self._asking[pod.key] = task
+        task.add_done_callback(lambda _: self._asking.pop(pod.key, None))
 
     async def _attempt(self, pod: PodFacts, profile: Profile, attempt: int) -> None:
         started = self._clock()
@@ -198,13 +213,23 @@ class Scheduler:
             self._count("error", profile, started)
             self._write(self._explain(pod, str(error) or type(error).__name__))
             return
-        self._write(self._bind(reservation, attempt, started), counts=not reservation.may_wait)
+        delegated = any(one.settings.bind_verb and one.wants(pod) for one in self._extenders)
+        counts = not (reservation.may_wait or delegated)
+        self._write(self._bind(reservation, attempt, started), counts=counts)
 
     async def _decide(self, pod: PodFacts, profile: Profile) -> Placement | Unschedulable:
         snapshot, obj = self.view.snapshot, self._pods.get(pod.key)
-        if self._extenders and obj is not None:
-            extenders = self._extenders
-            profile = await extended(pod, obj, snapshot, self._search, profile, extenders, self._nodes.get)
+        extenders = self._extenders
+        if not extenders or obj is None:
+            return self._decided(pod, profile)
+        profile = await extended(pod, obj, snapshot, self._search, profile, extenders, self._nodes.get)
+        decision = self._decided(pod, profile)
+        if isinstance(decision, Unschedulable):
+            decision = await agreed(pod, obj, decision, snapshot, extenders, self._pods.get)
+        return decision
+
+    def _decided(self, pod: PodFacts, profile: Profile) -> Placement | Unschedulable:
+        snapshot = self.view.snapshot
         if profile.guarded:
             return limited(lambda: decide(pod, snapshot, search=self._search, profile=profile))
         return decide(pod, snapshot, search=self._search, profile=profile)
@@ -288,7 +313,7 @@ class Scheduler:
 
     async def _abandon_writes(self) -> None:
         """Stop writing at once: from here on another copy may be the active one."""
-        writes = [*self._writes, *self._waits]
+        writes = [*self._asking.values(), *self._writes, *self._waits]
         for task in writes:
             task.cancel()
         await asyncio.gather(*writes, return_exceptions=True)

@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from oarlock.actors.scheduler.arguments import BUILT_IN, Parts, with_arguments
-from oarlock.actors.scheduler.extender import ExtenderSettings, extender
+from oarlock.actors.scheduler.extender_settings import ExtenderSettings, extenders
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.guarding import Guarded
 from oarlock.actors.scheduler.loading import Plugins
 from oarlock.actors.scheduler.located import Broken, Section, document
 from oarlock.actors.scheduler.plugin import Plugin, has
 from oarlock.actors.scheduler.plugins import DEFAULT
+from oarlock.actors.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from oarlock.actors.scheduler.profile import DEFAULT_NAME, Profile
 
 API_VERSION, KIND = "kubescheduler.config.k8s.io/v1", "KubeSchedulerConfiguration"
@@ -82,10 +83,19 @@ def read(source: str, text: str, plugins: Plugins) -> Configuration:
     reader = _Profiles(plugins, percent)
     for section in root.sections("profiles"):
         reader.add(section)
-    extenders = tuple(extender(section) for section in root.sections("extenders"))
+    asked = extenders(list(root.sections("extenders")))
     root.done()
     profiles = reader.profiles or dict(default().profiles)
-    return Configuration(profiles, backoff, backoff_max, reader.order, extenders)
+    ignored = frozenset(name for one in asked for name in one.ignored_by_scheduler)
+    if ignored:
+        profiles = {name: _ignoring(profile, ignored) for name, profile in profiles.items()}
+    return Configuration(profiles, backoff, backoff_max, reader.order, asked)
+
+
+def _ignoring(profile: Profile, resources: frozenset[str]) -> Profile:
+    """Return the profile that leaves these resources to extenders."""
+    filters = (one.ignoring(resources) if isinstance(one, NodeResourcesFit) else one for one in profile.filters)
+    return replace(profile, filters=tuple(filters))
 
 
 def _percent(section: Section, default_percent: int = 0) -> int:

@@ -11,7 +11,7 @@ from oarlock.actors.scheduler.examination import Examination
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.framework import Failure, Impossible
 from oarlock.actors.scheduler.plugins import DEFAULT, dynamic_resources
-from oarlock.actors.scheduler.preemption import NOT_HELPFUL, Nomination, NoPreemption, preempt
+from oarlock.actors.scheduler.preemption import NOT_HELPFUL, Nomination, NoPreemption, best, preempt
 from oarlock.actors.scheduler.profile import Profile
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 from oarlock.actors.scheduler.wording import NO_NODES, refusal
@@ -45,6 +45,8 @@ class Unschedulable:
     hopeless: bool = False
     release: Release | None = None
     """A claim that the pod had better not have, so that it gets other devices elsewhere."""
+    candidates: tuple[Nomination, ...] = ()
+    """All nominations that there is a choice of."""
 
 
 @dataclass(slots=True)
@@ -112,8 +114,10 @@ def _unschedulable(
     if profile.preemption is None:
         return Unschedulable(refusal(nodes, failures, None, said=said), refusing, failures, release=release)
     outcome = preempt(examination, failures, limits=profile.preemption, chance=search.chance)
-    if isinstance(outcome, Nomination):
-        return Unschedulable(refusal(nodes, failures, None), refusing, failures, outcome, release=release)
+    if not isinstance(outcome, NoPreemption):
+        nomination = best(outcome, examination.snapshot)
+        message = refusal(nodes, failures, None)
+        return Unschedulable(message, refusing, failures, nomination, release=release, candidates=tuple(outcome))
     message = refusal(nodes, failures, outcome, said=said)
     return Unschedulable(message, refusing, failures, hopeless=not outcome.hint, release=release)
 

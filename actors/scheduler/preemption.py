@@ -59,19 +59,24 @@ def preempt(
     *,
     limits: PreemptionLimits,
     chance: random.Random,
-) -> Nomination | NoPreemption:
-    """Find the node where the least is lost by making room. `failures` are the reasons why each node is out now."""
+) -> list[Nomination] | NoPreemption:
+    """Find the nodes where room can be made. `failures` are the reasons why each node is out now."""
     pod, snapshot = examination.pod, examination.snapshot
     if hint := _ineligible(pod, snapshot, failures):
         return NoPreemption({}, hint)
     hopeful = [node for node in snapshot.ordered() if node.name in failures and not failures[node.name].final]
     found, refused = _candidates(examination, hopeful, limits, chance)
     if found:
-        budgets = snapshot.budgets.values()
-        # Upstream counts a budget as broken even if the pods that would break it stay after all.
-        sparing = [one for one in found if not one.broken_budgets or not breaking(one.victims, budgets)[0]]
-        return min(sparing or found, key=_loss)
+        return found
     return NoPreemption({name: refused.get(name, NOT_HELPFUL) for name in snapshot.nodes})
+
+
+def best(candidates: Sequence[Nomination], snapshot: Snapshot) -> Nomination:
+    """Return the candidate by which the least is lost."""
+    budgets = snapshot.budgets.values()
+    # Upstream counts a budget as broken even if the pods that would break it stay after all.
+    sparing = [one for one in candidates if not one.broken_budgets or not breaking(one.victims, budgets)[0]]
+    return min(sparing or candidates, key=_loss)
 
 
 def _ineligible(pod: PodFacts, snapshot: Snapshot, failures: Mapping[str, Failure]) -> str:

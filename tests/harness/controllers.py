@@ -83,8 +83,8 @@ class Cluster:
         ready = [{"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]
         await self.client.patch(f"{PODS}/{name}/status", {"status": {"phase": "Running", "conditions": ready}})
 
-    async def until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20):
+    async def until(self, holds: Callable[[], bool], timeout_s: float = 20) -> None:
+        async with asyncio.timeout(timeout_s):
             while not holds():
                 self.changed.clear()
                 await self.changed.wait()
@@ -112,10 +112,10 @@ async def cluster(**settings: Any) -> AsyncIterator[Cluster]:
 
 @asynccontextmanager
 async def acting(
-    cluster: Cluster, name: str = "controllers", identity: str = "a", **settings: object
+    cluster: Cluster, name: str = "controllers", identity: str = "a", ttl_s: float = 1.5, **settings: object
 ) -> AsyncIterator[None]:
     component = create(ComponentContext(cluster.settings, identity, name, settings={"ca_pem": "PEM", **settings}))
-    holder = LeaseHolder(cluster.client, name, identity)
+    holder = LeaseHolder(cluster.client, name, identity, ttl_s=ttl_s)
     await component.warm()
     running = asyncio.ensure_future(holder.lead(lambda holding: component.run(holding.fence)))
     try:

@@ -48,14 +48,18 @@ def is_extended(resource: str) -> bool:
 
 def needs_of(spec: Mapping[str, Any]) -> tuple[Needs, ...]:
     """Read a pod's containers, those that initialize it first; nothing if none asks for an extended resource."""
-    found = []
-    for kind in ("initContainers", "containers"):
-        for one in spec.get(kind) or ():
-            requests = (one.get("resources") or {}).get("requests") or {}
-            passing = kind == "initContainers" and one.get("restartPolicy") != "Always"
-            amounts = tuple((name, quantity.whole(requests[name])) for name in sorted(requests))
-            found.append(Needs(one["name"], passing, amounts))
-    return tuple(found) if any(is_extended(name) for one in found for name, _ in one.requests) else ()
+    kinds = ((kind, one) for kind in ("initContainers", "containers") for one in spec.get(kind) or ())
+    found = [(kind, one, (one.get("resources") or {}).get("requests") or {}) for kind, one in kinds]
+    if not any(is_extended(name) for _, _, requests in found for name in requests):
+        return ()
+    return tuple(
+        Needs(
+            one.get("name") or "",
+            kind == "initContainers" and one.get("restartPolicy") != "Always",
+            tuple((name, quantity.whole(requests[name])) for name in sorted(requests)),
+        )
+        for kind, one, requests in found
+    )
 
 
 def by_devices(needs: Iterable[Needs], devices: Devices) -> list[str]:

@@ -20,6 +20,10 @@ class NodeResourcesFit(FilterDefaults):
     def __init__(self, ignored: frozenset[str] = frozenset()) -> None:
         self._ignored = ignored
 
+    def ignoring(self, resources: frozenset[str]) -> NodeResourcesFit:
+        """Return the same filter that doesn't ask for these either."""
+        return NodeResourcesFit(self._ignored | resources)
+
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:
         wanted = [(name, amount) for name, amount in pod.requests.items() if amount and not self._ignores(name)]
 

@@ -247,11 +247,11 @@ def test_an_extender_rules_nodes_out_and_ranks_the_rest(tmp_path: Path) -> None:
     async def answer(request: web.Request) -> web.Response:
         body = await request.json()
         asked.append(request.path)
-        names = body["nodenames"]
+        names = body["NodeNames"]
         if request.path == "/filter":
             failed = {"n0": "node(s) had no licence"}
-            return web.json_response({"nodenames": [name for name in names if name != "n0"], "failedNodes": failed})
-        return web.json_response([{"host": name, "score": 10 if name == "n2" else 0} for name in names])
+            return web.json_response({"NodeNames": [name for name in names if name != "n0"], "FailedNodes": failed})
+        return web.json_response([{"Host": name, "Score": 10 if name == "n2" else 0} for name in names])
 
     async def story() -> None:
         server = TestServer(web.Application())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -92,6 +92,10 @@ async def make(here: Cluster, nodes: int, replicas: int) -> None:
     await here.client.create(DEPLOYMENTS, deployment)
 
 
+async def settled(here: Cluster, holds: Callable[[], bool]) -> None:
+    await here.until(holds, timeout_s=120)
+
+
 def placed(here: Cluster) -> int:
     return sum(1 for pod in here.pods if pod["spec"].get("nodeName"))
 
@@ -115,21 +119,21 @@ async def scheduling(here: Cluster, identity: str) -> AsyncIterator[LeaseHolder]
 
 def test_pods_of_a_deployment_get_a_device_each_and_give_it_back() -> None:
     async def story() -> None:
-        async with cluster() as here, acting(here):
+        async with cluster() as here, acting(here, ttl_s=60):
             judge = Judge(here)
             here.informers.start()
             await here.informers.synced()
             async with scheduling(here, "a"):
                 await make(here, nodes=2, replicas=5)
-                await here.until(lambda: placed(here) == 4 and len(judge.held()) == 4)
+                await settled(here, lambda: placed(here) == 4 and len(judge.held()) == 4)
                 on = {pod["spec"].get("nodeName") for pod in here.pods}
                 assert on == {"d0", "d1", None}
                 # A card becomes free with a pod's end, and the pod that waits gets it.
                 await here.client.patch(f"{DEPLOYMENTS}/cards", {"spec": {"replicas": 4}})
-                await here.until(lambda: len(here.pods) == 4 and len(judge.claims) == 4)
+                await settled(here, lambda: len(here.pods) == 4 and len(judge.claims) == 4)
                 gone = next(pod for pod in here.pods if pod["spec"].get("nodeName"))
                 await here.client.delete(f"{PODS}/{gone['metadata']['name']}")
-                await here.until(lambda: placed(here) == 4 and len(judge.claims) == 4 and len(judge.held()) == 4)
+                await settled(here, lambda: placed(here) == 4 and len(judge.claims) == 4 and len(judge.held()) == 4)
                 claim = judge.claims.list()[0]
                 assert claim["metadata"]["finalizers"] == ["resource.kubernetes.io/delete-protection"]
                 (user,) = claim["status"]["reservedFor"]
@@ -141,7 +145,7 @@ def test_pods_of_a_deployment_get_a_device_each_and_give_it_back() -> None:
                 assert term["matchFields"][0]["values"] == [result["pool"]]
                 # Without the Deployment nothing is held any more.
                 await here.client.delete(f"{DEPLOYMENTS}/cards", {"propagationPolicy": "Background"})
-                await here.until(lambda: not len(here.pods) and not len(judge.claims))
+                await settled(here, lambda: not len(here.pods) and not len(judge.claims))
             assert judge.twice == []
 
     asyncio.run(story())
@@ -150,13 +154,13 @@ def test_pods_of_a_deployment_get_a_device_each_and_give_it_back() -> None:
 def test_no_device_is_given_twice_while_pods_come_and_go_and_a_deposed_scheduler_goes_on() -> None:
     async def story() -> None:
         chance = random.Random(8)
-        async with cluster() as here, acting(here):
+        async with cluster() as here, acting(here, ttl_s=60):
             judge = Judge(here)
             here.informers.start()
             await here.informers.synced()
             async with scheduling(here, "a") as first:
                 await make(here, nodes=3, replicas=9)
-                await here.until(lambda: len(judge.held()) == 3 * CARDS)
+                await settled(here, lambda: len(judge.held()) == 3 * CARDS)
                 await first.release()
                 # Both decide from here on; what the first writes is refused.
                 async with scheduling(here, "b"):
@@ -164,7 +168,7 @@ def test_no_device_is_given_twice_while_pods_come_and_go_and_a_deposed_scheduler
                         names = [pod["metadata"]["name"] for pod in here.pods if pod["spec"].get("nodeName")]
                         for name in chance.sample(names, k=3):
                             await here.client.delete(f"{PODS}/{name}")
-                        await here.until(lambda: len(judge.held()) == 3 * CARDS and placed(here) == 6)
+                        await settled(here, lambda: len(judge.held()) == 3 * CARDS and placed(here) == 6)
             assert judge.twice == []
             assert judge.given == 3 * CARDS
 
