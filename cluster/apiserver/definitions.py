@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +24,7 @@ from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects.custom import naming
 from oarlock.cluster.objects.custom.definition import holds, stored_resource
+from oarlock.cluster.objects.custom.outline import outline, spec_bytes
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import StoreError
@@ -40,7 +42,8 @@ class Definitions:
 
     def __init__(self, cache: WatchCache, writer: Writer, deleter: Deleter, now: clock.Clock) -> None:
         self._cache, self._writer, self._deleter, self._now = cache, writer, deleter, now
-        self._shown: dict[bytes, tuple[bytes, Obj]] = {}
+        self._shown: dict[bytes, tuple[bytes, bytes]] = {}
+        self._outlines: dict[bytes, tuple[int, Obj]] = {}
         self._due: dict[bytes, None] = {}
         self._finishing: dict[bytes, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
@@ -63,12 +66,13 @@ class Definitions:
     # What the cache tells.
 
     def deliver(self, changes: list[Change]) -> None:
-        """Whatever a definition does may free names for others of its group."""
+        """Whatever a definition does may free names for others of its group that lack some."""
         for change in changes:
             self._look_at(change.key)
+            self._due[change.key] = None
             group = _group(change.key)
-            for key in self._collection.entries:
-                if _group(key) == group:
+            for key, entry in self._collection.entries.items():
+                if _group(key) == group and not holds(self._outline(entry), "NamesAccepted"):
                     self._due[key] = None
         self._woken.set()
 
@@ -94,14 +98,23 @@ class Definitions:
         """End the watches on a definition's objects when its specification has changed or it is gone."""
         entry: Entry | None = self._collection.entries.get(key)
         before = self._shown.pop(key, None)
-        if entry is not None:
-            obj = entry.object()
-            prefix = f"/registry/{obj['spec']['group']}/{obj['spec']['names']['plural']}/".encode()
-            self._shown[key] = (prefix, obj["spec"])
+        if entry is None:
+            self._outlines.pop(key, None)
+        else:
+            spec = self._outline(entry)["spec"]
+            prefix = f"/registry/{spec['group']}/{spec['names']['plural']}/".encode()
+            self._shown[key] = (prefix, hashlib.sha256(spec_bytes(entry.wire)).digest())
         if before is not None and before != self._shown.get(key):
             objects = self._cache.collection(before[0])
             for watcher in tuple(objects.watchers):
                 watcher.lost()
+
+    def _outline(self, entry: Entry) -> Obj:
+        """A definition without its schemas; it must not be changed."""
+        found = self._outlines.get(entry.key)
+        if found is None or found[0] != entry.revision:
+            found = self._outlines[entry.key] = (entry.revision, outline(entry.wire))
+        return found[1]
 
     # What is done about it.
 
@@ -126,7 +139,7 @@ class Definitions:
         entry = self._collection.entries.get(key)
         if entry is None:
             return
-        found = entry.object()
+        found = self._outline(entry)
         if found["metadata"].get("deletionTimestamp"):
             if key not in self._finishing:
                 # It takes as long as objects take to go, which must keep no other definition waiting.
@@ -139,8 +152,7 @@ class Definitions:
         """The other definitions of a group."""
         name, group = definition["metadata"]["name"], definition["spec"]["group"]
         entries = [entry for key, entry in self._collection.entries.items() if _group(key) == group]
-        found = [entry.object() for entry in entries]
-        return [one for one in found if one["metadata"]["name"] != name]
+        return [one for one in map(self._outline, entries) if one["metadata"]["name"] != name]
 
     async def _finish_soon(self, key: bytes) -> None:
         """Try to finish a definition until it is gone."""

@@ -71,6 +71,7 @@ class Documents:
         self._other_paths = frozenset(paths)
         self._stamp = (served.stamp(), extensions.stamp())
         self._made: dict[str, tuple[bytes, str]] = {}
+        self._hashes: dict[str, str] = {}
 
     async def serve(self, request: Request) -> Response | None:
         """Answer a document's path; None for any other path. Raises ApiError 404."""
@@ -90,11 +91,15 @@ class Documents:
         return None
 
     def _forget_outdated(self) -> None:
+        """Documents of a group and version stay until another hash is asked for, or the group is gone."""
         stamp = (self._served.stamp(), self._extensions.stamp())
-        if stamp != self._stamp:
-            self._stamp = stamp
-            for name in [name for name in self._made if name not in _FIXED]:
-                del self._made[name]
+        if stamp == self._stamp:
+            return
+        self._stamp = stamp
+        self._hashes.clear()
+        kept = _FIXED.union(self._group_version_paths())
+        for name in [name for name in self._made if name not in kept]:
+            del self._made[name]
 
     @property
     def _resources_served(self) -> tuple[Resource, ...]:
@@ -155,8 +160,8 @@ class Documents:
                 return self._document("openapi v2 protobuf", request, protobuf, _OPENAPI_V2_PROTOBUF)
             if media_type is None:
                 return _not_acceptable()
-            await self._make("openapi v2", partial(_v2, resources))
-            return self._document("openapi v2", request, partial(_v2, resources))
+            await self._make("openapi v2", partial(openapi.v2, resources))
+            return self._document("openapi v2", request, partial(openapi.v2, resources))
         if path == "/openapi/v3":
             return self._document("openapi v3", request, lambda: orjson.dumps(openapi.v3_index(resources)))
         served = path.removeprefix("/openapi/v3")
@@ -168,7 +173,8 @@ class Documents:
 
     async def _make(self, name: str, make: Callable[[], bytes], etag: str = "") -> None:
         """Make a large document beside the loop, where it would stall everybody for up to 0.1 s."""
-        if name not in self._made:
+        made = self._made.get(name)
+        if made is None or (etag and made[1] != etag):
             body = await asyncio.get_running_loop().run_in_executor(None, make)
             self._made[name] = (body, etag or _etag(body))
 
@@ -176,7 +182,9 @@ class Documents:
         """The v3 document of a group and version. A URL with an old hash leads to the one with today's."""
         group_version = served.split("/", 2)[2]
         resources = self._resources_served
-        current = openapi.v3_hash(group_version, resources)
+        current = self._hashes.get(group_version)
+        if current is None:
+            current = self._hashes[group_version] = openapi.v3_hash(group_version, resources)
         asked = request.query.get("hash")
         if asked and asked != current:
             return Response(301, b"", TEXT, {"Location": f"/openapi/v3{served}?hash={current}", "Vary": "Accept"})
@@ -225,10 +233,6 @@ class Documents:
 
 def _etag(body: bytes) -> str:
     return f'"{hashlib.sha512(body).hexdigest().upper()}"'
-
-
-def _v2(resources: tuple[Resource, ...]) -> bytes:
-    return orjson.dumps(openapi.v2(resources))
 
 
 def _v3(group_version: str, resources: tuple[Resource, ...]) -> bytes:

@@ -13,6 +13,7 @@ from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import resources
 from oarlock.cluster.objects.custom import definition
+from oarlock.cluster.objects.custom.outline import outline
 from oarlock.cluster.objects.resources import RESOURCES, Resource
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ class Served:
 
 def _resources(entry: Entry, before: tuple[Resource, ...]) -> tuple[Resource, ...]:
     try:
-        return definition.resources(entry.object(), before)
+        return definition.resources(outline(entry.wire), entry.object, before)
     except Exception:
         # Validation lets nothing in that can't be compiled; should it ever, the other kinds must not suffer.
         log.exception("definition can't be served key=%s", entry.key.decode())

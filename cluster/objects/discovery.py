@@ -113,13 +113,15 @@ def aggregated(
     Of what others have only the name is known here, and that it may have changed.
     """
     items = []
-    own = group_versions(resources)
+    own: dict[tuple[str, str], list[Resource]] = {}
+    for one in resources:
+        own.setdefault((one.group, one.version), []).append(one)
     for group, versions in _ranked(resources, extensions).items():
         if bool(group) == core:
             continue
         metadata = {"name": group} if group else {}
         told = [
-            _discovered(group, one, resources) if one in own.get(group, ()) else {"version": one, "freshness": "Stale"}
+            _discovered(one, own[group, one]) if (group, one) in own else {"version": one, "freshness": "Stale"}
             for one in versions
         ]
         items.append({"metadata": metadata, "versions": told})
@@ -197,10 +199,8 @@ def _legacy_subresource(resource: Resource, sub: Subresource) -> dict[str, Any]:
     return {**row, "kind": sub.kind, "verbs": sorted(sub.verbs)}
 
 
-def _discovered(group: str, version: str, resources: Sequence[Resource]) -> dict[str, Any]:
-    served = sorted(
-        (one for one in resources if (one.group, one.version) == (group, version)), key=lambda one: one.plural
-    )
+def _discovered(version: str, resources: Sequence[Resource]) -> dict[str, Any]:
+    served = sorted(resources, key=lambda one: one.plural)
     return {"version": version, "resources": [_aggregated_row(one) for one in served], "freshness": "Current"}
 
 

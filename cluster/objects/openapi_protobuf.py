@@ -13,13 +13,11 @@ import orjson
 Node = Mapping[str, Any]
 
 
-def encode(document: Node) -> bytes:
-    """The document as bytes of the message `openapi.v2.Document`."""
-    info = _text(1, document["info"]["title"]) + _text(2, document["info"]["version"])
-    paths = b"".join(_message(2, _named(path, _path_item(item))) for path, item in document["paths"].items())
-    definitions = _named_schemas(document["definitions"])
-    parts = (_text(1, document["swagger"]), _message(2, info), _message(8, paths), _message(9, definitions))
-    return b"".join(parts)
+def encode(info: Mapping[str, str], paths: Iterable[tuple[str, Node]], definitions: Iterable[tuple[str, Node]]) -> bytes:
+    """A swagger document as bytes of the message `openapi.v2.Document`; paths and definitions are taken one by one."""
+    head = _text(1, info["title"]) + _text(2, info["version"])
+    paths_ = b"".join(_message(2, _named(path, _path_item(item))) for path, item in paths)
+    return b"".join((_text(1, "2.0"), _message(2, head), _message(8, paths_), _message(9, _named_schemas(definitions))))
 
 
 def _varint(number: int) -> bytes:
@@ -61,8 +59,8 @@ def _extensions(field: int, node: Node) -> bytes:
     return b"".join(_message(field, _named(key, _any(value))) for key, value in node.items() if key.startswith("x-"))
 
 
-def _named_schemas(schemas: Node) -> bytes:
-    return b"".join(_message(1, _named(name, _schema(schema))) for name, schema in schemas.items())
+def _named_schemas(schemas: Iterable[tuple[str, Node]]) -> bytes:
+    return b"".join(_message(1, _named(name, _schema(schema))) for name, schema in schemas)
 
 
 def _schema(node: Node) -> bytes:
@@ -80,7 +78,7 @@ def _schema(node: Node) -> bytes:
     if "items" in node:
         parts.append(_message(23, _message(1, _schema(node["items"]))))
     if "properties" in node:
-        parts.append(_message(25, _named_schemas(node["properties"])))
+        parts.append(_message(25, _named_schemas(node["properties"].items())))
     parts.append(_extensions(31, node))
     return b"".join(parts)
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from oarlock.cluster.objects import webhook_client
 from oarlock.cluster.objects.custom import columns, jsonpath
 from oarlock.cluster.objects.custom.kind import Conversion, CustomKind, ScalePaths
-from oarlock.cluster.objects.extensions.structural import compiled
 from oarlock.cluster.objects.resources import Resource, Subresource
 
 Obj = Mapping[str, Any]
@@ -29,25 +28,28 @@ def holds(definition: Obj, kind: str) -> bool:
     return found is not None and found.get("status") == "True"
 
 
-def resources(definition: Obj, before: Sequence[Resource] = ()) -> tuple[Resource, ...]:
+def resources(
+    definition: Obj, whole: Callable[[], Obj] | None = None, before: Sequence[Resource] = ()
+) -> tuple[Resource, ...]:
     """The resources of an established definition, one for each served version, preferred ones first.
 
-    `before` are those of an earlier state: what was stored since then is up to date if the specification is the same.
+    An outline of the definition will do if `whole` reads all of it where a schema is needed. `before` are those of an
+    earlier state: what was stored since then is up to date if the specification is the same.
     """
     if not holds(definition, "Established"):
         return ()
     served = [one for one in definition["spec"]["versions"] if one.get("served")]
-    kinds = _kinds(definition, before[0].custom if before else None)
+    kinds = _kinds(definition, whole or (lambda: definition), before[0].custom if before else None)
     return tuple(_resource(definition, one, kinds) for one in sorted(served, key=lambda one: _priority(one["name"])))
 
 
 def stored_resource(definition: Obj) -> Resource:
-    """The resource in whose form objects are stored, whether it is served or not."""
+    """The resource in whose form objects are stored, whether it is served or not. An outline will do."""
     names = definition["spec"]["names"]
     accepted = {**names, **((definition.get("status") or {}).get("acceptedNames") or {})}
     stored = next(one for one in definition["spec"]["versions"] if one.get("storage"))
     named = {**definition, "status": {**definition.get("status", {}), "acceptedNames": accepted}}
-    return _resource(named, stored, _kinds(named))
+    return _resource(named, stored, _kinds(named, lambda: definition))
 
 
 def storage_version(definition: Obj) -> str:
@@ -65,14 +67,14 @@ def _priority(name: str) -> tuple[int, int, int, str]:
     return (level, -int(found[1]), -int(found[3] or 0), name)
 
 
-def _kinds(definition: Obj, before: CustomKind | None = None) -> Mapping[str, CustomKind]:
+def _kinds(definition: Obj, read: Callable[[], Obj], before: CustomKind | None = None) -> Mapping[str, CustomKind]:
     """What is particular to each version; each knows all of them."""
     kinds: dict[str, CustomKind] = {}
     conversion, revision = _conversion(definition), int(definition["metadata"].get("resourceVersion") or 0)
     if before is not None and before.conversion.generation == conversion.generation:
         revision = before.revision
     for version in definition["spec"]["versions"]:
-        kinds[version["name"]] = _custom(definition, version, kinds, conversion, revision)
+        kinds[version["name"]] = _custom(definition, version, kinds, read, conversion, revision)
     return kinds
 
 
@@ -111,14 +113,23 @@ def _resource(definition: Obj, version: Obj, kinds: Mapping[str, CustomKind]) ->
     )
 
 
+def _schema(definition: Obj, name: str) -> Obj:
+    """The OpenAPI schema of a version."""
+    version = next(one for one in definition["spec"]["versions"] if one["name"] == name)
+    return (version.get("schema") or {}).get("openAPIV3Schema") or {}
+
+
 def _custom(
-    definition: Obj, version: Obj, kinds: Mapping[str, CustomKind], conversion: Conversion, revision: int
+    definition: Obj,
+    version: Obj,
+    kinds: Mapping[str, CustomKind],
+    read: Callable[[], Obj],
+    conversion: Conversion,
+    revision: int,
 ) -> CustomKind:
-    document = (version.get("schema") or {}).get("openAPIV3Schema") or {}
     subresources = version.get("subresources") or {}
     return CustomKind(
-        schema=compiled(document),
-        document=document,
+        document=lambda: _schema(read(), version["name"]),
         storage_version=storage_version(definition),
         revision=revision,
         conversion=conversion,

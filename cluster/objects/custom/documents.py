@@ -38,7 +38,7 @@ def definitions(resources: Iterable[Resource], *, v2: bool = False) -> dict[str,
     for one in resources:
         if one.custom is not None:
             name = definition_name(one.group, one.version, one.kind)
-            found[name] = _object(one, one.custom.document, v2=v2)
+            found[name] = _object(one, one.custom.document(), v2=v2)
             found[name + "List"] = _list(one, name)
     return found
 

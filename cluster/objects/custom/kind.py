@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from oarlock.cluster.objects.custom import defaulting
 from oarlock.cluster.objects.custom.columns import PrintedColumn
 from oarlock.cluster.objects.custom.jsonpath import Path
 from oarlock.cluster.objects.custom.shape import shape_of
-from oarlock.cluster.objects.extensions.structural import Json, Structural
+from oarlock.cluster.objects.extensions.structural import Json, Structural, compiled
 from oarlock.cluster.objects.schemas import Schema
 from oarlock.cluster.objects.webhook_client import ClientConfig
 
@@ -42,7 +42,9 @@ class Conversion:
 
 @dataclass(frozen=True, eq=False)
 class CustomKind:
-    """What is particular to a version. `document` is its OpenAPI schema as it was written.
+    """What is particular to a version. `document` reads its OpenAPI schema as it was written, anew each time.
+
+    A schema is compiled when the first object needs it: most definitions of a cluster have no objects.
 
     `storage_version` is the version whose form objects are stored in from now on; what was stored before may have
     another one's. `versions` are all of the definition's by name, this one and those that aren't served among them.
@@ -50,8 +52,7 @@ class CustomKind:
     have what is unknown by now.
     """
 
-    schema: Structural
-    document: Json
+    document: Callable[[], Json]
     storage_version: str
     revision: int = 0
     conversion: Conversion = Conversion()
@@ -63,6 +64,11 @@ class CustomKind:
     deprecation: str = ""
     preserves_unknown: bool = False
     terminating: bool = False
+
+    @cached_property
+    def schema(self) -> Structural:
+        """The schema, compiled."""
+        return compiled(self.document())
 
     @cached_property
     def has_defaults(self) -> bool:

@@ -166,7 +166,7 @@ def test_rules_judge_objects_and_are_judged_themselves(with_api: Any) -> None:
         assert "compilation failed" in cause["message"]
         assert cause["field"].endswith("x-kubernetes-validations[0].rule")
         spec["x-kubernetes-validations"] = [
-            {"rule": "self.size <= 5", "messageExpression": "'size ' + string(self.size)", "fieldPath": ".size"},
+            {"rule": "self.size <= 5", "messageExpression": "'size %d'.format([self.size])", "fieldPath": ".size"},
             {"rule": "self.size >= oldSelf.size", "message": "size may not shrink"},
         ]
         await established(api, body)
