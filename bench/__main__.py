@@ -24,7 +24,7 @@ BENCHMARKS = (
         "allocation",
         "scheduling",
     ),
-    *("api", "failover", "rollouts", "rolling", "resync", "controllers", "size", "crowds"),
+    *("api", "definitions", "failover", "rollouts", "rolling", "resync", "controllers", "size", "crowds"),
 )
 HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "rolling", "resync")
 

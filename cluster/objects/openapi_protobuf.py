@@ -11,9 +11,10 @@ from typing import Any, Final
 import orjson
 
 Node = Mapping[str, Any]
+Named = tuple[str, Node]
 
 
-def encode(info: Mapping[str, str], paths: Iterable[tuple[str, Node]], definitions: Iterable[tuple[str, Node]]) -> bytes:
+def encode(info: Mapping[str, str], paths: Iterable[Named], definitions: Iterable[Named]) -> bytes:
     """A swagger document as bytes of the message `openapi.v2.Document`; paths and definitions are taken one by one."""
     head = _text(1, info["title"]) + _text(2, info["version"])
     paths_ = b"".join(_message(2, _named(path, _path_item(item))) for path, item in paths)
@@ -59,7 +60,7 @@ def _extensions(field: int, node: Node) -> bytes:
     return b"".join(_message(field, _named(key, _any(value))) for key, value in node.items() if key.startswith("x-"))
 
 
-def _named_schemas(schemas: Iterable[tuple[str, Node]]) -> bytes:
+def _named_schemas(schemas: Iterable[Named]) -> bytes:
     return b"".join(_message(1, _named(name, _schema(schema))) for name, schema in schemas)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from itertools import count
 from typing import Final
 
@@ -298,15 +297,8 @@ def _faulty_literals(root: Expr) -> list[tuple[int, str]]:
     return found
 
 
-def _is_timestamp(text: str) -> bool:
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).tzinfo is not None
-    except ValueError:
-        return False
-
-
 _LITERALS: Final = {
     "duration": lambda text: values.duration(text) is not None,
-    "timestamp": _is_timestamp,
+    "timestamp": lambda text: values.timestamp(text) is not None,
     "matches": lambda text: not patterns.fault(text),
 }

@@ -26,7 +26,8 @@ _WANTED: Final = {
 class Compiled:
     """What is known of an expression: what is wrong with it, what it may cost, whether it looks at `oldSelf`.
 
-    `run` evaluates it; it is None if there is something wrong. `times_max` tells how often it may be evaluated for one object if nothing else bounds that.
+    `run` evaluates it; it is None if there is something wrong. `times_max` tells how often it may be evaluated for one
+    object if nothing else bounds that.
     """
 
     error: str = ""

@@ -1,7 +1,7 @@
 """Parse expressions, and call the functions that only the library has. It is loaded at the first one.
 
-Source: apiserver `pkg/cel/environment` (which libraries there are). Why this library: decision 0020; why it evaluates no
-whole expressions: decision 0024.
+Source: apiserver `pkg/cel/environment` (which libraries there are). Why this library: decision 0020; why it evaluates
+no whole expressions: decision 0024.
 """
 
 from __future__ import annotations

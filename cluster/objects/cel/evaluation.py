@@ -50,12 +50,27 @@ _LOOKS_EVERY: Final = 256
 """Steps of a loop between two looks at the clock."""
 
 _KINDS: Final[Mapping[type, str]] = {
-    **{bool: "bool", int: "int", Uint: "uint", float: "double", str: "string", bytes: "bytes", dict: "map"},
-    **{list: "list", SetList: "list", MapList: "list", type(None): "null_type", Optional: "optional_type"},
-    **{datetime: "timestamp", timedelta: "duration", TypeValue: "type"},
-    **{Quantity: OPAQUE["quantity"], library.Url: OPAQUE["url"], library.Range: OPAQUE["cidr"]},
-    **{library.Version: OPAQUE["semver"], library.NamedFormat: OPAQUE["format"]},
-    **{one: OPAQUE["ip"] for one in library.Address.__args__},
+    bool: "bool",
+    int: "int",
+    Uint: "uint",
+    float: "double",
+    str: "string",
+    bytes: "bytes",
+    dict: "map",
+    list: "list",
+    SetList: "list",
+    MapList: "list",
+    type(None): "null_type",
+    Optional: "optional_type",
+    datetime: "timestamp",
+    timedelta: "duration",
+    TypeValue: "type",
+    Quantity: OPAQUE["quantity"],
+    library.Url: OPAQUE["url"],
+    library.Range: OPAQUE["cidr"],
+    library.Version: OPAQUE["semver"],
+    library.NamedFormat: OPAQUE["format"],
+    **dict.fromkeys(library.Address.__args__, OPAQUE["ip"]),
 }
 _TYPES: Final = {"timestamp": "google.protobuf.Timestamp", "duration": "google.protobuf.Duration"}
 
@@ -72,8 +87,7 @@ class _Builder:
     def build(self, expr: Expr) -> Run:
         match expr:
             case Literal():
-                value = Uint(expr.value) if expr.kind == "uint" else expr.value
-                return lambda names, meter: value
+                return _constant(Uint(expr.value) if expr.kind == "uint" else expr.value)
             case Ident():
                 return _ident(expr.name)
             case Select():
@@ -89,8 +103,7 @@ class _Builder:
 
     def _select(self, expr: Select) -> Run:
         if expr.operand.id not in self._checked.types:
-            value = TypeValue(_qualified(expr))
-            return lambda names, meter: value
+            return _constant(TypeValue(_qualified(expr)))
         operand, field = self.build(expr.operand), expr.field
         if expr.tests:
             return lambda names, meter: _has(operand(names, meter), field)
@@ -169,7 +182,7 @@ class _Builder:
     def _loop(self, expr: Loop) -> Run:
         asked = _asked_of_each(expr)
         if asked is not None:
-            return self._each(expr, *asked)
+            return self._each(expr, asked[1], deciding=asked[0])
         over, start, result = self.build(expr.range), self.build(expr.start), self.build(expr.result)
         condition, step = self.build(expr.condition), self.build(expr.step)
         one, two, kept = expr.variable, expr.second, expr.result_name
@@ -193,7 +206,7 @@ class _Builder:
 
         return run
 
-    def _each(self, expr: Loop, deciding: bool, asked: Expr) -> Run:
+    def _each(self, expr: Loop, asked: Expr, *, deciding: bool) -> Run:
         """`all` and `exists`, the same as the loop that they unfold to, and quicker."""
         over, predicate = self.build(expr.range), self.build(asked)
         one, two = expr.variable, expr.second
@@ -246,6 +259,10 @@ def _items(given: Any, *, pairs: bool) -> Iterable[tuple[Any, ...]]:
     if isinstance(given, Mapping):
         return tuple(given.items()) if pairs else ((one,) for one in tuple(given))
     raise EvaluationError("no such overload")
+
+
+def _constant(value: Any) -> Run:
+    return lambda _names, _meter: value
 
 
 def _ident(name: str) -> Run:
@@ -314,7 +331,7 @@ def _index(holder: Any, key: Any) -> Any:
 # Operators that don't need all of their operands
 
 
-def _logical(deciding: bool) -> Callable[[Sequence[Run]], Run]:
+def _logical(*, deciding: bool) -> Callable[[Sequence[Run]], Run]:
     """`&&` is decided by false and `||` by true, whatever the other operand is."""
 
     def built(args: Sequence[Run]) -> Run:
@@ -387,8 +404,8 @@ def _type(args: Sequence[Run]) -> Run:
 
 
 _SPECIAL: Final[Mapping[str, Callable[[Sequence[Run]], Run]]] = {
-    "_&&_": _logical(False),
-    "_||_": _logical(True),
+    "_&&_": _logical(deciding=False),
+    "_||_": _logical(deciding=True),
     "_?_:_": _conditional,
     "@not_strictly_false": _not_strictly_false,
     "_[_]": _two(_index),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import permutations
 from typing import Final
 
 from oarlock.cluster.objects.cel.types import Type, parsed
@@ -250,12 +251,11 @@ def _series() -> list[str]:
     """Lines that only differ in a type or a name."""
     lines = []
     for sign, name in (("<", "less"), ("<=", "less_equals"), (">", "greater"), (">=", "greater_equals")):
-        for one in _ORDERED:
-            lines.append(f"_{sign}_ {name}_{_NAMES.get(one, one)} ({one}, {one}) bool")
-        for one in _NUMBERS:
-            for two in _NUMBERS:
-                if one != two:
-                    lines.append(f"_{sign}_ {name}_{_NAMES.get(one, one)}_{_NAMES.get(two, two)} ({one}, {two}) bool")
+        lines += [f"_{sign}_ {name}_{_NAMES.get(one, one)} ({one}, {one}) bool" for one in _ORDERED]
+        lines += [
+            f"_{sign}_ {name}_{_NAMES.get(one, one)}_{_NAMES.get(two, two)} ({one}, {two}) bool"
+            for one, two in permutations(_NUMBERS, 2)
+        ]
     for name in _CALENDAR:
         lines.append(f".get{name} timestamp_to_{name} (timestamp) int")
         lines.append(f".get{name} timestamp_to_{name}_with_tz (timestamp, string) int")

@@ -25,7 +25,7 @@ EXPRESSION_COST_MAX: Final = 1_000_000
 OBJECT_COST_MAX: Final = 10_000_000
 """What all evaluations for one object may cost."""
 OBJECT_CPU_MAX_S: Final = 1.0
-"""Processor time for all evaluations for one object, whatever they cost: about what upstream takes for OBJECT_COST_MAX."""
+"""Processor time for all evaluations for one object; upstream takes about as long for OBJECT_COST_MAX."""
 _MESSAGE_BYTES_MAX: Final = 5 * 1024
 _EXHAUSTED: Final = "validation failed due to running out of cost budget, no further validation rules will be run"
 

@@ -23,8 +23,14 @@ _ESCAPES: Final = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"
 _DURATION: Final = re.compile(r"([\d.]+)(ns|us|µs|μs|ms|s|m|h)")
 _WHOLE_DURATION: Final = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
 _SECONDS: Final[Mapping[str, float]] = {
-    **{"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3},
-    **{"s": 1, "m": 60, "h": 3600},
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "s": 1,
+    "m": 60,
+    "h": 3600,
 }
 
 

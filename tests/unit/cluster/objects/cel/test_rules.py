@@ -183,7 +183,8 @@ def test_rules_that_hold_say_nothing(rule: str, obj: dict[str, Any]) -> None:
             "self.nothing",
             {},
             broken(
-                "rule compile error: compilation failed: ERROR: <input>:1:5: undefined field 'nothing'\n | self.nothing\n | ....^"
+                "rule compile error: compilation failed: ERROR: <input>:1:5: undefined field 'nothing'\n"
+                " | self.nothing\n | ....^"
             ),
         ),
         ("self.a", {}, broken("rule compile error: cel expression must evaluate to a bool")),
@@ -261,7 +262,8 @@ def test_times_and_bytes_inside_objects_have_their_types(rule: str) -> None:
         "self.set == ['b', 'a'] && self.set != ['a', 'c']",
         "self.set + ['c', 'a'] == ['a', 'b', 'c']",
         "self.keyed == [{'name': dyn('b'), 'n': 2}, {'name': dyn('a'), 'n': 1}]",
-        "self.keyed + self.more == [{'name': dyn('a'), 'n': 9}, {'name': dyn('b'), 'n': 2}, {'name': dyn('c'), 'n': 3}]",
+        "self.keyed + self.more == "
+        "[{'name': dyn('a'), 'n': 9}, {'name': dyn('b'), 'n': 2}, {'name': dyn('c'), 'n': 3}]",
         "self.plain != ['b', 'a'] && self.plain + ['a'] == ['a', 'b', 'a']",
     ],
 )
@@ -326,10 +328,11 @@ def test_all_rules_of_an_object_share_a_budget() -> None:
     node = rules.compiled(schema)
     rows = [[1] * 40] * 3000
     found = list(rules.causes(node, {"rows": rows}, budget=Budget(clock=lambda: 0.0, cost=1_000_000)))
-    assert [cause.message for cause in found] == [
+    (cause,) = found
+    assert cause.message == (
         'Invalid value: "array": validation failed due to running out of cost budget, no further validation rules will '
         "be run"
-    ]
+    )
 
 
 def test_time_is_a_budget_too() -> None:

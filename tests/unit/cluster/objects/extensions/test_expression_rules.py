@@ -72,21 +72,20 @@ def test_a_refused_rule_is_shown_whole() -> None:
     ((_, message),) = judged(ruled(under(a=NUMBER), "self.b == 1"))
     assert message == (
         'Invalid value: {"Rule":"self.b == 1","Message":"","MessageExpression":"","Reason":null,"FieldPath":"",'
-        "\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'b'\n | self.b == 1\n | ....^"
+        "\"OptionalOldSelf\":null}: compilation failed: ERROR: <input>:1:5: undefined field 'b'\n"
+        " | self.b == 1\n | ....^"
     )
 
 
 def test_an_unbounded_loop_breaks_three_limits() -> None:
     schema = under(tags=ruled(array(TEXT), "self.all(x, x.contains('gpu'))"))
     place = "s.properties[tags].x-kubernetes-validations[0].rule"
+    factor = f"exceeds budget by factor of more than 100x {HINT}"
+    total = "x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema"
     assert judged(schema) == [
-        (place, f"Forbidden: estimated rule cost exceeds budget by factor of more than 100x {HINT}"),
+        (place, f"Forbidden: estimated rule cost {factor}"),
         (place, CONTRIBUTED),
-        (
-            "s",
-            "Forbidden: x-kubernetes-validations estimated rule cost total for entire OpenAPIv3 schema exceeds budget "
-            f"by factor of more than 100x {HINT}",
-        ),
+        ("s", f"Forbidden: {total} {factor}"),
     ]
 
 
@@ -97,9 +96,7 @@ def test_bounds_make_a_loop_affordable(length_max: int, items_max: int) -> None:
 
     assert judged(tags(items_max)) == []
     ((_, message),) = judged(tags(items_max + 1))
-    assert (
-        message == f"Forbidden: estimated rule cost exceeds budget by factor of 1.000001x {HINT}" or "1.0000" in message
-    )
+    assert message.startswith("Forbidden: estimated rule cost exceeds budget by factor of 1.0000")
 
 
 def test_a_rule_costs_as_often_as_its_place_may_occur() -> None:
