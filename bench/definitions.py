@@ -1,28 +1,30 @@
 """What 500 CustomResourceDefinitions cost those who don't use them, and how soon one more is served.
 
-An API server of its own is started beside the cluster's, once without and once with them.
+API servers are started once without them and once with them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import uvloop
 
-from bench.clusters import BenchCluster, Processes, cluster
+from bench.clusters import Processes
 from bench.load import run
 from bench.report import quantile, table
+from bench.trios import HOSTS, free_ports, tls_settings
 from oarlock.cluster.boot.child import Child
+from oarlock.cluster.boot.pki import MASTERS, Authority
 from oarlock.cluster.client.http import ApiClient
-from oarlock.cluster.client.kubeconfig import load
 from oarlock.cluster.client.settings import ClientSettings
 from oarlock.cluster.objects.status import ApiError
 
@@ -44,82 +46,114 @@ _FIELD_BYTES = 330
 
 
 def measure() -> str:
-    with cluster("--port", "0", "--nodes", "0") as running:
-        return uvloop.run(_measure(running))
+    with tempfile.TemporaryDirectory(prefix="oarlock-bench-") as folder:
+        return uvloop.run(_measure(_Site(Path(folder))))
 
 
-async def _measure(running: BenchCluster) -> str:
-    without = await _figures(running, "without")
-    async with ApiClient(load(running.kubeconfig)) as client:
-        began = time.perf_counter()
-        await _created(client, DEFINITIONS)
-        seconds = time.perf_counter() - began
-    with_them = await _figures(running, "with")
+async def _measure(site: _Site) -> str:
+    async with site.store(), site.api_server("standing") as standing:
+        without = await _figures(site, standing, "without")
+        async with ApiClient(standing.settings) as client:
+            began = time.perf_counter()
+            for number in range(DEFINITIONS):
+                await client.create(PATH, definition(number))
+            seconds = time.perf_counter() - began
+        with_them = await _figures(site, standing, "with")
     total = sum(len(json.dumps(definition(number))) for number in range(DEFINITIONS))
     rows = [(name, without[name], with_them[name]) for name in without]
     return (
         f"{DEFINITIONS} definitions in {GROUPS} groups, {total / 2**20:.1f} MiB together, each with CEL rules; created "
-        f"in {seconds:.0f} s, one after another. Documents: OpenAPI v2 and all of v3, and aggregated discovery.\n\n"
-        + table(("", "no definitions", f"{DEFINITIONS:,}"), rows)
+        f"in {seconds:.0f} s, one after another. Two API servers on one store; one of them is measured. Documents: "
+        "OpenAPI v2, all of v3, and aggregated discovery.\n\n" + table(("", "no definitions", f"{DEFINITIONS:,}"), rows)
     )
 
 
-async def _figures(running: BenchCluster, name: str) -> dict[str, object]:
+async def _figures(site: _Site, standing: _Server, name: str) -> dict[str, object]:
     found: dict[str, object] = {}
     starts: list[float] = []
     for number in range(STARTS):
-        async with _api_server(running, f"bench-{name}-{number}") as one:
-            starts.append(one.start_s)
+        async with site.api_server(f"{name}-{number}") as one:
+            starts.append(one.start_cpu_s)
             if number + 1 < STARTS:
                 continue
-            found["API server's start, median of three (s)"] = quantile(sorted(starts), 0.5)
+            found["API server's start, median of three (CPU s)"] = quantile(sorted(starts), 0.5)
             found["its memory, RSS (MiB)"] = _rss_mib(one.pid)
             found |= await _documents(one)
-            found |= await _served(running, one, name)
+            found |= await _served(standing, one, name)
             found |= await _config_maps(one, name)
     return found
 
 
 @dataclass(frozen=True)
 class _Server:
-    """An API server process, by itself."""
+    """An API server process, and the processor time that its start took."""
 
     pid: int
     settings: ClientSettings
-    start_s: float
+    start_cpu_s: float
 
 
-@asynccontextmanager
-async def _api_server(running: BenchCluster, name: str) -> AsyncIterator[_Server]:
-    """One more API server on the cluster's store; it ends with the block."""
-    settings = json.loads((running.folder.settings / "apiserver-1.json").read_bytes())
-    settings |= {"name": name, "port": 0}
-    file, log = running.root / f"{name}.json", running.root / f"{name}.log"
-    await asyncio.to_thread(_write, file, settings)
-    began = time.perf_counter()
-    child = await Child.start("apiserver", file, log, {})
-    try:
-        await child.ready(START_S_MAX)
-        seconds = time.perf_counter() - began
-        client = replace(load(running.kubeconfig), server=f"https://127.0.0.1:{_port(child.pid)}")
-        yield _Server(child.pid, client, seconds)
-    finally:
-        await child.stop()
+class _Site:
+    """A store and API servers, each a process, with certificates of their own."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._authority = Authority(folder)
+        self._store_port, self._peer_port = free_ports(2)
 
-def _write(file: Path, settings: dict[str, Any]) -> None:
-    file.touch(mode=0o600)
-    file.write_text(json.dumps(settings))
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[None]:
+        """Run the store until the block ends."""
+        identity = self._authority.issue("store-1", "system:oarlock:store:store-1", (MASTERS,), HOSTS)
+        settings = {
+            "name": "store-1",
+            "members": {"store-1": ("127.0.0.1", self._peer_port)},
+            "data_dir": str(self._folder / "store-1"),
+            "cluster_id": "bench",
+            "host": "127.0.0.1",
+            "port": self._store_port,
+            "tls": tls_settings(identity),
+        }
+        async with self._process("store", "store-1", settings):
+            yield
 
+    @asynccontextmanager
+    async def api_server(self, name: str) -> AsyncIterator[_Server]:
+        """Run an API server until the block ends."""
+        serving = self._authority.issue("apiserver", "kube-apiserver", hosts=HOSTS)
+        client = self._authority.issue("client", "bench", (MASTERS,))
+        (port,) = free_ports(1)
+        settings = {
+            "name": name,
+            "host": "127.0.0.1",
+            "port": port,
+            "store": [f"127.0.0.1:{self._store_port}"],
+            "tls": tls_settings(serving),
+            "client_tls": tls_settings(client),
+            "service_account_key": str(self._authority.service_account_key()),
+            "service_cidr": "10.96.0.0/16",
+            "token_file": None,
+            "advertise": ["127.0.0.1", port],
+        }
+        async with self._process("apiserver", name, settings) as pid:
+            address = ClientSettings(
+                f"https://127.0.0.1:{port}",
+                ca_file=str(client.ca),
+                cert_file=str(client.cert),
+                key_file=str(client.key),
+            )
+            yield _Server(pid, address, Processes((pid,)).cpu_s())
 
-def _port(pid: int) -> int:
-    """The port that a process listens on."""
-    sockets = {str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir() if one.is_symlink()}
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
-            return int(fields[1].rpartition(":")[2], 16)
-    raise LookupError(f"process {pid} listens on nothing")
+    @asynccontextmanager
+    async def _process(self, role: str, name: str, settings: dict[str, Any]) -> AsyncIterator[int]:
+        file = self._folder / f"{name}.json"
+        await asyncio.to_thread(file.write_text, json.dumps(settings))
+        child = await Child.start(role, file, self._folder / f"{name}.log", {})
+        try:
+            await child.ready(START_S_MAX)
+            yield child.pid
+        finally:
+            await child.stop()
 
 
 def _rss_mib(pid: int) -> float:
@@ -162,10 +196,10 @@ async def _asked(session: aiohttp.ClientSession, path: str, headers: dict[str, s
         return await answer.read(), answer.headers.get("ETag", "")
 
 
-async def _served(running: BenchCluster, one: _Server, name: str) -> dict[str, object]:
+async def _served(standing: _Server, one: _Server, name: str) -> dict[str, object]:
     """From a definition's creation until both API servers have answered a list of its kind."""
     times: list[float] = []
-    async with ApiClient(load(running.kubeconfig)) as here, ApiClient(one.settings) as there:
+    async with ApiClient(standing.settings) as here, ApiClient(one.settings) as there:
         for number in range(SERVED_TRIALS):
             body = definition(number, prefix=f"{name}-late", size=12_000)
             began = time.perf_counter()
@@ -210,11 +244,6 @@ async def _config_maps(one: _Server, name: str) -> dict[str, object]:
         created = await run(process, create, REQUESTS, IN_FLIGHT)
         read = await run(process, get, REQUESTS, IN_FLIGHT)
     return {"ConfigMap, create (CPU µs)": created.cpu_us, "ConfigMap, get (CPU µs)": read.cpu_us}
-
-
-async def _created(client: ApiClient, count: int) -> None:
-    for number in range(count):
-        await client.create(PATH, definition(number))
 
 
 def definition(number: int, *, prefix: str = "bench", size: int | None = None) -> dict[str, Any]:

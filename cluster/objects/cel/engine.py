@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
-from oarlock.cluster.objects.cel import syntax
+from oarlock.cluster.objects.cel import macros, syntax
 from oarlock.cluster.objects.cel.syntax import Parsed
 
 EXPRESSIONS_MAX: Final = 256
@@ -27,9 +27,10 @@ class CompileError(Exception):
 def parsed(text: str, *, binds: bool = False) -> Parsed:
     """What an expression says, whatever its names mean; `binds` lets it use `cel.bind`. Raises CompileError."""
     try:
-        return syntax.read(_environment(binds=binds).compile(text, disable_check=True).serialize(), text)
+        serialized = _environment(binds=binds).compile(text, disable_check=True).serialize()
     except RuntimeError as error:
         raise CompileError(_told(str(error))) from None
+    return macros.unfolded(syntax.read(serialized, text))
 
 
 @lru_cache(64)

@@ -103,7 +103,7 @@ def _is_quantity(text: str) -> bool:
 
 
 def _compare(one: Any, two: Any) -> int:
-    return (two < one) - (one < two)
+    return int(two < one) - int(one < two)
 
 
 def _as_integer(value: Quantity) -> int:

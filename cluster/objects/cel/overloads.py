@@ -111,6 +111,8 @@ matches matches (string, string) bool
 .getMinutes duration_to_minutes (duration) int
 .getSeconds duration_to_seconds (duration) int
 .getMilliseconds duration_to_milliseconds (duration) int
+cel.@mapInsert @mapInsert_map_key_value (map(A, B), A, B) map(A, B)
+cel.@mapInsert @mapInsert_map_map (map(A, B), map(A, B)) map(A, B)
 optional.of optional_of (A) optional_type(A)
 optional.ofNonZeroValue optional_ofNonZeroValue (A) optional_type(A)
 optional.none optional_none () optional_type(A)
@@ -230,20 +232,20 @@ def functions() -> dict[str, tuple[Overload, ...]]:
         if not line:
             continue
         name, id_, rest = line.split(" ", 2)
-        takes, _, gives = rest.rpartition(" ") if "(" not in rest.rpartition(" ")[2] else _split(rest)
+        takes, gives = _split(rest)
         types = parsed(f"f{takes}").of if takes != "()" else ()
         one = Overload(id_, types, parsed(gives), name.startswith("."))
         found.setdefault(name.removeprefix("."), []).append(one)
     return {name: tuple(overloads) for name, overloads in found.items()}
 
 
-def _split(rest: str) -> tuple[str, str, str]:
-    """The arguments and the result of a line whose result has parameters itself."""
+def _split(rest: str) -> tuple[str, str]:
+    """The arguments and the result of a line."""
     depth = 0
     for at, char in enumerate(rest):
         depth += (char == "(") - (char == ")")
         if depth == 0:
-            return rest[: at + 1], " ", rest[at + 2 :]
+            return rest[: at + 1], rest[at + 2 :]
     raise AssertionError(rest)
 
 

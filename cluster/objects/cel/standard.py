@@ -232,6 +232,22 @@ def _upper(text: str) -> str:
     return "".join(char.upper() if char.isascii() else char for char in text)
 
 
+# Maps
+
+
+def _with_key(one: Mapping[Any, Any], key: Any, value: Any) -> dict[Any, Any]:
+    if key in one:
+        raise ValueError(f"insert failed: key {key} already exists")
+    return {**one, key: value}
+
+
+def _with_entries(one: Mapping[Any, Any], more: Mapping[Any, Any]) -> dict[Any, Any]:
+    for key in more:
+        if key in one:
+            raise ValueError(f"insert failed: key {key} already exists")
+    return {**one, **more}
+
+
 # Optionals
 
 
@@ -327,6 +343,8 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
     "duration_to_minutes": _units(timedelta(minutes=1)),
     "duration_to_seconds": _units(timedelta(seconds=1)),
     "duration_to_milliseconds": _units(timedelta(milliseconds=1)),
+    "@mapInsert_map_key_value": _with_key,
+    "@mapInsert_map_map": _with_entries,
     "optional_of": _some,
     "optional_ofNonZeroValue": _some_non_zero,
     "optional_none": Optional,
