@@ -1,8 +1,8 @@
 """The kinds of well-known projects: definitions rebuilt from what they publish, and objects with the right verdict.
 
 A file of tests/definitions holds a CustomResourceDefinition and then a table:
-`valid`: specs, with the `stored` one where defaults or pruning change it; `invalid` and `statuses`: what is refused, with
-the causes as [field, reason, part of the message]; `changes`: patches of the first valid spec, with their causes;
+`valid`: specs, with the `stored` one where defaults or pruning change it; `invalid` and `statuses`: what is refused,
+with the causes as [field, reason, part of the message]; `changes`: patches of the first valid spec, with their causes;
 `columns` of kubectl's table; `explained`: a path and what kubectl says about it.
 """
 

@@ -27,11 +27,13 @@ _BLOCKING: Final = frozenset(
         "FieldValueTypeInvalid",
     }
 )
+_NOWHERE: Final = "<nil>"
+"""The field of what is told of the object as a whole: Go's name for a path without elements."""
 _NOT_CHECKED: Final = Cause(
     "FieldValueInvalid",
     "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing "
     "errors to complete validation",
-    "<nil>",
+    _NOWHERE,
 )
 
 
@@ -55,6 +57,7 @@ def _with_rules(resource: Resource, new: Obj, old: Obj | None, found: list[Cause
     """Add what the rules say, which are only asked about objects of the right shape."""
     custom = resource.custom
     assert custom is not None
+    found = [cause if cause.field else replace(cause, field=_NOWHERE) for cause in found]
     if custom.rules is None:
         return found
     if any(cause.reason in _BLOCKING for cause in found):

@@ -105,8 +105,16 @@ def _type(schema: Structural, value: Any, place: str) -> Iterator[Problem]:
     if not numeric and schema.limits.format and found in {"string", "array"}:
         return  # upstream leaves these to the format's own check
     whole = found == "number" and value == int(value) and "integer" in wanted
-    if found not in wanted and not whole and not (found == "integer" and "number" in wanted):
+    if found in wanted or whole or (found == "integer" and "number" in wanted):
+        return
+    if schema.limits.format in FORMATS and found not in {"string", "array"}:
+        yield _wrong_type(place, schema.limits.format, _NUMBER_FORMATS.get(found, ""))
+    else:
         yield _wrong_type(place, ",".join(wanted), found)
+
+
+_NUMBER_FORMATS: Mapping[str, str] = {"integer": "int64", "number": "float64"}
+"""What a number's own format is called, where a value of some format was wanted."""
 
 
 def _wrong_type(place: str, wanted: str, found: str) -> Problem:

@@ -46,6 +46,22 @@ SIZED = {"anyOf": [{"required": ["size"]}, {"required": ["count"]}]}
             "x",
             [("v", 'Invalid value: "x":  in body must be of type ipv4: "x"')],
         ),
+        (
+            {"type": "string", "format": "date-time"},
+            5,
+            [("v", 'Invalid value: "int64":  in body must be of type date-time: "int64"')],
+        ),
+        (
+            {"type": "string", "format": "date-time"},
+            True,
+            [("v", 'Invalid value: "":  in body must be of type date-time: ""')],
+        ),
+        (
+            {"type": "integer", "format": "int32"},
+            0.5,
+            [("v", 'Invalid value: "number":  in body must be of type integer: "number"')],
+        ),
+        ({"type": "integer", "format": "int32"}, 3_000_000_000, []),
         ({"enum": ["A", 1]}, "B", [("v", 'Unsupported value: "B": supported values: "A", "1"')]),
         ({"maxItems": 1}, [1, 2], [("v", "Too many: 2: must have at most 1 item")]),
         ({"minItems": 1}, [], [("v", "Invalid value: 0:  in body should have at least 1 items")]),
