@@ -9,6 +9,8 @@ import yaml
 from harness.kubectl import Kubectl, kubectl_beside_a_server
 from harness.published import Published, published
 
+pytestmark = [pytest.mark.thorough, pytest.mark.timeout(300)]
+
 
 @pytest.fixture(scope="module")
 def kubectl(tool: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:

@@ -41,7 +41,7 @@ class ThreadedApiServer:
     def stop(self) -> None:
         running, self._running = self._running, None
         if running is not None:
-            self._run(running.aclose())
+            self._run(_ended(running))
 
     def close(self) -> None:
         """Stop the server, and the thread too."""
@@ -53,6 +53,15 @@ class ThreadedApiServer:
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_S)
+
+
+async def _ended(running: AsyncExitStack) -> None:
+    """Leave the context, and cut off what a process that ends would: connections accepted at the last moment."""
+    await running.aclose()
+    strays = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in strays:
+        task.cancel()
+    await asyncio.gather(*strays, return_exceptions=True)
 
 
 async def _made(make: type[T]) -> T:
