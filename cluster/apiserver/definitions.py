@@ -72,7 +72,7 @@ class Definitions:
             self._due[change.key] = None
             group = _group(change.key)
             for key, entry in self._collection.entries.items():
-                if _group(key) == group and not holds(self._outline(entry), "NamesAccepted"):
+                if _group(key) == group and not naming.is_settled(self._outline(entry)):
                     self._due[key] = None
         self._woken.set()
 
@@ -91,7 +91,10 @@ class Definitions:
         self._collection.watchers.add(self)
         for key in (*self._shown, *self._collection.entries):
             self._look_at(key)
-        self._due.update(dict.fromkeys(self._collection.entries))
+        for key, entry in self._collection.entries.items():
+            found = self._outline(entry)
+            if found["metadata"].get("deletionTimestamp") or not naming.is_settled(found):
+                self._due[key] = None
         self._woken.set()
 
     def _look_at(self, key: bytes) -> None:

@@ -53,10 +53,14 @@ class _Unfolding:
             case MapOf():
                 return replace(expr, entries=tuple(map(self._entry, expr.entries)))
             case Loop():
-                parts = {
-                    name: self.of(getattr(expr, name)) for name in ("range", "start", "condition", "step", "result")
-                }
-                return replace(expr, **parts)
+                return replace(
+                    expr,
+                    range=self.of(expr.range),
+                    start=self.of(expr.start),
+                    condition=self.of(expr.condition),
+                    step=self.of(expr.step),
+                    result=self.of(expr.result),
+                )
             case Call():
                 target = self.of(expr.target) if expr.target is not None else None
                 return self._call(replace(expr, target=target, args=tuple(map(self.of, expr.args))))

@@ -40,6 +40,11 @@ def status(definition: Obj, others: Iterable[Obj], now: str) -> dict[str, Any]:
     return {**old, "conditions": conditions, "acceptedNames": accepted}
 
 
+def is_settled(definition: Obj) -> bool:
+    """Whether a definition has all the names that it wants, so that no other's change concerns it."""
+    return status(definition, (), "") == definition.get("status")
+
+
 def terminating(definition: Obj, now: str, failure: str = "") -> dict[str, Any]:
     """The status of a definition whose objects are being deleted, or can't be for a `failure`."""
     old = definition.get("status") or {}

@@ -380,3 +380,28 @@ def test_a_schema_that_is_nested_too_deeply_is_refused_with_words(with_api: Any)
         assert "nested too deeply" in answer["message"]
 
     with_api(scenario)
+
+
+def test_documents_of_one_group_stay_while_another_changes(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await established(api, definition())
+        _, index = await api("GET", "/openapi/v3")
+        url = index["paths"]["apis/example.com/v1"]["serverRelativeURL"]
+        code, document = await api("GET", url)
+        assert (code, "com.example.v1.Widget" in document["components"]["schemas"]) == (200, True)
+        etag = api.headers["ETag"]
+        other = definition()
+        other["metadata"]["name"] = "widgets.example.org"
+        other["spec"]["group"] = "example.org"
+        await established(api, other)
+        _, index = await api("GET", "/openapi/v3")
+        assert index["paths"]["apis/example.com/v1"]["serverRelativeURL"] == url
+        assert await api("GET", url, If_None_Match=etag) == (304, "")
+        code, document = await api("GET", index["paths"]["apis/example.org/v1"]["serverRelativeURL"])
+        assert (code, "org.example.v1.Widget" in document["components"]["schemas"]) == (200, True)
+        _, swagger = await api("GET", "/openapi/v2", Accept="application/json")
+        assert {"com.example.v1.Widget", "org.example.v1.Widget"} <= swagger["definitions"].keys()
+        _, groups = await api("GET", "/apis")
+        assert {"example.com", "example.org"} <= {one["name"] for one in groups["groups"]}
+
+    with_api(scenario)

@@ -248,6 +248,8 @@ def test_names_belong_to_whoever_had_them_first(wanted: dict[str, Any], reason: 
     assert definition.holds(wanted, "Established") == (reason == "NoConflicts")
     assert bool(definition.resources(wanted)) == (reason == "NoConflicts")
     assert naming.status(wanted, [first], "later") == wanted["status"]
+    assert naming.is_settled(first)
+    assert naming.is_settled(wanted) == (reason == "NoConflicts")
 
 
 @pytest.mark.parametrize(
