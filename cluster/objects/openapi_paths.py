@@ -1,6 +1,7 @@
 """The `paths` of the OpenAPI documents: what each resource's URLs accept and answer.
 
-Source: upstream's OpenAPI documents; the operations' order is get, put, post, delete, patch.
+Source: upstream's OpenAPI documents; for custom kinds apiextensions `pkg/controller/openapi/builder`. The order of
+operations is get, put, post, delete, patch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ _PATCHES: Final = (
     "application/strategic-merge-patch+json",
     "application/apply-patch+yaml",
 )
+#: Custom objects know no protobuf and no strategic merge. kubectl reads here which kind of patch `apply` is to send.
+_CUSTOM_FORMATS: Final = ("application/json", "application/yaml")
+_CUSTOM_PATCHES: Final = tuple(one for one in _PATCHES if "strategic" not in one)
 
 #: Query parameters: name, type, description.
 _Row = tuple[str, str, str]
@@ -126,6 +130,11 @@ class _Operation:
         self.body = body
         self.answer = answer
         self.rows = _query(verb)
+        custom = resource.custom is not None
+        self.produced = _CUSTOM_FORMATS if custom else _FORMATS
+        self.consumed: Sequence[str] = _CUSTOM_FORMATS if custom else ("*/*",)
+        if verb == "patch":
+            self.consumed = _CUSTOM_PATCHES if custom else _PATCHES
         owner: Resource | Subresource = sub or resource
         self.kind = {"group": owner.group, "kind": owner.kind, "version": owner.version}
         self.tag = (resource.group.partition(".")[0] or "core") + "_" + resource.version
@@ -240,8 +249,8 @@ def _v2_operation(operation: _Operation) -> Document:
     schema = {"schema": {"$ref": f"#/definitions/{operation.answer}"}} if operation.answer else {}
     return {
         **_shared(operation),
-        "consumes": list(_PATCHES) if operation.verb == "patch" else ["*/*"],
-        "produces": list(_FORMATS),
+        "consumes": list(operation.consumed),
+        "produces": list(operation.produced),
         "schemes": ["https"],
         "parameters": parameters,
         "responses": {
@@ -261,12 +270,11 @@ def _v3_operation(operation: _Operation) -> Document:
     out = _shared(operation)
     out["parameters"] = [_v3_parameter(name, text, "query", kind) for name, kind, text in operation.rows]
     if operation.body:
-        formats = _PATCHES if operation.verb == "patch" else ("*/*",)
-        body: Document = {"content": _v3_content(operation.body, formats)}
+        body: Document = {"content": _v3_content(operation.body, operation.consumed)}
         if operation.verb in {"create", "update", "patch"}:
             body["required"] = True
         out["requestBody"] = body
-    content = {"content": _v3_content(operation.answer, _FORMATS)} if operation.answer else {}
+    content = {"content": _v3_content(operation.answer, operation.produced)} if operation.answer else {}
     out["responses"] = {
         code: {"description": text, **(content if code < "400" else {})}
         for code, text in _codes(operation.verb).items()
