@@ -111,9 +111,9 @@ class View:
             cache.add_index("controller", by_controller)
             if plural == "pods":
                 cache.add_index("node", by_node)
+                cache.add_index("end", by_end)
             if plural == "resourceslices":
                 cache.add_index("pool", by_pool)
-                cache.add_index("end", by_end)
 
     @property
     def now(self) -> datetime:
