@@ -196,7 +196,9 @@ class Session(asyncio.Protocol):
         self._context.held = guard
         if self._guarding is not None:
             self._guarding.cancel()
-        self._guarding = guard and asyncio.get_running_loop().create_task(self._cut_when_deposed(guard))
+            self._guarding = None
+        if guard is not None:
+            self._guarding = asyncio.get_running_loop().create_task(self._cut_when_deposed(guard))
 
     async def _cut_when_deposed(self, guard: Guard) -> None:
         await until_deposed(self._host.store, guard)
