@@ -19,8 +19,8 @@ from oarlock.actors.scheduler.devices.view import DevicesView
 from oarlock.actors.scheduler.extender import Extender, ExtenderFailed
 from oarlock.actors.scheduler.extending import agreed, extended
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Handle, StepFailed
-from oarlock.actors.scheduler.guarding import PluginFailed, limited
+from oarlock.actors.scheduler.framework import Handle, PluginFailed, StepFailed
+from oarlock.actors.scheduler.guarding import limited
 from oarlock.actors.scheduler.located import Broken
 from oarlock.actors.scheduler.metrics import ATTEMPTS, DURATION, PREEMPTIONS, VICTIMS
 from oarlock.actors.scheduler.preemption import Nomination, lower_nominated

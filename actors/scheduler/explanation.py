@@ -118,6 +118,27 @@ def incoming(pod: Object) -> PodFacts:
     return replace(pod_facts(pod), node_name="", nominated_node="")
 
 
+def with_claims(pod: Object, templates: Iterable[Object]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the pod as it would be once its claims of devices were made from templates, and those claims.
+
+    A template that isn't there leaves the pod without that claim.
+    """
+    known = {one["metadata"]["name"]: one for one in templates}
+    metadata, made, told = pod["metadata"], [], []
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata.get("uid") or ""}
+    for wanted in pod["spec"].get("resourceClaims") or ():
+        template = known.get(wanted.get("resourceClaimTemplateName") or "")
+        if template is None:
+            continue
+        name = f"{metadata['name']}-{wanted['name']}"
+        about = {"name": name, "namespace": metadata["namespace"], "uid": name}
+        about["ownerReferences"] = [{**owner, "controller": True}]
+        made.append({"metadata": about, "spec": template["spec"]["spec"], "status": {}})
+        told.append({"name": wanted["name"], "resourceClaimName": name})
+    status = {**(pod.get("status") or {}), "resourceClaimStatuses": told}
+    return {**pod, "status": status}, made
+
+
 def _put_pod(snapshot: Snapshot, obj: Object) -> None:
     if (obj.get("status") or {}).get("phase") in _FINISHED:
         return

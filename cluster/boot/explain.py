@@ -15,8 +15,17 @@ import yaml
 
 from oarlock.actors.scheduler.configuration import Configuration
 from oarlock.actors.scheduler.decision import Placement
-from oarlock.actors.scheduler.explanation import KINDS, Explanation, NodeReport, explain, incoming, snapshot_of
-from oarlock.actors.scheduler.guarding import PluginFailed
+from oarlock.actors.scheduler.devices.view import GROUP
+from oarlock.actors.scheduler.explanation import (
+    KINDS,
+    Explanation,
+    NodeReport,
+    explain,
+    incoming,
+    snapshot_of,
+    with_claims,
+)
+from oarlock.actors.scheduler.framework import PluginFailed
 from oarlock.actors.scheduler.located import Broken
 from oarlock.actors.scheduler.profile import DEFAULT_NAME
 from oarlock.actors.scheduler.sources import Sources
@@ -72,7 +81,13 @@ async def _read(
             namespace = pod.get("metadata", {}).get("namespace") or namespace
             pod = await client.create(collection_path("", "v1", "pods", namespace), pod, {"dryRun": "All"})
         lists = [await client.list(collection_path(group, "v1", plural)) for group, plural in KINDS]
-    return pod, {kind: found["items"] for kind, found in zip(KINDS, lists, strict=True)}
+        objects = {kind: found["items"] for kind, found in zip(KINDS, lists, strict=True)}
+        if namespace:
+            # Nobody makes claims for a pod that isn't there.
+            collection = collection_path(GROUP, "v1", "resourceclaimtemplates", namespace)
+            pod, made = with_claims(pod, (await client.list(collection))["items"])
+            objects[GROUP, "resourceclaims"].extend(made)
+    return pod, objects
 
 
 def _explained(pod: Object, objects: dict[tuple[str, str], list[Object]], configuration: Configuration) -> Explanation:

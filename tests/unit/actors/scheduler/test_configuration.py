@@ -11,7 +11,8 @@ from harness.scheduling import node_object, pod_object
 from oarlock.actors.scheduler.configuration import Configuration, read
 from oarlock.actors.scheduler.decision import Placement, Unschedulable, decide
 from oarlock.actors.scheduler.facts import node_facts, pod_facts
-from oarlock.actors.scheduler.guarding import PluginFailed, limited
+from oarlock.actors.scheduler.framework import PluginFailed
+from oarlock.actors.scheduler.guarding import limited
 from oarlock.actors.scheduler.loading import found
 from oarlock.actors.scheduler.located import Broken
 from oarlock.actors.scheduler.plugins import FILTERS, SCORES

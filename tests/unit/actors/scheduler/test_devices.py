@@ -21,8 +21,10 @@ from harness.scheduling import node_object, pod_object
 
 from oarlock.actors.scheduler.decision import Placement, Unschedulable, decide
 from oarlock.actors.scheduler.devices.view import DevicesView
+from oarlock.actors.scheduler.explanation import explain, with_claims
 from oarlock.actors.scheduler.facts import PodFacts, node_facts, pod_facts
 from oarlock.actors.scheduler.framework import PluginFailed
+from oarlock.actors.scheduler.plugins import DEFAULT
 from oarlock.actors.scheduler.plugins.dynamic_resources import gate
 from oarlock.actors.scheduler.plugins.dynamic_steps import DynamicSteps, Reserved
 from oarlock.actors.scheduler.snapshot import Snapshot
@@ -353,3 +355,13 @@ def test_a_node_that_has_the_resource_itself_needs_no_devices() -> None:
     node["status"]["allocatable"]["example.com/gpu"] = "2"
     snapshot.put_node(node_facts(node))
     assert outcome(pod_facts(obj), snapshot) == "n2"
+
+
+def test_a_pod_that_is_not_there_is_judged_with_the_claims_that_it_would_get() -> None:
+    template = {"metadata": {"name": "t"}, "spec": {"spec": device_claim()["spec"]}}
+    obj = pod_object(resourceClaims=[{"name": "card", "resourceClaimTemplateName": "t"}])
+    asking, made = with_claims(obj, [template])
+    assert outcome(pod_facts(asking), world(*made, ONE)) == "n1"
+    explained = explain(pod_facts(asking), world(*made, ONE), DEFAULT)
+    said = {one.name: dict(one.verdicts)["DynamicResources"] for one in explained.nodes}
+    assert said == {"n0": ("cannot allocate all claims",), "n1": None}
