@@ -14,6 +14,7 @@ from oarlock.cluster.apiserver.admission import (
     certificates,
     claim_resize,
     default_classes,
+    device_admin,
     lifecycle,
     limit_ranger,
     node_taints,
@@ -91,6 +92,7 @@ def plugins(security: PodSecurity) -> tuple[Plugin, ...]:
         Plugin("CertificateSigning", (_REQUESTS,), validate=certificates.sign),
         Plugin("CertificateSubjectRestriction", (_REQUESTS,), validate=certificates.restrict),
         Plugin("DefaultIngressClass", (("networking.k8s.io", "ingresses"),), default_classes.default_ingress_class),
+        Plugin("", device_admin.KINDS, validate=device_admin.check),
         Plugin("PodTopologyLabels", (_PODS,), topology_labels.copy),
     )
 

@@ -178,21 +178,20 @@ def test_nobody_goes_if_the_extender_agrees_to_no_node() -> None:
     assert outcome.message.endswith("preemption: no candidate node for preemption")
 
 
-def test_room_may_be_made_where_an_extender_only_refuses_the_node_as_it_is() -> None:
+def test_room_may_be_made_on_a_node_that_the_extender_was_not_asked_about() -> None:
     def answers(_: str, body: Object) -> Any:
-        failed = {"FailedNodes": {"n0": "no licence left"}, "FailedAndUnresolvableNodes": {"n1": "no licence ever"}}
-        return {"NodeNames": [], **failed}
+        assert body["NodeNames"] == ["n0"]
+        return {"NodeNames": [], "FailedAndUnresolvableNodes": {"n0": "no licence ever"}}
 
     async def work(extender: Extender) -> Any:
-        snapshot, pod = cluster(), pod_facts(pod_object(cpu="1", priority=10))
-        for name in NODES:
-            snapshot.put_pod(pod_facts(pod_object(f"small-{name}", cpu="1", priority=1)), name)
+        snapshot, pod = cluster(), pod_facts(POD)
+        snapshot.put_pod(pod_facts(LESSER["n1"]), "n1")
         profile = await extended(pod, POD, snapshot, Search(), DEFAULT, [extender], NODES.get)
         return decide(pod, snapshot, profile=profile)
 
     outcome, _ = asked(answers, work, names_only=True)
-    assert outcome.message == "0/2 nodes are available: 1 no licence ever, 1 no licence left."
-    assert outcome.nomination.node == "n0"
+    assert outcome.message == "0/2 nodes are available: 1 Insufficient cpu, 1 no licence ever."
+    assert outcome.nomination.node == "n1"
 
 
 def test_an_extender_binds_what_it_is_there_for() -> None:

@@ -147,3 +147,21 @@ def test_what_was_just_made_already_counts(with_api: Any, objects: Any) -> None:
             assert pod["spec"]["priority"] == number
 
     with_api(scenario)
+
+
+def test_administrators_access_to_devices_needs_a_labelled_namespace(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        group = "resource.k8s.io/v1"
+        asked = {"deviceClassName": "gpu", "adminAccess": True}
+        spec = {"devices": {"requests": [{"name": "r", "exactly": asked}]}}
+        claims = f"/apis/{group}/namespaces/{{}}/resourceclaims"
+        code, answer = await api("POST", claims.format("default"), made("ResourceClaim", "c", group, spec=spec))
+        why = "admin access to devices requires the `resource.kubernetes.io/admin-access: true` label"
+        assert (code, answer["reason"]) == (422, "Invalid")
+        assert f": Forbidden: {why} on the containing namespace" in answer["message"]
+        space = made("Namespace", "admins")
+        space["metadata"]["labels"] = {"resource.kubernetes.io/admin-access": "true"}
+        await api.made("/api/v1/namespaces", space)
+        await api.made(claims.format("admins"), made("ResourceClaim", "c", group, spec=spec))
+
+    with_api(scenario, **ALL)
