@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,8 @@ class Devices:
         """Uids of claims whose devices didn't become ready in time."""
         self.matches: dict[Device, dict[str, bool]] = {}
         """Whether an expression chooses a device; forgotten with the device's slice."""
+        self.on_forgotten: Callable[[str, bool], None] = lambda *_: None
+        """Told of each assumption that has ended, and whether it was written."""
         self._assumed: dict[str, Claim] = {}
         self._by_owner: dict[str, dict[str, None]] = defaultdict(dict)
         self._taken: Counter[DeviceId] = Counter()
@@ -82,9 +84,11 @@ class Devices:
         """Keep these devices for a claim, before the API server has heard of it."""
         self._replace(self._assumed, claim.key, replace(claim, allocation=allocation))
 
-    def forget(self, key: str) -> None:
-        """End an assumption: it was written, so that `put_claim` told of it, or it won't be."""
-        self._replace(self._assumed, key, None)
+    def forget(self, key: str, *, written: bool = False) -> None:
+        """End an assumption: it was `written`, so that `put_claim` has told of it, or it won't be. Idempotent."""
+        if key in self._assumed:
+            self._replace(self._assumed, key, None)
+            self.on_forgotten(key, written)
 
     def put_class(self, name: str, device_class: DeviceClass | None) -> None:
         if device_class is None:

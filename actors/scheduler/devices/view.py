@@ -22,6 +22,7 @@ class DevicesView:
 
     def __init__(self, devices: Devices, note: Note, about: About) -> None:
         self._devices, self._note, self._about = devices, note, about
+        devices.on_forgotten = self._on_forgotten
 
     def follow(self, informers: Informers) -> None:
         """Take every change from now on, beginning with what the caches hold."""
@@ -38,6 +39,13 @@ class DevicesView:
                 self._devices.put_class(key, None if obj is None else class_of(obj))
             case _:
                 self._devices.put_claim(key, None if obj is None else claim_of(obj))
+
+    def _on_forgotten(self, key: str, written: bool) -> None:
+        """Pods that use the claim waited for it to be written; if it isn't, others may have its devices."""
+        if written:
+            self._about("ResourceClaimChanged", key)
+        else:
+            self._note("ResourceClaimDeallocated")
 
     def _on_slice(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
         self.put("resourceslices", key_of(new or old or {}), new)

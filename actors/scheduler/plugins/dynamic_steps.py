@@ -184,7 +184,7 @@ def _learnt(obj: Object, handle: Handle, assumed: str) -> Claim:
     """Take over what the API server has answered: it holds from now on, in place of what was assumed."""
     claim, devices = claim_of(obj), handle.snapshot.devices
     devices.put_claim(claim.key, claim)
-    devices.forget(assumed)
+    devices.forget(assumed, written=True)
     return claim
 
 

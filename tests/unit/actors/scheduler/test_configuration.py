@@ -209,6 +209,25 @@ def test_a_plugin_that_raises_or_hangs_is_named(tmp_path: Path, body: str, said:
 
 
 @pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return 'not before noon'", "not before noon"),
+        ("raise KeyError('x')", "running \"Gate\" pre-enqueue plugin: KeyError: 'x'"),
+        ("while True: pass", 'running "Gate" plugin: cut off after 300 ms'),
+        ("return None", None),
+    ],
+)
+def test_a_gate_of_ones_own_holds_back_also_when_it_fails(tmp_path: Path, body: str, said: str | None) -> None:
+    gate = "from oarlock.actors.scheduler.plugin import Plugin\nclass Gate(Plugin):\n    name = 'Gate'\n"
+    path = plugin_file(tmp_path, f"{gate}    def pre_enqueue(self, pod):\n        {body}\n")
+    (profile,) = configured(
+        "profiles: [{plugins: {preEnqueue: {enabled: [{name: Gate}]}}}]", found([path])
+    ).profiles.values()
+    made, pod = snapshot(n0="4"), pod_facts(pod_object())
+    assert [why for one in profile.gates if (why := one(pod, made)) is not None] == ([said] if said else [])
+
+
+@pytest.mark.parametrize(
     ("utilization", "node"),
     [
         ("{utilization: 0, score: 0}, {utilization: 100, score: 10}", "small"),

@@ -365,3 +365,18 @@ def test_a_pod_that_is_not_there_is_judged_with_the_claims_that_it_would_get() -
     explained = explain(pod_facts(asking), world(*made, ONE), DEFAULT)
     said = {one.name: dict(one.verdicts)["DynamicResources"] for one in explained.nodes}
     assert said == {"n0": ("cannot allocate all claims",), "n1": None}
+
+
+def test_who_waits_for_what_is_being_written_is_told_when_that_is_over() -> None:
+    told: list[str] = []
+    snapshot = world(device_claim("c"), slice_object("n0", device_object("g0")))
+    view = DevicesView(snapshot.devices, told.append, lambda event, key: told.append(f"{event} {key}"))
+    step, asking = DynamicSteps(), pod("c")
+    step.unreserve(asking, "n0", step.reserve(asking, "n0", snapshot), snapshot)
+    assert told == ["ResourceClaimDeallocated"]
+    step.reserve(asking, "n0", snapshot)
+    view.put("resourceclaims", "default/c", device_claim("c", status=got("g0", reservedFor=used_by("uid-p"))))
+    assert outcome(pod("c"), snapshot).startswith("resource claim default/c is in the process")
+    snapshot.devices.forget("default/c", written=True)
+    assert told[1:] == ["ResourceClaimChanged default/c"]
+    assert outcome(pod("c"), snapshot) == "n0"
