@@ -275,3 +275,36 @@ def test_an_extender_rules_nodes_out_and_ranks_the_rest(tmp_path: Path) -> None:
             await server.close()
 
     asyncio.run(story())
+
+
+def test_an_extender_that_hangs_holds_up_its_own_pods_only(tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.sleep(3600)
+        return web.Response()
+
+    async def story() -> None:
+        server = TestServer(web.Application())
+        server.app.router.add_post("/{verb}", hang)
+        await server.start_server()
+        (tmp_path / "config.yaml").write_text(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nextenders:\n"
+            f"- urlPrefix: http://127.0.0.1:{server.port}\n  filterVerb: filter\n  httpTimeout: 1h\n"
+            "  managedResources: [{name: example.com/licence, ignoredByScheduler: true}]\n"
+        )
+        try:
+            async with scheduled(tmp_path, config=str(tmp_path / "config.yaml")) as cluster:
+                await cluster.node("n0")
+                resources = {"example.com/licence": "1"}
+                container = {"name": "c", "image": "host/x", "resources": {"requests": resources, "limits": resources}}
+                await cluster.pod("licensed", containers=[container])
+                await asked.wait()
+                await cluster.pod("plain")
+                await until(lambda: cluster.is_on("plain", "n0"))
+                assert not await cluster.is_on("licensed", "n0")
+        finally:
+            await server.close()
+
+    asyncio.run(story())
