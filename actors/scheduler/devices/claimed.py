@@ -187,14 +187,14 @@ def result_id(result: Object) -> DeviceId:
 
 def _readiness(allocation: Object, told: tuple[Object, ...], name: str) -> tuple[tuple[str, ...], bool]:
     """Return what failed, and whether all is ready. Source: upstream's isClaimReadyForBinding."""
-    states = {(one["driver"], one["pool"], one["device"]): one.get("conditions") or () for one in told}
+    states = {result_id(one): one.get("conditions") or () for one in told}
     failures: list[str] = []
     ready = True
     for result in (allocation.get("devices") or {}).get("results") or ():
         wanted = result.get("bindingConditions") or ()
         if not wanted:
             continue
-        true = {one["type"]: one for one in states.get(tuple(result_id(result)), ()) if one.get("status") == "True"}
+        true = {one["type"]: one for one in states.get(result_id(result), ()) if one.get("status") == "True"}
         failures.extend(_failed(true, result.get("bindingFailureConditions") or (), name))
         ready = ready and all(one in true for one in wanted)
     return tuple(failures), ready
