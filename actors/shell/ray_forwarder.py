@@ -102,7 +102,7 @@ class _End(asyncio.Protocol):
         if self.other is not None and self.other.transport is not None:
             self.other.transport.resume_reading()
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.transport = None
         if self.other is not None and self.other.transport is not None:
             self.other.transport.close()
@@ -138,8 +138,8 @@ class _Client(_End):
         self._ended = True
         return super().eof_received()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        super().connection_lost(error)
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
         self._forwarder.leave(self)
         if self._dialling is not None:
             self._dialling.cancel()

@@ -95,7 +95,7 @@ class Session(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def connection_lost(self, _: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport, self._ending = None, True
         self._guest.leave()
         self._writable.set()
