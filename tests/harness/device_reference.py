@@ -78,7 +78,14 @@ def _is_possible(
             for counter, amount in part["counters"].items():
                 place = (part["counterSet"], counter)
                 used[place] = used.get(place, 0) + parse(amount["value"]).nano
-    if any(amount > parse(counters[name][counter]["value"]).nano for (name, counter), amount in used.items()):
+    # What was given before may have used up more than there is; that concerns only those who want of it, too.
+    wanted = {
+        (part["counterSet"], counter)
+        for name in given
+        for part in devices[name].get("consumesCounters") or ()
+        for counter in part["counters"]
+    }
+    if any(used[name, counter] > parse(counters[name][counter]["value"]).nano for name, counter in wanted):
         return False
     return all(_meets(claim, choice, devices) for claim, choice in zip(claims, way, strict=True))
 
