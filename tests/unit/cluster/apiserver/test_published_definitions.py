@@ -9,6 +9,7 @@ from harness.published import Object, Published, published
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 MERGE = "application/merge-patch+json"
+PATCHES = {"application/json-patch+json", MERGE, "application/apply-patch+yaml"}
 
 pytestmark = pytest.mark.parametrize("kind", published(), ids=lambda kind: kind.name)
 
@@ -21,6 +22,14 @@ async def install(api: Any, kind: Published) -> Object:
         while "Established" not in conditions(made):
             made = (await event())["object"]
     return made
+
+
+async def patches(api: Any, kind: Published, version: str) -> set[str]:
+    """The kinds of patches that the OpenAPI document says are taken: kubectl chooses by it what `apply` sends."""
+    group = kind.definition["spec"]["group"]
+    _, document = await api("GET", f"/openapi/v3/apis/{group}/{version}")
+    path = kind.path(version).replace("/default/", "/{namespace}/") + "/{name}"
+    return set(document["paths"][path]["patch"]["requestBody"]["content"])
 
 
 def conditions(definition: Object) -> dict[str, str]:
@@ -50,6 +59,7 @@ def test_its_definition_is_served_without_a_complaint(kind: Published, with_api:
         for version in kind.definition["spec"]["versions"]:
             code, found = await api("GET", kind.path(version["name"]))
             assert (code, found["items"]) == (200, [])
+            assert await patches(api, kind, version["name"]) == PATCHES
 
     with_api(scenario)
 
