@@ -122,12 +122,8 @@ def test_what_happened_while_it_was_dead(operator: Operator, databases: Kind, ki
     databases.until_gone("dropped")
     assert kinds["ConfigMap"].get("dropped-backup")
     databases.until_object("born", lambda one: "created" in status(one))
-    after = databases.until_object(
-        "changed", lambda one: status(one).get("gibibytes") == 5 and "resumed" in status(one)
-    )
-    assert status(after)["sizes"] == [[None, 1], [1, 5]]
-    assert status(after)["resumed"] == 1
-    assert status(after)["ofThisOwner"] == 2
+    wanted = {"gibibytes": 5, "sizes": [[None, 1], [1, 5]], "resumed": 1, "ofThisOwner": 2}
+    databases.until_object("changed", lambda one: wanted.items() <= status(one).items())
 
 
 def test_the_more_important_of_two_peers_works(
