@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +113,8 @@ def test_commands_on_a_replica(tmp_path: Path) -> None:
     run(scenario)
 
 
-def test_redis_itself_answers_the_same(tmp_path: Path) -> None:
-    program = shutil.which("redis-server")
-    if program is None:
-        pytest.skip("redis-server is not installed")
+def test_redis_itself_answers_the_same(tmp_path: Path, tool: Callable[[str], str]) -> None:
+    program = tool("redis-server")
     port = free_ports(1)[0]
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
