@@ -1,7 +1,7 @@
 """Competes for the lease `gcs`, runs the GCS while it is held, and tells this node's processes where the GCS is.
 
 The holder's identity, `NODE/PID.TERM@IP:PORT`, says where. What keeps two GCSs from both writing is the
-lease's epoch, which the RESP front compares with every write (decision 0030); all else here is about time.
+lease's epoch, which the RESP front compares with every write (decision 0027); all else here is about time.
 """
 
 from __future__ import annotations
