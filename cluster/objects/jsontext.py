@@ -36,7 +36,7 @@ def error(raw: bytes) -> str:
     """Go's message for text that is no JSON."""
     text = raw.decode(errors="replace")
     try:
-        json.loads(text)
+        json.loads(text, parse_int=str)  # Python refuses to make a number of thousands of digits
     except json.JSONDecodeError as failure:
         return _worded(failure, text)
     except RecursionError:
@@ -79,7 +79,7 @@ class _Object(list[tuple[str, Any]]):
 def duplicates(raw: bytes) -> list[str]:
     """The paths of the keys that an object of valid JSON text has more than once, in document order."""
     try:
-        document = json.loads(raw, object_pairs_hook=_Object)
+        document = json.loads(raw, object_pairs_hook=_Object, parse_int=str)
     except RecursionError:
         return []
     found: list[str] = []
