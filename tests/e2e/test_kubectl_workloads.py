@@ -256,7 +256,8 @@ def test_a_cron_job_starts_jobs_and_one_is_made_by_hand(cluster: Any, waiting: W
     first = set(waiting(owned))
     waiting(lambda: set(owned()) - first)
     waiting(lambda: not first & set(owned()))
-    patch(cluster, "cronjob/clock", {"spec": {"suspend": True}})
+    # A job made by hand is the CronJob's own: the limit of one might take it away as soon as it is done.
+    patch(cluster, "cronjob/clock", {"spec": {"suspend": True, "successfulJobsHistoryLimit": 10}})
     assert cluster.get("cronjob/clock")["status"]["lastScheduleTime"]
     cluster.kubectl("create", "job", "by-hand", "--from=cronjob/clock")
     cluster.kubectl("wait", "--for=condition=Complete", "job/by-hand", "--timeout=30s")
