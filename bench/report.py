@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import timeit
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 REPORT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Each table was written by the command above it. Times on a shared machine vary by half; CPU per operation is firmer.
+Each table was written by the command above it. Times on a shared machine vary by half, and so does what a second of its
+CPU does: the unit is the time of a fixed piece of Python's work in that hour, to compare tables by.
 """
 
 
@@ -48,8 +50,21 @@ def environment() -> str:
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, {memory_gib:.0f} GiB, "
-        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}"
+        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}, unit {unit_us():.0f} µs"
     )
+
+
+def unit_us() -> float:
+    """Return the least time of a fixed piece of Python's own work: what the machine can do at this hour."""
+    return min(timeit.repeat(unit, number=1, repeat=200)) * 1e6
+
+
+def unit() -> None:
+    """Do the fixed piece of work."""
+    held: dict[int, list[int]] = {}
+    for number in range(2_000):
+        held.setdefault(number % 97, []).append(number)
+    sorted(held, key=lambda one: -one)
 
 
 def _cell(value: object) -> str:

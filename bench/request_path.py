@@ -19,7 +19,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
 
 from bench import pod_checks
-from bench.report import table
+from bench.report import table, unit
 from oarlock.cluster.apiserver import authorization, clock, rendering, requests
 from oarlock.cluster.apiserver.audience import Interest
 from oarlock.cluster.apiserver.authentication import Authenticator, User
@@ -76,7 +76,7 @@ def least(step: Step) -> Time:
         for _ in range(count):
             step()
         between = time.perf_counter()
-        _unit()
+        unit()
         step_s, unit_s = min(step_s, (between - began) / count), min(unit_s, time.perf_counter() - between)
     return Time(step_s * 1e6, step_s / unit_s)
 
@@ -123,13 +123,6 @@ def steps() -> dict[str, Step]:
         f"tell one of {WATCHERS:,} watchers": _telling(encoded, _Number()),
         "render a list of 500": lambda: rendering.page(resource, page, plain, options),
     }
-
-
-def _unit() -> None:
-    held: dict[int, list[int]] = {}
-    for number in range(2_000):
-        held.setdefault(number % 97, []).append(number)
-    sorted(held, key=lambda one: -one)
 
 
 def _parse(raw: bytes) -> None:
