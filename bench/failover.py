@@ -68,7 +68,7 @@ async def _trial(
 
 def _ray_head_rows(running: BenchCluster) -> list[tuple[object, ...]]:
     """Kill the node of Ray's head with all that belongs to it, again and again, as if its host had died."""
-    took = [uvloop.run(_ray_head_trial(running)) for _ in range(TRIALS)]
+    took = [_ray_head_trial(running) for _ in range(TRIALS)]
     what = ("the lease is another node's", "its actors run there")
     return [
         ("Ray head's node", until, quantile(times, 0.5), times[-1], TRIALS)
@@ -76,25 +76,30 @@ def _ray_head_rows(running: BenchCluster) -> list[tuple[object, ...]]:
     ]
 
 
-async def _ray_head_trial(running: BenchCluster) -> tuple[float, float]:
+def _ray_head_trial(running: BenchCluster) -> tuple[float, float]:
     """Return the seconds until another node holds the lease, and until it hosts what the dead one did."""
     head = _victim(running, "ray")
     number = RAY_NODES.index(head.name)
-    folder = str(running.folder.runtime / RAY_POSITIONS[number])
     front = next(row.pid for row in gather(running.folder, running.name) if row.name == f"state-{number + 1}")
+    supervisor = leftovers(running.folder.processes_file)[SUPERVISOR]
+    os.kill(supervisor, signal.SIGSTOP)  # it would bring the node back
+    try:
+        return uvloop.run(_without(running, head, front))
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+
+async def _without(running: BenchCluster, head: Row, front: int) -> tuple[float, float]:
+    position = RAY_POSITIONS[RAY_NODES.index(head.name)]
+    folder = str(running.folder.runtime / position)
     async with ApiClient(load(running.kubeconfig)) as client:
-        lost = {name: pid for name, pid in (await _copies(client)).items() if name[-1] == RAY_POSITIONS[number]}
-        supervisor = leftovers(running.folder.processes_file)[SUPERVISOR]
-        os.kill(supervisor, signal.SIGSTOP)  # it would bring the node back
-        try:
-            began = time.monotonic()
-            for pid in (head.pid, front, *ray_remains.processes(MARK, folder)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            passed = await _seconds(began, lambda: _passed_on(client, head.name))
-            return passed, await _seconds(began, lambda: _are_replaced(client, lost))
-        finally:
-            os.kill(supervisor, signal.SIGCONT)
+        lost = {name: pid for name, pid in (await _copies(client)).items() if name[-1] == position}
+        began = time.monotonic()
+        for pid in (head.pid, front, *ray_remains.processes(MARK, folder)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        passed = await _seconds(began, lambda: _passed_on(client, head.name))
+        return passed, await _seconds(began, lambda: _are_replaced(client, lost))
 
 
 async def _seconds(began: float, condition: Callable[[], Awaitable[bool]]) -> float:
