@@ -140,6 +140,10 @@ def test_an_embedded_object_keeps_its_kind_and_metadata() -> None:
         (r"(?i)ABC", "xabc", True),
         (r"\Qa.b\E", "a.b", True),
         (r"[$]", "$", True),
+        (r"^\p{Greek}+$", "λόγος", True),
+        (r"^(?P<word>\w+)$", "é", False),
+        (r"^(a+)+$", "a" * 50_000 + "!", False),
+        (r"(x+x+)+y", "x" * 50_000, False),
     ],
 )
 def test_patterns_mean_what_they_mean_in_go(pattern: str, text: str, found: bool) -> None:
@@ -155,6 +159,12 @@ def test_patterns_mean_what_they_mean_in_go(pattern: str, text: str, found: bool
         ("*", "missing argument to repetition operator: `*`"),
         (r"(a)\1", r"invalid escape sequence: `\1`"),
         ("(?!a)", "invalid or unsupported Perl syntax: `(?!`"),
+        ("a)", "unexpected ): `a)`"),
+        ("a**", "invalid nested repetition operator: `**`"),
+        ("a{1001}", "invalid repeat count: `{1001}`"),
+        ("[z-a]", "invalid character class range: `z-a`"),
+        ("[[:none:]]", "invalid character class range: `[:none:]`"),
+        ("a\\", "trailing backslash at end of expression: ``"),
     ],
 )
 def test_patterns_that_go_refuses(pattern: str, said: str) -> None:
