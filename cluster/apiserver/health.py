@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from oarlock.cluster.apiserver.exchange import TEXT, Request, Response
 
@@ -55,8 +55,7 @@ class Health:
         """The page of /metrics/slis: how every check stands now, and how often each has passed and failed."""
         gauges = []
         for kind, checks in self._kinds.items():
-            for name in checks:
-                passes = await self._passes(kind, name)
+            for name, passes in (await self._passing(kind, checks)).items():
                 gauges.append(f'kubernetes_healthcheck{{name="{name}",type="{kind}"}} {int(passes)}')
         counts = [
             f'kubernetes_healthchecks_total{{name="{name}",status="{outcome}",type="{kind}"}} {count}'
@@ -67,22 +66,17 @@ class Health:
 
     async def _single(self, kind: str, name: str) -> Response:
         """Answer one check's own path. Anybody may read it here, so that the reason goes to the log alone."""
-        if not await self._passes(kind, name):
+        if not (await self._passing(kind, (name,)))[name]:
             return Response(500, b"internal server error: reason withheld\n", TEXT, dict(_SAFE))
         return Response(200, b"ok", TEXT)
 
     async def _all(self, kind: str, request: Request) -> Response:
         checks = self._kinds[kind]
         excluded = set(request.query.all("exclude"))
-        lines: list[str] = []
-        failed = False
-        for name in checks:
-            if name in excluded:
-                lines.append(f"[+]{name} excluded: ok")
-                continue
-            passes = await self._passes(kind, name)
-            failed = failed or not passes
-            lines.append(f"[+]{name} ok" if passes else f"[-]{name} failed: reason withheld")
+        passing = await self._passing(kind, [name for name in checks if name not in excluded])
+        failed = not all(passing.values())
+        said = {True: "[+]{} ok", False: "[-]{} failed: reason withheld", None: "[+]{} excluded: ok"}
+        lines = [said[passing.get(name)].format(name) for name in checks]
         unknown = sorted(excluded - checks.keys())
         if unknown:
             quoted = ",".join(f'"{name}"' for name in unknown)
@@ -92,13 +86,20 @@ class Health:
         lines.append(f"{kind} check {'failed' if failed else 'passed'}")
         return Response(500 if failed else 200, ("\n".join(lines) + "\n").encode(), TEXT, dict(_SAFE))
 
-    async def _passes(self, kind: str, name: str) -> bool:
-        passes = await _passes(kind, name, self._kinds[kind][name])
-        self._counted[kind, name, "success" if passes else "error"] += 1
-        return passes
+    async def _passing(self, kind: str, names: Iterable[str]) -> dict[str, bool]:
+        """Return which checks pass. Several names may stand for one check, which is asked and told of once."""
+        problems: dict[Check, str] = {}
+        passing: dict[str, bool] = {}
+        for name in names:
+            check = self._kinds[kind][name]
+            if check not in problems:
+                problems[check] = await _problem(kind, name, check)
+            passing[name] = not problems[check]
+            self._counted[kind, name, "success" if passing[name] else "error"] += 1
+        return passing
 
 
-async def _passes(kind: str, name: str, check: Check) -> bool:
+async def _problem(kind: str, name: str, check: Check) -> str:
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             problem = await check()
@@ -106,4 +107,4 @@ async def _passes(kind: str, name: str, check: Check) -> bool:
         problem = "timed out"
     if problem:
         log.info("health check failed kind=%s check=%s: %s", kind, name, problem)
-    return not problem
+    return problem
