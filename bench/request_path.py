@@ -160,8 +160,6 @@ class _Null:
     def deliver(self, changes: list[Change]) -> None:
         self.sent += sum(len(change.line("MODIFIED")) for change in changes)
 
-    def progress(self, revision: int) -> None: ...
-
     def lost(self) -> None: ...
 
 

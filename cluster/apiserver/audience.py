@@ -59,9 +59,6 @@ class Audience:
     def __iter__(self) -> Iterator[Watcher]:
         return iter(tuple(self._interests))
 
-    def __len__(self) -> int:
-        return len(self._interests)
-
     def add(self, watcher: Watcher, interest: Interest | None = None) -> None:
         """Tell `watcher` from now on of every change, or of those of the objects that interest it, before or after."""
         self.discard(watcher)

@@ -76,9 +76,6 @@ class Definitions:
                     self._due[key] = None
         self._woken.set()
 
-    def progress(self, revision: int) -> None:
-        """Nothing waits for it."""
-
     def lost(self) -> None:
         """The cache has a gap: begin anew."""
         self._follow()

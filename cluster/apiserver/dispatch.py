@@ -14,7 +14,7 @@ from oarlock.cluster.apiserver.authentication import Authenticator, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import TEXT, Answer, Request, Response
-from oarlock.cluster.apiserver.extensions import UNAVAILABLE, Extensions
+from oarlock.cluster.apiserver.extensions import Extensions, unavailable
 from oarlock.cluster.apiserver.health import Health
 from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import PREFIX as LEASES_PREFIX
@@ -113,7 +113,7 @@ class Dispatcher:
     async def _resource(self, request: Request, info: RequestInfo, user: User) -> Answer:
         resource = await self._served.find(info.group, info.version, info.resource)
         if resource is None and self._extensions.holds(info.group, info.version):
-            return UNAVAILABLE
+            return unavailable()
         if resource is None or (
             info.name and info.namespace and not resource.namespaced and info.resource != "namespaces"
         ):

@@ -14,7 +14,7 @@ from functools import partial
 import orjson
 
 from oarlock.cluster.apiserver.exchange import JSON, TEXT, Request, Response
-from oarlock.cluster.apiserver.extensions import UNAVAILABLE, Extensions
+from oarlock.cluster.apiserver.extensions import Extensions, unavailable
 from oarlock.cluster.apiserver.negotiation import clauses
 from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.objects import discovery, openapi, status
@@ -129,7 +129,7 @@ class Documents:
         resources = self._resources_served
         if discovery.legacy_resources(group, version_name, resources) is None:
             if self._extensions.holds(group, version_name):
-                return UNAVAILABLE
+                return unavailable()
             raise status.path_not_found()
         return self._document(
             f"{group}/{version_name}",

@@ -8,14 +8,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from oarlock.cluster.apiserver.exchange import Response
+from oarlock.cluster.apiserver.exchange import TEXT, Response
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import resources
 from oarlock.cluster.objects.discovery import Extension
 
 Obj = dict[str, Any]
 _SERVICES: Final = next(one for one in resources.RESOURCES if one.plural == "apiservices")
-UNAVAILABLE: Final = Response(503, b"service unavailable\n", "text/plain; charset=utf-8")
+
+
+def unavailable() -> Response:
+    """Return the answer for a group that others are to serve."""
+    return Response(503, b"service unavailable\n", TEXT)
 
 
 class Extensions:

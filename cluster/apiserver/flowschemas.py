@@ -57,9 +57,6 @@ class FlowSchemaConditions:
         del changes
         self._changed.set()
 
-    def progress(self, revision: int) -> None:
-        """Nothing has changed."""
-
     def lost(self) -> None:
         """The cache begins anew: look again."""
         self._changed.set()

@@ -18,7 +18,6 @@ from oarlock.cluster.apiserver import options
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.forms import REVIEW_OBJECTS_MAX, Forms
-from oarlock.cluster.apiserver.indexing import Index
 from oarlock.cluster.apiserver.rendering import Page
 from oarlock.cluster.apiserver.selection import Selection, selection
 from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
@@ -164,12 +163,12 @@ class Reader:
 
     async def _present(self, chosen: Selection, limit: int) -> Page:
         collection = self._cache.collection(chosen.resource.key_prefix)
-        index = await self._index(collection, chosen)
+        found = await self._found(collection, chosen)
         # Whatever has to be waited for, the page is of this moment.
         revision, keys = self._cache.revision, collection.keys
         candidates: Iterable[Entry] = collection.between(chosen.start, chosen.end)
-        if index is not None and chosen.asked is not None:
-            candidates = (collection.entries[key] for key in index.keys(chosen.asked.values) if chosen.holds(key))
+        if found is not None:
+            candidates = (collection.entries[key] for key in found if chosen.holds(key))
         if self._forms.waits(chosen.resource):
             candidates, keys = list(candidates), list(keys)
         entries, more = await self._take(candidates, chosen, limit)
@@ -179,21 +178,23 @@ class Reader:
         remaining = bisect_left(keys, chosen.end) - bisect_left(keys, last) if chosen.everything else None
         return Page(entries, revision, _token(revision, last, chosen), remaining)
 
-    async def _index(self, collection: Collection, chosen: Selection) -> Index | None:
-        """Return an index by which the selected few are found among many, if there is one for what is asked.
+    async def _found(self, collection: Collection, chosen: Selection) -> list[bytes] | None:
+        """Return the keys among which all that is selected is, as an index tells them now, if there is one for it.
 
-        Without one, the many are looked at a little at a time first, so that to choose from them is quick.
+        Without one, many objects are looked at a little at a time first, so that to choose from them is quick.
         """
         if chosen.everything or collection.count(chosen.start, chosen.end) <= SCANNED_MAX:
             return None
         asked = chosen.asked
         index = await collection.indexes.complete(asked.aspect, collection.entries) if asked is not None else None
-        if index is None and not self._forms.waits(chosen.resource):
+        if asked is not None and index is not None:
+            return index.keys(asked.values)
+        if not self._forms.waits(chosen.resource):
             for position, entry in enumerate(list(collection.between(chosen.start, chosen.end))):
                 chosen.matches(entry)
                 if position % SCANNED_MAX == 0:
                     await asyncio.sleep(0)
-        return index
+        return None
 
     async def _take(self, candidates: Iterable[Entry], chosen: Selection, limit: int) -> tuple[list[Entry], bool]:
         """Return the first `limit` matching entries (0: all), as they are shown, and whether there is another one."""

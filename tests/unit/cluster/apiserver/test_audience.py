@@ -21,8 +21,6 @@ class Watcher:
     def deliver(self, changes: list[Change]) -> None:
         self.changes += changes
 
-    def progress(self, revision: int) -> None: ...
-
     def lost(self) -> None: ...
 
 
@@ -84,7 +82,7 @@ def test_who_has_gone_is_told_no_more_and_leaves_nothing() -> None:
     assert not watchers[1].changes
     tell(audience, Change(3, None, entry("a/x", "red")))
     assert [one.revision for one in watchers[0].changes] == [3]
-    assert len(audience) == 1
+    assert list(audience) == [watchers[0]]
 
 
 def test_an_object_that_cannot_be_told_apart_reaches_everybody() -> None:

@@ -22,8 +22,6 @@ class Watcher:
             raise AttributeError("what a closed transport says")
         self.seen += len(changes)
 
-    def progress(self, revision: int) -> None: ...
-
     def lost(self) -> None:
         self.is_lost = True
 
