@@ -57,7 +57,7 @@ class BenchCluster:
     def oarlock(self, command: str, *arguments: str) -> str:
         where = ["--name", self.name, "--state", str(self.folder.path)]
         run = [sys.executable, "-m", "oarlock.cluster.boot.main", command, *where, *arguments]
-        return subprocess.run(run, check=True, capture_output=True, text=True, timeout=300).stdout
+        return subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True, timeout=300).stdout
 
     def up(self, *flags: str) -> None:
         self.oarlock("up", "--kubeconfig", str(self.kubeconfig), *flags)

@@ -282,7 +282,9 @@ async def _host(name: str, server: str, ca_file: str, cert_file: str, key_file: 
             AgentSettings(*place, port=0, runtime="hollow", hollow_count=int(more[1]), pods_max=5000)
         ).start()
     else:
-        context = ComponentContext(client, f"{name}-bench", name, lease_ttl_ms=5000)
+        # Pods mount the cluster's CA, which a controller publishes.
+        settings = {"ca_pem": Path(ca_file).read_text()} if name == "controllers" else {}
+        context = ComponentContext(client, f"{name}-bench", name, 5000, settings)
         await InProcessShell([(PARTS[name], context)]).start()
     await asyncio.Event().wait()
 
