@@ -283,7 +283,8 @@ async def _host(name: str, server: str, ca_file: str, cert_file: str, key_file: 
         ).start()
     else:
         # Pods mount the cluster's CA, which a controller publishes.
-        settings = {"ca_pem": Path(ca_file).read_text()} if name == "controllers" else {}
+        ca_pem = await asyncio.to_thread(Path(ca_file).read_text)
+        settings = {"ca_pem": ca_pem} if name == "controllers" else {}
         context = ComponentContext(client, f"{name}-bench", name, 5000, settings)
         await InProcessShell([(PARTS[name], context)]).start()
     await asyncio.Event().wait()

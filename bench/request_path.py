@@ -158,7 +158,7 @@ class _Null:
         self.sent = 0
 
     def deliver(self, changes: list[Change]) -> None:
-        self.sent += sum(len(change.line("MODIFIED")) for change in changes)
+        self.sent += sum(len(change.chunk("MODIFIED")) for change in changes)
 
     def lost(self) -> None: ...
 

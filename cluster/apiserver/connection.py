@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from oarlock.cluster.apiserver.exchange import JSON
+from oarlock.cluster.apiserver.exchange import JSON, chunk
 from oarlock.cluster.objects.status import ApiError
 from oarlock.cluster.takeover import TakenConnection
 
@@ -72,9 +72,13 @@ class ChunkedWire:
         self._transport = connection.transport
 
     def write(self, data: bytes) -> None:
+        if data:
+            self.write_chunks(chunk(data))
+
+    def write_chunks(self, chunks: bytes) -> None:
         transport = self._transport
-        if data and transport is not None and not transport.is_closing():
-            transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        if transport is not None and not transport.is_closing():
+            transport.write(chunks)
 
     async def drain(self) -> None:
         if self._transport is None or self._transport.is_closing():

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from oarlock.cluster.apiserver.exchange import chunk
 from oarlock.cluster.objects import codec
 from oarlock.consensus.model import KeyValue
 
@@ -47,13 +48,13 @@ class Entry:
 class Change:
     """One object's step at `revision`: from `old` (None: created) to `new` (None: deleted)."""
 
-    __slots__ = ("_lines", "new", "old", "revision")
+    __slots__ = ("_chunks", "new", "old", "revision")
 
     def __init__(self, revision: int, old: Entry | None, new: Entry | None) -> None:
         self.revision = revision
         self.old = old
         self.new = new
-        self._lines: dict[str, bytes] = {}
+        self._chunks: dict[str, bytes] = {}
 
     @property
     def key(self) -> bytes:
@@ -61,12 +62,13 @@ class Change:
         assert entry is not None
         return entry.key
 
-    def line(self, kind: str) -> bytes:
-        """Return the watch event of `kind` (ADDED, MODIFIED, DELETED) as a JSON line, encoded once for all watchers."""
-        line = self._lines.get(kind)
-        if line is None:
-            line = self._lines[kind] = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.shown(kind).wire)
-        return line
+    def chunk(self, kind: str) -> bytes:
+        """Return the watch event of `kind` (ADDED, MODIFIED, DELETED), a JSON line in a chunk, made once for all."""
+        made = self._chunks.get(kind)
+        if made is None:
+            line = b'{"type":"%b","object":%b}\n' % (kind.encode(), self.shown(kind).wire)
+            made = self._chunks[kind] = chunk(line)
+        return made
 
     def shown(self, kind: str) -> Entry:
         """Return what an event of `kind` shows: for a deletion the last state, at the deletion's revision."""

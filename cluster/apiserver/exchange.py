@@ -72,11 +72,20 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+def chunk(data: bytes) -> bytes:
+    """Return some bytes of a streamed answer as they go over the wire. Source: RFC 9112 7.1."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 class Wire(Protocol):
     """The sending side of a streamed answer."""
 
     def write(self, data: bytes) -> None:
-        """Send `data` as one chunk without waiting; ignored once the connection is gone."""
+        """Send `data` as one chunk without waiting; ignored if empty, and once the connection is gone."""
+        ...
+
+    def write_chunks(self, chunks: bytes) -> None:
+        """Send what `chunk` has made, which many may share, without waiting; ignored once the connection is gone."""
         ...
 
     async def drain(self) -> None:

@@ -111,9 +111,12 @@ def selection(call: Call) -> Selection:
     start = resource.key_prefix
     if resource.namespaced and namespace:
         start += namespace.encode() + b"/"
+        chosen = chosen.without(fields.NAMESPACE, namespace)
     end = start[:-1] + b"0"
     name = call.info.name or chosen.exact(fields.NAME)
     if name and (namespace or not resource.namespaced):
         start = resource.key(namespace, name)
         end = start + b"\0"
+        chosen = chosen.without(fields.NAME, name)
+    # What the key range says already isn't looked for in the objects.
     return Selection(resource, start, end, labels, chosen)

@@ -30,6 +30,9 @@ RESUME_REVISIONS = 2000
 watches at another or a new one instead of listing everything anew."""
 PAGE_KEYS = 2000
 RETRY_S = 0.2
+TOLD_AT_ONCE = 50
+"""Watchers that are told in one turn of the loop."""
+_Due = tuple[bytes, Watcher, list[Change]]
 
 
 class Collection:
@@ -115,6 +118,8 @@ class WatchCache:
         self.revision = 0
         self.oldest_shown = 1
         """Reads that any version will do for wait for this one: what was loaded to resume watches is older."""
+        self.told_revision = 0
+        """Every watcher has been told of all changes up to this one, which may precede `revision`."""
         self.synced = False
 
     async def start(self) -> None:
@@ -200,6 +205,7 @@ class WatchCache:
         for prefix, group in entries.items():
             self.collection(prefix).fill(group)
         self._advance(revision)
+        self.told_revision = revision
 
     async def _feed(self) -> None:
         while True:
@@ -216,9 +222,10 @@ class WatchCache:
         watch = self._store.watch(*EVERY_KEY, self.revision + 1)
         try:
             async for batch in watch:
-                if batch.events:
-                    self._take(batch.events)
+                due = self._take(batch.events) if batch.events else []
                 self._advance(max(batch.revision, self.revision))
+                await self._tell(due)
+                self.told_revision = self.revision
         finally:
             await watch.close()
 
@@ -233,7 +240,8 @@ class WatchCache:
                 log.warning("watch cache can't load: %s", error)
                 await asyncio.sleep(RETRY_S)
 
-    def _take(self, events: tuple[Event, ...]) -> None:
+    def _take(self, events: tuple[Event, ...]) -> list[_Due]:
+        """Hold what the events made of the registry; return who is to be told of what."""
         touched: dict[bytes, list[Change]] = {}
         for event in events:
             key = event.kv.key
@@ -242,11 +250,20 @@ class WatchCache:
                 change = self.collection(prefix).apply(event)
                 if change.old is not None or change.new is not None:
                     touched.setdefault(prefix, []).append(change)
-        for prefix, changes in touched.items():
-            for watcher, told in self._collections[prefix].watchers.concerned(changes):
-                self._tell(prefix, watcher, told)
+        return [
+            (prefix, watcher, told)
+            for prefix, changes in touched.items()
+            for watcher, told in self._collections[prefix].watchers.concerned(changes)
+        ]
 
-    def _tell(self, prefix: bytes, watcher: Watcher, changes: list[Change]) -> None:
+    async def _tell(self, due: list[_Due]) -> None:
+        """Deliver, some at a time: to tell thousands takes long, and the next batch waits until all know of this."""
+        for position, (prefix, watcher, changes) in enumerate(due, start=1):
+            self._deliver(prefix, watcher, changes)
+            if position % TOLD_AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _deliver(self, prefix: bytes, watcher: Watcher, changes: list[Change]) -> None:
         """Deliver to one watcher; a fault in it ends its own watch, never the cache's."""
         try:
             watcher.deliver(changes)

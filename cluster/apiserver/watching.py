@@ -12,16 +12,17 @@ from functools import partial
 
 import orjson
 
-from oarlock.cluster.apiserver import metrics, rendering, views
+from oarlock.cluster.apiserver import metrics
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.entries import Change, Entry
-from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire
+from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire, chunk
 from oarlock.cluster.apiserver.forms import Forms
+from oarlock.cluster.apiserver.lens import Lens, Lenses
 from oarlock.cluster.apiserver.listing import list_options, parse_version, settle
-from oarlock.cluster.apiserver.negotiation import Representation, negotiate
+from oarlock.cluster.apiserver.negotiation import negotiate
 from oarlock.cluster.apiserver.options import whole_number
 from oarlock.cluster.apiserver.rendering import TableOptions
-from oarlock.cluster.apiserver.selection import Selection, selection
+from oarlock.cluster.apiserver.selection import selection
 from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.status import ApiError
@@ -44,18 +45,15 @@ class _Watcher:
     to convert are held back too, and what comes after them, until `pump` has them.
     """
 
-    def __init__(
-        self, chosen: Selection, representation: Representation, options: TableOptions, forms: Forms, bookmarks: bool
-    ) -> None:
+    def __init__(self, lens: Lens, forms: Forms, bookmarks: bool) -> None:
+        self._lens = lens
+        self._chosen = lens.chosen
         self._forms = forms
-        self._waits = forms.waits(chosen.resource)
+        resource = lens.chosen.resource
+        self._waits = forms.waits(resource)
         self._is_pumping = False
         self.due = asyncio.Event()
         """Something is to be pumped, or the watch is done."""
-        self._chosen = chosen
-        self._representation = representation
-        self._options = options
-        resource = chosen.resource
         self._events = metrics.WATCH_EVENTS.of(resource.group, resource.version, resource.plural)
         self._wire: Wire | None = None
         self._held: list[Change] = []
@@ -104,11 +102,11 @@ class _Watcher:
         return made
 
     def _send(self, changes: list[Change]) -> None:
-        lines = [line for change in changes if (line := self._line(change))]
-        if lines:
+        chunks = [seen for change in changes if (seen := self._lens.chunk(change))]
+        if chunks:
             self.sent = changes[-1].revision
-            self._events[0] += len(lines)
-            self._write(b"".join(lines))
+            self._events[0] += len(chunks)
+            self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     def progress(self, revision: int) -> None:
         """Tell the client that it has seen everything up to `revision`."""
@@ -116,7 +114,7 @@ class _Watcher:
             return
         if self._wire is not None and self.bookmarks and revision > self.sent:
             self.sent = revision
-            self._write(self.bookmark(revision))
+            self._write(chunk(self.bookmark(revision)))
 
     def lost(self) -> None:
         self.done.set()
@@ -127,52 +125,25 @@ class _Watcher:
         metadata: dict[str, object] = {"resourceVersion": str(revision)}
         if initial_end:
             metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
-        resource = self._chosen.resource
+        resource, representation = self._chosen.resource, self._lens.representation
         obj: dict[str, object] = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
-        if self._representation.transform:
+        if representation.transform:
             obj["kind"] = "PartialObjectMetadata"
-            obj["apiVersion"] = self._representation.api_version
-            if self._representation.transform == "Table":
+            obj["apiVersion"] = representation.api_version
+            if representation.transform == "Table":
                 row = {"cells": [], "object": obj}
-                table = {"kind": "Table", "apiVersion": self._representation.api_version}
+                table = {"kind": "Table", "apiVersion": representation.api_version}
                 obj = {**table, "metadata": {"resourceVersion": str(revision)}, "columnDefinitions": [], "rows": [row]}
         return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
 
-    def initial(self, entry: Entry) -> bytes:
-        """Return the ADDED line of an object that is there already."""
-        if self._is_shared(entry):
-            return b'{"type":"ADDED","object":%b}\n' % entry.wire
-        return self._encoded("ADDED", entry)
-
-    def _is_shared(self, entry: Entry) -> bool:
-        """Whether this watcher sees the same bytes as all others that want no other form."""
-        return not self._representation.transform and views.as_stored(self._chosen.resource, entry)
-
-    def _line(self, change: Change) -> bytes:
-        if not self._chosen.holds(change.key):
-            return b""
-        was = change.old is not None and self._chosen.matches(change.old)
-        matches = change.new is not None and self._chosen.matches(change.new)
-        if not was and not matches:
-            return b""
-        kind = "MODIFIED" if was and matches else "ADDED" if matches else "DELETED"
-        shown = change.old if kind == "DELETED" else change.new
-        assert shown is not None
-        return change.line(kind) if self._is_shared(shown) else self._encoded(kind, change.shown(kind))
-
-    def _encoded(self, kind: str, entry: Entry) -> bytes:
-        resource = self._chosen.resource
-        obj = rendering.event_object(resource, entry, self._representation, self._options)
-        return orjson.dumps({"type": kind, "object": obj}) + b"\n"
-
-    def _write(self, data: bytes) -> None:
+    def _write(self, chunks: bytes) -> None:
         wire = self._wire
         assert wire is not None
         if wire.unsent() > UNSENT_BYTES_MAX:
             self.lost()
             wire.abort()
             return
-        wire.write(data)
+        wire.write_chunks(chunks)
 
 
 class Watching:
@@ -181,6 +152,7 @@ class Watching:
     def __init__(self, cache: WatchCache, forms: Forms) -> None:
         self._cache = cache
         self._forms = forms
+        self._lenses = Lenses()
         self._watchers: set[_Watcher] = set()
         self._stopping = False
 
@@ -199,7 +171,8 @@ class Watching:
         representation = negotiate(accept, is_list=True)
         timeout_s = float(whole_number(query, "timeoutSeconds")) or MIN_TIMEOUT_S * (1 + random.random())
         initial_wanted = query.flag("sendInitialEvents")
-        watcher = _Watcher(chosen, representation, options, self._forms, query.flag("allowWatchBookmarks"))
+        lens = self._lenses.of(chosen, representation, options)
+        watcher = _Watcher(lens, self._forms, query.flag("allowWatchBookmarks"))
         if initial_wanted or wanted.version == "":
             await settle(self._cache, "" if wanted.version in ("", "0") else wanted.version)
         from_state = initial_wanted or wanted.version in ("", "0")
@@ -222,7 +195,7 @@ class Watching:
             )
             gauge.inc()
             try:
-                await self._send_state(wire, watcher, chosen, present)
+                await self._send_state(wire, lens, present)
                 if watcher.done.is_set():
                     return  # changes are missing: the client must begin anew
                 if initial_wanted and watcher.bookmarks:
@@ -260,12 +233,13 @@ class Watching:
                     await watcher.due.wait()
                     if not watcher.done.is_set():
                         continue
-            watcher.progress(self._cache.revision)
+            watcher.progress(self._cache.told_revision)
 
-    async def _send_state(self, wire: Wire, watcher: _Watcher, chosen: Selection, present: list[Entry]) -> None:
+    async def _send_state(self, wire: Wire, lens: Lens, present: list[Entry]) -> None:
+        chosen = lens.chosen
         for at in range(0, len(present), INITIAL_BATCH):
             batch = await self._forms.shown(chosen.resource, present[at : at + INITIAL_BATCH])
-            wire.write(b"".join(watcher.initial(entry) for entry in batch if chosen.matches(entry)))
+            wire.write(b"".join(lens.initial(entry) for entry in batch if chosen.matches(entry)))
             await wire.drain()
 
 

@@ -168,6 +168,10 @@ class FieldSelector:
                 return one.value
         return None
 
+    def without(self, name: str, value: str) -> FieldSelector:
+        """The same but for the requirement that field `name` be `value`, which is known to hold."""
+        return FieldSelector(tuple(one for one in self.requirements if one != FieldRequirement(name, value)))
+
     @property
     def everything(self) -> bool:
         """Whether it chooses every object."""

@@ -6,7 +6,7 @@ import asyncio
 
 from oarlock.cluster.apiserver.connection import ChunkedWire
 from oarlock.cluster.apiserver.entries import Change
-from oarlock.cluster.apiserver.watchcache import WatchCache
+from oarlock.cluster.apiserver.watchcache import TOLD_AT_ONCE, WatchCache
 from oarlock.consensus.memory import MemoryStore
 from oarlock.consensus.model import Put, Transaction
 
@@ -26,6 +26,15 @@ class Watcher:
         self.is_lost = True
 
 
+class Ordered(Watcher):
+    def __init__(self) -> None:
+        super().__init__(broken=False)
+        self.revisions: list[int] = []
+
+    def deliver(self, changes: list[Change]) -> None:
+        self.revisions += [change.revision for change in changes]
+
+
 def test_a_watcher_that_fails_is_dropped_and_stops_nobody_else() -> None:
     async def scenario() -> None:
         store = MemoryStore()
@@ -40,6 +49,55 @@ def test_a_watcher_that_fails_is_dropped_and_stops_nobody_else() -> None:
         assert (sound.seen, sound.is_lost) == (3, False)
         assert broken.is_lost
         assert list(cache.collection(PREFIX).watchers) == [sound]
+        await cache.stop()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_many_watchers_are_told_in_several_turns_and_the_others_have_theirs_between() -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        cache = WatchCache(store)
+        await cache.start()
+        watchers = [Watcher(broken=False) for _ in range(3 * TOLD_AT_ONCE)]
+        for watcher in watchers:
+            cache.collection(PREFIX).watchers.add(watcher)
+        between: list[tuple[int, bool]] = []
+
+        async def look() -> None:
+            while not between or between[-1][0] < len(watchers):
+                told = sum(watcher.seen for watcher in watchers)
+                between.append((told, cache.told_revision < cache.revision))
+                await asyncio.sleep(0)
+
+        looking = asyncio.create_task(look())
+        await store.transact(Transaction(success=(Put(PREFIX + b"d/0", b'{"metadata":{"name":"x"}}'),)))
+        await looking
+        some = [behind for told, behind in between if 0 < told < len(watchers)]
+        assert some, "all were told in one turn"
+        assert all(some), "a bookmark could say that all was told while it wasn't"
+        await cache.fresh()
+        await cache.stop()
+        await store.close()
+
+    asyncio.run(scenario())
+
+
+def test_changes_reach_each_watcher_in_order_however_many_there_are() -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        cache = WatchCache(store)
+        await cache.start()
+        watchers = [Ordered() for _ in range(2 * TOLD_AT_ONCE + 1)]
+        for watcher in watchers:
+            cache.collection(PREFIX).watchers.add(watcher)
+        for number in range(20):
+            await store.transact(Transaction(success=(Put(PREFIX + b"d/%d" % number, b'{"metadata":{"name":"x"}}'),)))
+        last = await cache.fresh()
+        while cache.told_revision < last:  # noqa: ASYNC110 - every turn of the loop is one step of the telling
+            await asyncio.sleep(0)
+        assert all(watcher.revisions == list(range(last - 19, last + 1)) for watcher in watchers)
         await cache.stop()
         await store.close()
 
