@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -44,6 +45,20 @@ class Connection(web.RequestHandler):
         return response
 
 
+class HandedConnection(Connection):
+    """A connection that the balancer gave away: somebody waits for its end."""
+
+    __slots__ = ("_ended",)
+
+    def __init__(self, ended: Callable[[], None], manager: web.Server, **settings: Any) -> None:
+        super().__init__(manager, **settings)
+        self._ended = ended
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._ended()
+
+
 class Refused(asyncio.Protocol):
     """A connection that was accepted when the server had already let go of all others."""
 
@@ -60,6 +75,13 @@ class ConnectionServer(web.Server):
         if self.closing:
             return Refused()
         return Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+
+    def handed(self, ended: Callable[[], None]) -> asyncio.BaseProtocol:
+        """Make one whose end `ended` is to be told."""
+        if self.closing:
+            ended()
+            return Refused()
+        return HandedConnection(ended, self, loop=asyncio.get_running_loop(), **self._kwargs)
 
 
 class ChunkedWire:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from collections.abc import Callable
+from functools import partial
 
 import orjson
 from aiohttp import web
@@ -11,6 +14,7 @@ from aiohttp import web
 from oarlock.cluster.apiserver import sending
 from oarlock.cluster.apiserver.connection import ConnectionServer
 from oarlock.cluster.apiserver.exchange import Handler, Query, Request, Response
+from oarlock.cluster.apiserver.handed import HandedConnections
 from oarlock.cluster.apiserver.settings import Tls
 from oarlock.cluster.objects import status
 
@@ -25,15 +29,18 @@ KEEP_ALIVE_S = 3630.0
 class HttpFront:
     """Listens and calls `handler` for each request. Requests that miss their body's time limit are refused."""
 
-    def __init__(self, host: str, port: int, tls: Tls | None, handler: Handler) -> None:
+    def __init__(self, host: str, port: int, tls: Tls | None, handler: Handler, handover: str = "") -> None:
+        """`handover` is the Unix socket at which the balancer of this host gives connections away, "" for none."""
         self._host, self._asked_port, self._tls, self._handler = host, port, tls, handler
+        self._context: ssl.SSLContext | None = None
+        self._handed = HandedConnections(handover, self._serve_handed) if handover else None
         self._server: asyncio.Server | None = None
         self._connections: ConnectionServer | None = None
         self.port = port
 
     async def start(self) -> None:
         """Listen. Raises OSError (port in use) or ssl.SSLError (unusable PEM files)."""
-        context = None if self._tls is None else _tls_context(self._tls)
+        self._context = context = None if self._tls is None else _tls_context(self._tls)
         self._connections = ConnectionServer(
             self._serve,
             handler_cancellation=True,
@@ -49,6 +56,8 @@ class HttpFront:
             self._connections, self._host, self._asked_port, ssl=context, backlog=1024, reuse_address=True
         )
         self.port = int(self._server.sockets[0].getsockname()[1])
+        if self._handed is not None:
+            self._handed.start()
 
     async def stop(self, grace_s: float) -> None:
         """Listen no more, let requests under way end within `grace_s`, then drop what is left."""
@@ -56,9 +65,16 @@ class HttpFront:
         if server is None or self._connections is None:
             return
         server.close()
+        if self._handed is not None:
+            self._handed.stop()
         self._connections.closing = True
         self._connections.pre_shutdown()
         await self._connections.shutdown(grace_s)
+
+    async def _serve_handed(self, client: socket.socket, ended: Callable[[], None]) -> None:
+        assert self._connections is not None
+        make = partial(self._connections.handed, ended)
+        await asyncio.get_running_loop().connect_accepted_socket(make, client, ssl=self._context)
 
     async def _serve(self, raw: web.BaseRequest) -> web.StreamResponse:
         path, _, query = raw.raw_path.partition("?")

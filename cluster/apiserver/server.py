@@ -97,7 +97,7 @@ class ApiServer:
         self._now = now
         self._storage = storage
         self._dispatcher: Dispatcher | None = None
-        self._front = HttpFront(settings.host, settings.port, settings.tls, self._handle)
+        self._front = HttpFront(settings.host, settings.port, settings.tls, self._handle, settings.handover)
 
     @property
     def port(self) -> int:

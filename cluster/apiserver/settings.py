@@ -22,9 +22,10 @@ class ApiServerSettings:
 
     `port` 0 takes a free one. Without `tls` it speaks plain HTTP and trusts every caller as an administrator: tests
     only. `advertise_address` and `advertise_port` are what the `kubernetes` Service's endpoints name; port 0 means the
-    port that is listened on. `service_account_key_file` (PEM, ECDSA on P-256) signs service accounts' tokens and must
-    be the same for all API servers; without one, tokens hold for this process. `service_cidr` is one range, or one of
-    each IP family with a comma between, the default family's first. `loopback_network` permits endpoints on
+    port that is listened on. `handover` is the Unix socket at which the host's balancer gives connections away, ""
+    for none. `service_account_key_file` (PEM, ECDSA on P-256) signs service accounts' tokens and must be the same for
+    all API servers; without one, tokens hold for this process. `service_cidr` is one range, or one of each IP family
+    with a comma between, the default family's first. `loopback_network` permits endpoints on
     127.0.0.0/8, which upstream forbids. `disabled_plugins` names admission plugins that are left out, as upstream's
     --disable-admission-plugins does.
     """
@@ -41,6 +42,7 @@ class ApiServerSettings:
     node_port_range: tuple[int, int] = (30000, 32767)
     advertise_address: str = "127.0.0.1"
     advertise_port: int = 0
+    handover: str = ""
     loopback_network: bool = False
     disabled_plugins: tuple[str, ...] = ()
     pod_security: PodSecurity = PodSecurity()

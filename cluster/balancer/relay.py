@@ -10,10 +10,9 @@ from typing import cast
 class Half(asyncio.Protocol):
     """One end of a relay. Reads nothing until it is joined, so that no byte waits in our memory for a backend."""
 
-    def __init__(self, opened: Callable[[Half], None] | None = None) -> None:
+    def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.lost = False
-        self._opened = opened
         self._other: Half | None = None
         self._ended: Callable[[BaseException | None], None] | None = None
         self.half_closed = False
@@ -22,8 +21,6 @@ class Half(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.pause_reading()
-        if self._opened is not None:
-            self._opened(self)
 
     def join(self, other: Half, ended: Callable[[BaseException | None], None]) -> None:
         """Let bytes flow from here to `other`; `ended` is told once when this connection is over."""

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import ssl
+import struct
+from contextlib import suppress
 
 from oarlock.cluster.balancer import metrics
+from oarlock.cluster.balancer.handover import Handover
 from oarlock.cluster.balancer.health import HealthCheck, client_context
 from oarlock.cluster.balancer.pool import Backend, Health, Pool
 from oarlock.cluster.balancer.relay import Half
 from oarlock.cluster.balancer.settings import BalancerSettings
 
 log = logging.getLogger(__name__)
+BACKLOG = 1024
+ACCEPTED_AT_ONCE = 64
+ACCEPT_RETRY_S = 0.1
 
 
 class Balancer:
     """Shares TCP connections among backends: what passes is not read, so TLS ends at the API servers.
+
+    A backend of this host is given the connection itself; for one elsewhere bytes are relayed.
 
     A connection that a backend refuses goes to the next one before the client notices. When none takes it, it waits
     `hold_s` for one to come back, which bridges the restart of a lone API server.
@@ -30,16 +39,17 @@ class Balancer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._check_tasks: list[asyncio.Task[None]] = []
         self._clients: set[Half] = set()
+        self._handovers: dict[Backend, Handover] = {}
         self._held = 0
         self._news = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._stopped = asyncio.Event()
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on; it differs from the setting where that was 0."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        assert self._listener is not None
+        return int(self._listener.getsockname()[1])
 
     @property
     def backends(self) -> list[Backend]:
@@ -48,10 +58,12 @@ class Balancer:
     async def start(self) -> None:
         """Listen and begin checking. Raises OSError if the address is taken."""
         context = self._context or client_context(self._settings.tls)
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: Half(self._accept), self._settings.host, self._settings.port, backlog=1024
-        )
+        self._handovers = {
+            backend: Handover(self._settings.handovers[backend.name], self._place)
+            for backend in self._pool.backends
+            if backend.name in self._settings.handovers
+        }
+        self._listen(socket.create_server((self._settings.host, self._settings.port), backlog=BACKLOG))
         self._checks = {b: HealthCheck(b, self._settings, context, self._changed) for b in self._pool.backends}
         self._check_tasks = [asyncio.create_task(check.run()) for check in self._checks.values()]
 
@@ -74,9 +86,10 @@ class Balancer:
     async def stop(self) -> None:
         """Take no more connections, give open ones `drain_s` to end, then cut them."""
         self._stopped.set()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        if self._listener is not None:
+            asyncio.get_running_loop().remove_reader(self._listener)
+            self._listener.close()
+            self._listener = None
         for task in [*self._check_tasks, *self._tasks]:
             task.cancel()
         await asyncio.gather(*self._check_tasks, *self._tasks, return_exceptions=True)
@@ -85,38 +98,73 @@ class Balancer:
             pass
         for client in list(self._clients):
             client.abort()
+        for handover in self._handovers.values():
+            handover.close()
 
-    def _accept(self, client: Half) -> None:
-        task = asyncio.get_running_loop().create_task(self._connect(client))
+    def _listen(self, listener: socket.socket) -> None:
+        listener.settimeout(0)
+        self._listener = listener
+        asyncio.get_running_loop().add_reader(listener, self._acceptable)
+
+    def _acceptable(self) -> None:
+        """Accept what is there. Out of descriptors, pause: those who wait stay in the kernel's queue."""
+        listener = self._listener
+        if listener is None:
+            return
+        try:
+            for _ in range(ACCEPTED_AT_ONCE):
+                client, _ = listener.accept()
+                client.settimeout(0)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._place(client, whole=True)
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            log.warning("accept_error=%r", str(error))
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(ACCEPT_RETRY_S, self._listen_again)
+
+    def _listen_again(self) -> None:
+        if self._listener is not None:
+            self._listen(self._listener)
+
+    def _place(self, client: socket.socket, *, whole: bool = False) -> None:
+        """Find a backend for a client; only a `whole` connection may be given away. One that came back is relayed."""
+        task = asyncio.get_running_loop().create_task(self._connect(client, whole=whole))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, client: Half) -> None:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.hold_s
+    async def _connect(self, client: socket.socket, *, whole: bool) -> None:
+        """Give a client to a backend, or close its connection."""
         try:
-            while not client.lost:
-                if await self._try_all(client):
-                    return
-                if self._held >= self._settings.held_max:
-                    break
-                self._held += 1
-                metrics.HELD.set(self._held)
-                try:
-                    if not await self._news_before(deadline):
-                        break
-                finally:
-                    self._held -= 1
-                    metrics.HELD.set(self._held)
-            metrics.REFUSED_TOTAL.inc()
-            client.abort()
+            if not await self._placed(client, whole=whole):
+                metrics.REFUSED_TOTAL.inc()
+                _abort(client)
         except asyncio.CancelledError:
-            client.abort()
+            _abort(client)
             raise
 
-    async def _try_all(self, client: Half) -> bool:
-        """Join the client to the first backend that takes it; tell whether one did."""
+    async def _placed(self, client: socket.socket, *, whole: bool) -> bool:
+        deadline = asyncio.get_running_loop().time() + self._settings.hold_s
+        while not await self._try_all(client, whole=whole):
+            if self._held >= self._settings.held_max:
+                return False
+            self._held += 1
+            metrics.HELD.set(self._held)
+            try:
+                if not await self._news_before(deadline):
+                    return False
+            finally:
+                self._held -= 1
+                metrics.HELD.set(self._held)
+        return True
+
+    async def _try_all(self, client: socket.socket, *, whole: bool) -> bool:
+        """Give the client to the first backend that takes it; tell whether one did."""
         for backend in self._pool.candidates():
+            if whole and self._give(client, backend):
+                return True
             try:
                 async with asyncio.timeout(self._settings.connect_timeout_s):
                     _, server = await asyncio.get_running_loop().create_connection(Half, *backend.address)
@@ -125,12 +173,30 @@ class Balancer:
                 log.debug("backend=%s connect_error=%r", backend.name, str(error))
                 self._checks[backend].now()
                 continue
-            if client.lost:
-                server.abort()
-                return True
-            self._join(client, server, backend)
+            await self._relay(client, server, backend)
             return True
         return False
+
+    def _give(self, client: socket.socket, backend: Backend) -> bool:
+        """Give the connection itself to a backend of this host, if there is a way to."""
+        handover = self._handovers.get(backend)
+        if handover is None:
+            return False
+        try:
+            backend.attach(client, handover.give(client, lambda: backend.detach(client)))
+        except OSError as error:
+            log.debug("backend=%s handover_error=%r", backend.name, str(error))
+            return False
+        return True
+
+    async def _relay(self, client: socket.socket, server: Half, backend: Backend) -> None:
+        try:
+            _, half = await asyncio.get_running_loop().connect_accepted_socket(Half, client)
+        except OSError:  # it has gone
+            server.abort()
+            client.close()
+            return
+        self._join(half, server, backend)
 
     def _join(self, client: Half, server: Half, backend: Backend) -> None:
         def cut() -> None:
@@ -168,3 +234,10 @@ class Balancer:
         except TimeoutError:
             return False
         return True
+
+
+def _abort(client: socket.socket) -> None:
+    """Close a connection as broken: the client must not take it for an orderly end."""
+    with suppress(OSError):
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 Address = tuple[str, int]
@@ -22,6 +23,8 @@ class BalancerSettings:
     """Times in seconds. A killed backend is noticed at once (its health connection ends). A silent one gets no new
     connections after `check_interval_s + check_timeout_s` at most, and loses those it has after `silence_s` more.
 
+    `handovers` is, by "host:port", the Unix socket at which a backend of this host takes connections themselves.
+
     `hold_s` is how long a new connection waits for a backend when none takes it; `held_max` bounds how many may wait.
     """
 
@@ -36,6 +39,7 @@ class BalancerSettings:
     connect_timeout_s: float = 1.0
     hold_s: float = 5.0
     held_max: int = 1024
+    handovers: Mapping[str, str] = field(default_factory=dict[str, str])
     drain_s: float = 1.0
 
     def __post_init__(self) -> None:

@@ -90,6 +90,9 @@ class Layout:
             "host": LOOPBACK,
             "port": self.record.port,
             "backends": [[LOOPBACK, self._port(name)] for name in api_server_names(self.spec)],
+            "handovers": {
+                f"{LOOPBACK}:{self._port(name)}": self._handover(name) for name in api_server_names(self.spec)
+            },
             "tls": tls,
             "metrics": dict(tls),
         }
@@ -212,7 +215,12 @@ class Layout:
             "service_cidr": self.slot.service_cidr,
             "token_file": str(self.spec.token_file.resolve()) if self.spec.token_file else None,
             "advertise": [LOOPBACK, self.record.port],
+            "handover": "" if self.spec.single else self._handover(name),
         }
+
+    def _handover(self, name: str) -> str:
+        """The Unix socket at which an API server takes connections from the balancer."""
+        return str(self.folder.runtime / name)
 
     def _store_endpoints(self) -> list[str]:
         return [f"{LOOPBACK}:{self._port(f'{store}-client')}" for store in store_names(self.spec)]

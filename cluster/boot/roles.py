@@ -121,6 +121,7 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         service_cidr=settings["service_cidr"],
         advertise_address=advertise_address,
         advertise_port=advertise_port,
+        handover=settings["handover"],
         loopback_network=True,
     )
 
@@ -141,7 +142,8 @@ async def run_balancer(settings: Settings) -> Running:
     from oarlock.cluster.balancer.settings import BalancerSettings, Tls
 
     backends = tuple((host, port) for host, port in settings["backends"])
-    balancer = Balancer(BalancerSettings(settings["host"], settings["port"], backends, Tls(**settings["tls"])))
+    tls, handovers = Tls(**settings["tls"]), settings["handovers"]
+    balancer = Balancer(BalancerSettings(settings["host"], settings["port"], backends, tls, handovers=handovers))
     await balancer.start()
     return Running(balancer, f"{settings['host']}:{settings['port']}")
 
