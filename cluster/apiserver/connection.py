@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from aiohttp import web
@@ -18,6 +18,11 @@ class Connection(web.RequestHandler):
     """aiohttp's connection, but answers what it can't parse with a Status that repeats nothing of the request."""
 
     __slots__ = ()
+
+    @property
+    def turns(self) -> asyncio.Lock:
+        """Whoever sends much waits for a turn of the loop that no other such has."""
+        return cast("ConnectionServer", self._manager).turns
 
     async def drained(self) -> None:
         """Wait while the transport asks for no more bytes. Raises ConnectionError when the connection is gone."""
@@ -70,6 +75,10 @@ class ConnectionServer(web.Server):
     """Makes our connections; aiohttp offers no setting for their class. Once `closing`, it refuses those that come."""
 
     closing = False
+
+    def __init__(self, handler: Any, **settings: Any) -> None:
+        super().__init__(handler, **settings)
+        self.turns = asyncio.Lock()
 
     def __call__(self) -> Any:
         if self.closing:

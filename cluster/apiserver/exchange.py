@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -62,12 +62,43 @@ class Request:
     address: str = ""
 
 
+class Parts:
+    """A large body of so many bytes, put together while it is sent: to do so at once would stall everybody else.
+
+    `make` begins anew each time it is called.
+    """
+
+    __slots__ = ("_make", "_size")
+
+    def __init__(self, size: int, make: Callable[[], Iterator[bytes | memoryview]]) -> None:
+        self._size, self._make = size, make
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._make())
+
+    def pieces(self, size: int) -> Iterator[bytes]:
+        """Yield the body in pieces of at least so many bytes, but for the last."""
+        held: list[bytes | memoryview] = []
+        held_bytes = 0
+        for part in self._make():
+            held.append(part)
+            held_bytes += len(part)
+            if held_bytes >= size:
+                yield b"".join(held)
+                held, held_bytes = [], 0
+        if held:
+            yield b"".join(held)
+
+
 @dataclass(slots=True)
 class Response:
-    """A complete answer. A `body` in parts is sent in pieces, so that one large list does not stall the others."""
+    """A complete answer."""
 
     status: int = 200
-    body: bytes | list[bytes] = b""
+    body: bytes | Parts = b""
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
 

@@ -60,7 +60,7 @@ def observe(request: Request, info: RequestInfo, resource: Resource | None, answ
         return
     series.duration.observe(seconds)
     if series.sizes is not None and isinstance(answer, Response) and answer.status < 400:
-        series.sizes.observe(len(answer.body) if isinstance(answer.body, bytes) else sum(map(len, answer.body)))
+        series.sizes.observe(len(answer.body))
 
 
 def _labels(request: Request, info: RequestInfo, resource: Resource | None) -> _Labels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,13 @@ import orjson
 
 from oarlock.cluster.apiserver import clock, views
 from oarlock.cluster.apiserver.entries import Entry
-from oarlock.cluster.apiserver.exchange import Response
+from oarlock.cluster.apiserver.exchange import Parts, Response
 from oarlock.cluster.apiserver.negotiation import JSON, YAML, Representation
 from oarlock.cluster.objects import status, tables, yamltext
 from oarlock.cluster.objects.resources import Resource
 
+WHOLE_ITEMS_MAX = 32
+"""Lists of more are put together while they are sent."""
 _INCLUDED: dict[str, tables.IncludeObject] = {"Object": "Object", "None": "None"}
 
 
@@ -87,7 +89,7 @@ def go_type(resource: Resource) -> str:
     return f"*{(resource.group or 'core').partition('.')[0]}.{resource.kind}"
 
 
-def _spliced(resource: Resource, shown: Page) -> list[bytes]:
+def _spliced(resource: Resource, shown: Page) -> bytes | Parts:
     head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
         resource.list_kind.encode(),
         resource.api_version.encode(),
@@ -95,12 +97,21 @@ def _spliced(resource: Resource, shown: Page) -> list[bytes]:
     )
     # Items of typed lists carry no kind and apiVersion of their own; those of custom resources do.
     skip = len(resource.head) if resource.custom is None else 1
-    parts = [head]
-    for number, one in enumerate(shown.entries):
-        parts.append(b",{" if number else b"{")
-        parts.append(views.wire(resource, one)[skip:])
-    parts.append(b"]}")
-    return parts if len(parts) > 64 else [b"".join(parts)]
+    wires = [views.wire(resource, one) for one in shown.entries]
+
+    def make() -> Iterator[bytes | memoryview]:
+        yield head
+        lead = b"{"
+        for wire in wires:
+            yield lead
+            yield memoryview(wire)[skip:]
+            lead = b",{"
+        yield b"]}"
+
+    commas = max(0, len(wires) - 1)
+    size = len(head) + sum(map(len, wires)) + (1 - skip) * len(wires) + commas + 2
+    parts = Parts(size, make)
+    return parts if len(wires) > WHOLE_ITEMS_MAX else bytes(parts)
 
 
 def _list_document(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from typing import cast
 
 from aiohttp import web
 from multidict import CIMultiDict
@@ -12,6 +13,7 @@ from oarlock.cluster.apiserver import wireform
 from oarlock.cluster.apiserver.connection import ChunkedWire, Connection
 from oarlock.cluster.apiserver.exchange import (
     Answer,
+    Parts,
     Relayed,
     Request,
     Response,
@@ -22,8 +24,8 @@ from oarlock.cluster.apiserver.exchange import (
 )
 from oarlock.cluster.takeover import Taken
 
-PIECE_BYTES = 256 * 1024
-"""Large bodies go out in pieces of this size with a turn of the loop between them."""
+PIECE_BYTES = 128 * 1024
+"""Large bodies go out in pieces of this size, one in a turn of the loop however many clients are being sent one."""
 
 
 async def send(raw: web.BaseRequest, request: Request, answer: Answer) -> web.StreamResponse:
@@ -36,15 +38,14 @@ async def send(raw: web.BaseRequest, request: Request, answer: Answer) -> web.St
         case Takeover():
             return await _take_over(raw, answer)
     answer = await wireform.finished(request, answer)
-    if isinstance(answer.body, list):
-        return await _pieces(raw, answer, request.warnings)
+    if isinstance(answer.body, Parts):
+        return await _pieces(raw, answer, answer.body, request.warnings)
     return whole(answer, request.warnings)
 
 
 def whole(answer: Response, warnings: list[str]) -> web.Response:
     """Return an answer that is sent in one piece."""
-    body = answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
-    response = web.Response(status=answer.status, body=body, headers=_headers(answer))
+    response = web.Response(status=answer.status, body=bytes(answer.body), headers=_headers(answer))
     for value in warning_headers(warnings):
         response.headers.add("Warning", value)
     return response
@@ -54,33 +55,20 @@ def _headers(answer: Response | Stream) -> dict[str, str]:
     return {"Content-Type": answer.content_type, "Cache-Control": "no-cache, private", **answer.headers}
 
 
-async def _pieces(raw: web.BaseRequest, answer: Response, warnings: list[str]) -> web.StreamResponse:
-    assert isinstance(answer.body, list)
+async def _pieces(raw: web.BaseRequest, answer: Response, body: Parts, warnings: list[str]) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=_headers(answer))
-    response.content_length = sum(map(len, answer.body))
+    response.content_length = len(body)
     for value in warning_headers(warnings):
         response.headers.add("Warning", value)
     await response.prepare(raw)
     if raw.method != "HEAD":
-        for piece in _joined(answer.body):
-            await response.write(piece)
-            await asyncio.sleep(0)
+        turns = cast(Connection, raw.protocol).turns
+        for piece in body.pieces(PIECE_BYTES):
+            async with turns:
+                await asyncio.sleep(0)
+            await response.write(piece)  # which waits for slow readers, each for itself
     await response.write_eof()
     return response
-
-
-def _joined(parts: list[bytes]) -> list[bytes]:
-    pieces: list[bytes] = []
-    held: list[bytes] = []
-    size = 0
-    for part in parts:
-        held.append(part)
-        size += len(part)
-        if size >= PIECE_BYTES:
-            pieces.append(b"".join(held))
-            held, size = [], 0
-    pieces.append(b"".join(held))
-    return pieces
 
 
 async def _stream(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:

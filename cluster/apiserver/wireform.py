@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Sequence
 
 import orjson
 
-from oarlock.cluster.apiserver.exchange import JSON, Request, Response
+from oarlock.cluster.apiserver.exchange import JSON, Parts, Request, Response
 
 GZIP_BYTES_MIN = 128 * 1024
 """Source: upstream's defaultGzipThresholdBytes. Smaller bodies cost more to compress than to send."""
 PRETTY_BYTES_MAX = 8 * 1024 * 1024
 """Larger bodies are sent as they are: nobody reads them, and indenting them would stall everybody else."""
 _GZIP_LEVEL = 1
+_GZIP_PIECE_BYTES = 64 * 1024
 _GZIP_WINDOW = 31
 _BROWSERS = ("curl", "Wget", "Mozilla/5.0")
 
@@ -26,25 +26,20 @@ async def finished(request: Request, answer: Response) -> Response:
     """Return `answer` in the form that its client wants. Only bodies of successful reads are compressed."""
     if answer.content_type == JSON and _wants_pretty(request):
         answer = _indented(answer)
-    if request.method == "GET" and answer.status == 200 and size(answer) >= GZIP_BYTES_MIN:
+    if request.method == "GET" and answer.status == 200 and len(answer.body) >= GZIP_BYTES_MIN:
         answer.headers["Vary"] = _joined(answer.headers.get("Vary", ""), "Accept-Encoding")
         if _takes_gzip(request.headers.get("Accept-Encoding", "")):
-            parts = answer.body if isinstance(answer.body, list) else [answer.body]
-            answer.body = await asyncio.get_running_loop().run_in_executor(None, compress, parts)
+            answer.body = await asyncio.get_running_loop().run_in_executor(None, compress, answer.body)
             answer.headers["Content-Encoding"] = "gzip"
     return answer
 
 
-def size(answer: Response) -> int:
-    """Return the body's length in bytes."""
-    return sum(map(len, answer.body)) if isinstance(answer.body, list) else len(answer.body)
-
-
-def compress(parts: Sequence[bytes]) -> list[bytes]:
-    """Return `parts` joined and compressed, in pieces. Runs beside the loop: zlib lets others run."""
+def compress(body: bytes | Parts) -> Parts:
+    """Return a body compressed. Runs beside the loop: zlib lets others run."""
     stream = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
-    pieces = [piece for part in parts if (piece := stream.compress(part))]
-    return [*pieces, stream.flush()]
+    pieces = body.pieces(_GZIP_PIECE_BYTES) if isinstance(body, Parts) else iter((body,))
+    made = [*(piece for one in pieces if (piece := stream.compress(one))), stream.flush()]
+    return Parts(sum(map(len, made)), lambda: iter(made))
 
 
 def _wants_pretty(request: Request) -> bool:
@@ -54,12 +49,11 @@ def _wants_pretty(request: Request) -> bool:
 
 
 def _indented(answer: Response) -> Response:
-    if not 0 < size(answer) <= PRETTY_BYTES_MAX:
+    if not 0 < len(answer.body) <= PRETTY_BYTES_MAX:
         return answer
-    body = b"".join(answer.body) if isinstance(answer.body, list) else answer.body
     return Response(
         answer.status,
-        orjson.dumps(orjson.loads(body), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
+        orjson.dumps(orjson.loads(bytes(answer.body)), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE),
         answer.content_type,
         answer.headers,
     )

@@ -1,0 +1,108 @@
+"""Large answers: whole whatever their parts, one piece a turn for all clients, a slow reader only for itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oarlock.cluster.apiserver import sending
+from oarlock.cluster.apiserver.exchange import Answer, Parts, Request, Response
+from oarlock.cluster.apiserver.http import HttpFront
+
+
+@given(st.lists(st.binary(max_size=40), max_size=30), st.integers(1, 60))
+def test_pieces_are_the_body_and_no_smaller_than_asked(parts: list[bytes], size: int) -> None:
+    body = Parts(sum(map(len, parts)), lambda: iter(parts))
+    pieces = list(body.pieces(size))
+    assert b"".join(pieces) == b"".join(parts) == bytes(body)
+    assert len(body) == len(bytes(body))
+    assert all(len(piece) >= size for piece in pieces[:-1])
+
+
+async def _ask(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 16)
+    writer.write(b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n")
+    return reader, writer
+
+
+async def _body(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    (length,) = (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+    return await reader.readexactly(length)
+
+
+def test_a_client_that_reads_nothing_stops_none_of_the_others() -> None:
+    item = b"x" * 1000
+    count = 200 * sending.PIECE_BYTES // len(item)
+    made: dict[int, int] = {}
+
+    async def answer(request: Request) -> Answer:
+        del request
+        number = len(made)
+        made[number] = 0
+
+        def parts() -> object:
+            for _ in range(count):
+                made[number] += 1
+                yield item
+
+        return Response(200, Parts(count * len(item), parts))  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        front = HttpFront("127.0.0.1", 0, None, answer)
+        await front.start()
+        try:
+            _, slow = await _ask(front.port)
+            others = [await _ask(front.port) for _ in range(3)]
+            async with asyncio.timeout(20):
+                bodies = await asyncio.gather(*(_body(reader) for reader, _ in others))
+            assert [len(body) for body in bodies] == [count * len(item)] * 3
+            assert min(made.values()) < count, "nobody was slow"
+            for writer in (slow, *(writer for _, writer in others)):
+                writer.transport.abort()
+        finally:
+            await front.stop(0.1)
+
+    asyncio.run(scenario())
+    made.clear()
+    uvloop.run(scenario())
+
+
+def test_many_that_are_sent_much_leave_turns_to_the_others() -> None:
+    """However many lists are under way, a turn of the loop makes one piece."""
+    item, at_once = b"y" * 1000, 8
+    each = 40 * sending.PIECE_BYTES // len(item)
+    turns, by_turn = 0, {}
+
+    async def answer(request: Request) -> Answer:
+        del request
+
+        def parts() -> object:
+            for _ in range(each):
+                by_turn[turns] = by_turn.get(turns, 0) + 1
+                yield item
+
+        return Response(200, Parts(each * len(item), parts))  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        nonlocal turns
+        front = HttpFront("127.0.0.1", 0, None, answer)
+        await front.start()
+        streams = [await _ask(front.port) for _ in range(at_once)]
+        bodies = asyncio.gather(*(_body(reader) for reader, _ in streams))
+        while not bodies.done():
+            turns += 1
+            await asyncio.sleep(0)
+        assert {len(body) for body in bodies.result()} == {each * len(item)}
+        for _, writer in streams:
+            writer.transport.abort()
+        await front.stop(0.1)
+
+    asyncio.run(scenario())
+    a_piece = sending.PIECE_BYTES // len(item) + 1
+    # Each list begins one piece when it is its turn to be answered; from then on there is one for all.
+    crowded = [count for count in by_turn.values() if count > 2 * a_piece]
+    assert len(crowded) <= at_once, by_turn
