@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -20,6 +21,8 @@ CONNECTIONS = 32
 REQUESTS, LISTS = 2_000, 300
 OF_ONE = 10
 WATCHERS = 100
+QUIET_S, QUIET_SHARE, QUIET_LIMIT_S = 2.0, 0.12, 300.0
+"""How long no more than this share of a core may be used before anything is measured."""
 Row = list[object]
 
 
@@ -44,9 +47,22 @@ async def _measure(everything: Processes, target: Target) -> list[dict[str, floa
         there, columns = 0, []
         for size in SIZES:
             await timed(callers, (_created(target, number) for number in range(there, size)))
+            await _quiet(everything)
             columns.append(await _costs(everything, target, callers, size))
             there = size + REQUESTS + 1
         return columns
+
+
+async def _quiet(everything: Processes) -> None:
+    """Wait until nobody works any more on what was created: it would be taken for a part of what comes next."""
+    async with asyncio.timeout(QUIET_LIMIT_S):
+        before_s = everything.cpu_s()
+        while True:
+            await asyncio.sleep(QUIET_S)
+            now_s = everything.cpu_s()
+            if now_s - before_s < QUIET_SHARE * QUIET_S:
+                return
+            before_s = now_s
 
 
 async def _costs(everything: Processes, target: Target, callers: list[Caller], size: int) -> dict[str, float]:
