@@ -21,6 +21,8 @@ from oarlock.cluster.apiserver.selection import Selection
 class Lens:
     """One selection in one representation."""
 
+    __slots__ = ("__weakref__", "_options", "_seen", "chosen", "representation")
+
     def __init__(self, chosen: Selection, representation: Representation, options: TableOptions) -> None:
         self.chosen = chosen
         self.representation = representation

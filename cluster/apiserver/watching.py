@@ -45,6 +45,21 @@ class _Watcher:
     to convert are held back too, and what comes after them, until `pump` has them.
     """
 
+    __slots__ = (
+        "_chosen",
+        "_events",
+        "_forms",
+        "_held",
+        "_is_pumping",
+        "_lens",
+        "_waits",
+        "_wire",
+        "bookmarks",
+        "due",
+        "is_done",
+        "sent",
+    )
+
     def __init__(self, lens: Lens, forms: Forms, bookmarks: bool) -> None:
         self._lens = lens
         self._chosen = lens.chosen
@@ -58,7 +73,7 @@ class _Watcher:
         self._wire: Wire | None = None
         self._held: list[Change] = []
         self.bookmarks = bookmarks
-        self.done = asyncio.Event()
+        self.is_done = False
         self.sent = 0
         """The newest revision among the events sent."""
 
@@ -83,7 +98,7 @@ class _Watcher:
         """Write what is held back, as it is converted. Raises ApiError where that fails."""
         self.due.clear()
         self._is_pumping = True
-        while self._held and not self.done.is_set():
+        while self._held and not self.is_done:
             batch, self._held = self._held[:PUMP_BATCH], self._held[PUMP_BATCH:]
             self._send(await self._converted(batch))
         self._is_pumping = False
@@ -117,7 +132,7 @@ class _Watcher:
             self._write(chunk(self.bookmark(revision)))
 
     def lost(self) -> None:
-        self.done.set()
+        self.is_done = True
         self.due.set()
 
     def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
@@ -196,7 +211,7 @@ class Watching:
             gauge.inc()
             try:
                 await self._send_state(wire, lens, present)
-                if watcher.done.is_set():
+                if watcher.is_done:
                     return  # changes are missing: the client must begin anew
                 if initial_wanted and watcher.bookmarks:
                     wire.write(watcher.bookmark(revision, initial_end=True))
@@ -224,14 +239,14 @@ class Watching:
     async def _until_end(self, watcher: _Watcher, timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
         ends = loop.time() + timeout_s
-        while not watcher.done.is_set() and (left := ends - loop.time()) > 0:
+        while not watcher.is_done and (left := ends - loop.time()) > 0:
             await watcher.pump()
             # A bookmark shortly before the end lets the client resume where it stood.
             pause = min(BOOKMARK_S, left - 2.0 if left > 2.0 else left)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await watcher.due.wait()
-                    if not watcher.done.is_set():
+                    if not watcher.is_done:
                         continue
             watcher.progress(self._cache.told_revision)
 
