@@ -103,6 +103,8 @@ def _object(schema: Structural, name: str) -> Declared:
             continue
         if identifier is not None:
             fields[identifier] = found
+            if key in values.RESERVED:
+                fields[key] = found
         if key in schema.limits.required and one.default is ABSENT:
             bytes_min += len(key) + found.bytes_min + 4
     return Declared(Type("object", name), 0, bytes_min, fields)

@@ -17,7 +17,7 @@ from oarlock.cluster.objects.cel.costs import LIST_COST, MAP_COST
 from oarlock.cluster.objects.cel.overloads import Overload, functions
 from oarlock.cluster.objects.cel.syntax import Call, Expr, Ident, ListOf, Literal, Loop, MapOf, Select
 from oarlock.cluster.objects.cel.types import OPAQUE, Type
-from oarlock.cluster.objects.cel.values import MapList, Optional, SetList, TypeValue, Uint
+from oarlock.cluster.objects.cel.values import RESERVED, MapList, Optional, SetList, TypeValue, Uint
 from oarlock.cluster.objects.quantity import Quantity
 
 Names = dict[str, Any]
@@ -104,7 +104,7 @@ class _Builder:
     def _select(self, expr: Select) -> Run:
         if expr.operand.id not in self._checked.types:
             return _constant(TypeValue(_qualified(expr)))
-        operand, field = self.build(expr.operand), expr.field
+        operand, field = self.build(expr.operand), self._stored(expr.operand, expr.field)
         if expr.tests:
             return lambda names, meter: _has(operand(names, meter), field)
 
@@ -114,6 +114,13 @@ class _Builder:
 
         return run
 
+    def _stored(self, operand: Expr, field: str) -> str:
+        """The name under which an object's value has a field: a keyword stands there escaped."""
+        holder = self._checked.types[operand.id]
+        inside = holder.of[0] if holder.kind == "optional_type" else holder
+        is_escaped = inside.kind == "object" and field in RESERVED
+        return f"__{field}__" if is_escaped else field
+
     def _call(self, expr: Call) -> Run:
         special = _SPECIAL.get(expr.function)
         if special is not None:
@@ -121,7 +128,7 @@ class _Builder:
         if expr.function == "_?._":
             operand = self.build(expr.args[0])
             assert isinstance(expr.args[1], Literal)
-            field = str(expr.args[1].value)
+            field = self._stored(expr.args[0], str(expr.args[1].value))
             return lambda names, meter: _optional_field(operand(names, meter), field)
         args = list(expr.args)
         if expr.target is not None and expr.target.id in self._checked.types:

@@ -13,12 +13,13 @@ from typing import Any, Final
 from oarlock.cluster.objects.extensions.structural import Structural
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]*")
-_RESERVED: Final = frozenset(
+RESERVED: Final = frozenset(
     {
         *("true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"),
         *("let", "loop", "package", "namespace", "return", "var", "void", "while"),
     }
 )
+"""Words of the language. A field that is called so is accessed as `__word__`, or as it is where the parser lets it."""
 _ESCAPES: Final = (("__", "__underscores__"), (".", "__dot__"), ("-", "__dash__"), ("/", "__slash__"))
 _DURATION: Final = re.compile(r"([\d.]+)(ns|us|µs|μs|ms|s|m|h)")
 _WHOLE_DURATION: Final = re.compile(r"[-+]?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+|[-+]?0")
@@ -71,7 +72,7 @@ class TypeValue:
 
 def escaped(name: str) -> str | None:
     """The identifier that a property is accessed by; None for one that can't be."""
-    if name in _RESERVED:
+    if name in RESERVED:
         return f"__{name}__"
     if not _IDENTIFIER.fullmatch(name):
         return None

@@ -42,6 +42,7 @@ def judged(rule: Any, obj: Any, old: Any = None, **properties: Any) -> list[Caus
         "either": {"x-kubernetes-int-or-string": True},
         "with-dash": {"type": "integer"},
         "in": {"type": "integer"},
+        "namespace": {"type": "string"},
         **properties,
     }
     schema = {"type": "object", "properties": known, "x-kubernetes-validations": [written]}
@@ -67,6 +68,10 @@ def judged(rule: Any, obj: Any, old: Any = None, **properties: Any) -> list[Caus
         ("type(self.either) == int ? self.either > 5 : self.either == 'six'", {"either": 6}),
         ("type(self.either) == int ? self.either > 5 : self.either == 'six'", {"either": "six"}),
         ("self.with__dash__dash == 1 && self.__in__ == 2", {"with-dash": 1, "in": 2}),
+        ("self.namespace == 'n' && self.__namespace__ == 'n'", {"namespace": "n"}),
+        ("has(self.namespace) && self.?namespace.orValue('') == 'n'", {"namespace": "n"}),
+        ("!has(self.namespace) && self.?namespace.orValue('x') == 'x'", {}),
+        ("self.map.namespace == 'n'", {"map": {"namespace": "n"}}),
         ("quantity(self.q).isGreaterThan(quantity('1Mi'))", {"q": "1Gi"}),
         ("isQuantity(self.q)", {"q": "1Gi"}),
         ("!isQuantity('x')", {"q": "1Gi"}),
