@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from oarlock.actors.controllers.view import resource_of
+from oarlock.cluster.client.cache import STEP_OBJECTS
 from oarlock.cluster.client.events import Recorder
 from oarlock.cluster.client.http import JSON_PATCH, MERGE_PATCH, ApiClient
 from oarlock.cluster.objects.status import ApiError
@@ -117,6 +118,19 @@ class CatchUp:
     revision: int
 
 
+@dataclass(frozen=True)
+class GiveWay:
+    """Let others have their turn: deciding what follows takes its time. Of use where actions are made one by one."""
+
+
+def in_steps(found: Iterable[Object], look: Callable[[Object], None]) -> Iterator[GiveWay]:
+    """Look at each of many objects, giving way after every `STEP_OBJECTS`."""
+    for number, one in enumerate(found, start=1):
+        look(one)
+        if number % STEP_OBJECTS == 0:
+            yield GiveWay()
+
+
 Write = Create | Update | UpdateStatus | Patch | Delete | ScaleTo
 
 
@@ -155,7 +169,7 @@ class Ask:
     then: Callable[[Sequence[Answer]], Iterable[Action]]
 
 
-Action = Write | Burst | RecordEvent | Requeue | CatchUp | Ask
+Action = Write | Burst | RecordEvent | Requeue | CatchUp | GiveWay | Ask
 
 
 @dataclass
@@ -184,6 +198,8 @@ class Performer:
                 case CatchUp(plurals, revision):
                     outcome.revisions.update({one: max(outcome.revisions.get(one, 0), revision) for one in plurals})
                     outcome.requeue_s = 0.0
+                case GiveWay():
+                    await asyncio.sleep(0)
                 case Ask(questions, then):
                     answers = await asyncio.gather(*map(self._answer, questions))
                     await self.perform(then(answers), outcome)

@@ -204,6 +204,24 @@ isSemver is_semver_string_bool (string, bool) bool
 format.named format_named (string) optional_type(format)
 .validate format_validate (format, string) optional_type(list(string))
 """
+#: What an authorizer is asked. Nothing evaluates these yet: no expression that is evaluated has one.
+_AUTHORIZATION: Final = """
+.path authorizer_path (authorizer, string) path_check
+.group authorizer_group (authorizer, string) group_check
+.serviceAccount authorizer_serviceaccount (authorizer, string, string) authorizer
+.resource groupcheck_resource (group_check, string) resource_check
+.subresource resourcecheck_subresource (resource_check, string) resource_check
+.namespace resourcecheck_namespace (resource_check, string) resource_check
+.name resourcecheck_name (resource_check, string) resource_check
+.fieldSelector authorizer_fieldselector (resource_check, string) resource_check
+.labelSelector authorizer_labelselector (resource_check, string) resource_check
+.check pathcheck_check (path_check, string) decision
+.check resourcecheck_check (resource_check, string) decision
+.errored decision_errored (decision) bool
+.error decision_error (decision) string
+.allowed decision_allowed (decision) bool
+.reason decision_reason (decision) string
+"""
 _FORMATS: Final = (
     *("dns1123Label", "dns1123Subdomain", "dns1035Label", "qualifiedName", "dns1123LabelPrefix"),
     *("dns1123SubdomainPrefix", "dns1035LabelPrefix", "labelValue", "uri", "uuid", "byte", "date", "datetime"),
@@ -228,7 +246,7 @@ class Overload:
 def functions() -> dict[str, tuple[Overload, ...]]:
     """Every function's overloads, in the order in which they are looked at."""
     found: dict[str, list[Overload]] = {}
-    for line in (*f"{_STANDARD}{_STRINGS}{_KUBERNETES}".strip().splitlines(), *_series()):
+    for line in (*f"{_STANDARD}{_STRINGS}{_KUBERNETES}{_AUTHORIZATION}".strip().splitlines(), *_series()):
         if not line:
             continue
         name, id_, rest = line.split(" ", 2)

@@ -19,6 +19,11 @@ OPAQUE: Final[Mapping[str, str]] = {
     "cidr": "net.CIDR",
     "semver": "kubernetes.Semver",
     "format": "kubernetes.NamedFormat",
+    "authorizer": "kubernetes.authorization.Authorizer",
+    "path_check": "kubernetes.authorization.PathCheck",
+    "group_check": "kubernetes.authorization.GroupCheck",
+    "resource_check": "kubernetes.authorization.ResourceCheck",
+    "decision": "kubernetes.authorization.Decision",
 }
 _SHOWN: Final = {"null_type": "null", "error": "!error!"}
 _NULLABLE: Final = frozenset({"opaque", "duration", "object", "null", "timestamp", "optional_type"})

@@ -15,12 +15,14 @@ from oarlock.actors.controllers.actions import (
     CatchUp,
     Create,
     Delete,
+    GiveWay,
     Patch,
     RecordEvent,
     Requeue,
     ScaleTo,
     Update,
     UpdateStatus,
+    Write,
 )
 from oarlock.actors.controllers.view import KINDS, View, resource_of
 from oarlock.cluster.client.cache import Cache, key_of
@@ -28,6 +30,10 @@ from oarlock.cluster.objects.patches import merge_patch
 from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
+
+
+class Stopped(Exception):
+    """The controller was stopped here."""
 
 
 class World:
@@ -38,6 +44,7 @@ class World:
         self.writes: list[str] = []
         self.requeues: list[float] = []
         self.answers: dict[str, Object] = {}
+        self.left: int | None = None
         self.view = View({plural: Cache(plural) for plural in KINDS}, lambda: self.now, random.Random(1))
 
     def cache(self, obj: Object) -> Cache:
@@ -72,10 +79,25 @@ class World:
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
+    def act_until(self, actions: Any, writes: int) -> bool:
+        """Apply actions, but stop before a write more than so many; returns whether all were applied."""
+        self.left = writes
+        try:
+            self.act(actions)
+        except Stopped:
+            return False
+        finally:
+            self.left = None
+        return True
+
     def act(self, actions: Any) -> int:
         """Apply actions; returns how many writes there were."""
         before = len(self.writes)
         for action in actions:
+            if self.left is not None and isinstance(action, Write):
+                if self.left == 0:
+                    raise Stopped
+                self.left -= 1
             match action:
                 case Burst(writes):
                     self.act(writes)
@@ -85,6 +107,8 @@ class World:
                     continue
                 case Ask(questions, then):
                     self.act(then([self.answers.get(one.path) or _unknown(one.path) for one in questions]))
+                    continue
+                case GiveWay():
                     continue
                 case Requeue(after_s):
                     self.requeues.append(after_s)
