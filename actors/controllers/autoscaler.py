@@ -120,9 +120,7 @@ class Autoscaler:
             return self._unknown(turn, [], "selector is required")
         selector = selectors.parse_labels(turn.selector)
         namespace = turn.hpa["metadata"]["namespace"]
-        found = [
-            pod for pod in turn.view.list("pods", namespace) if selector.matches(pod["metadata"].get("labels") or {})
-        ]
+        found = turn.view.chosen("pods", namespace, selector)
         self.chosen[turn.key] = turn.selector
         if rivals := self._rivals(turn.key, namespace, found):
             message = f"pods by selector {turn.selector} are controlled by multiple HPAs: [{' '.join(rivals)}]"

@@ -17,6 +17,7 @@ from oarlock.cluster.client.cache import key_of
 
 Object = dict[str, Any]
 Ports = list[Object]
+Numbers = tuple[int | None, ...]
 
 SERVICE_NAME = "kubernetes.io/service-name"
 HEADLESS = "service.kubernetes.io/headless"
@@ -62,28 +63,37 @@ def _usual(address: str) -> str:
 
 def selected(view: View, service: Mapping[str, Any]) -> list[Object]:
     """Return the pods that the Service's selector means."""
-    wanted = service["spec"]["selector"].items()
-    pods_there = view.list("pods", service["metadata"]["namespace"])
-    return [pod for pod in pods_there if wanted <= (pod["metadata"].get("labels") or {}).items()]
+    return view.labelled("pods", service["metadata"]["namespace"], service["spec"]["selector"])
 
 
-def members(found: Iterable[Object]) -> list[Object]:
-    """Return those of some pods that have an address and haven't ended, by name."""
-    states = ((pod, pod.get("status") or {}) for pod in found)
-    there = [pod for pod, state in states if (state.get("podIP") or state.get("podIPs")) and not pods.is_ended(pod)]
-    return sorted(there, key=lambda pod: str(pod["metadata"]["name"]))
+def is_member(pod: Mapping[str, Any]) -> bool:
+    """Whether a pod has an address and hasn't ended."""
+    status = pod.get("status") or {}
+    return bool(status.get("podIP") or status.get("podIPs")) and not pods.is_ended(pod)
 
 
-def ports_of(service: Mapping[str, Any], pod: Mapping[str, Any]) -> Ports:
-    """Return the Service's ports as they are in this pod: a named target port may differ from pod to pod."""
-    made: Ports = []
-    for port in service["spec"].get("ports") or ():
-        protocol = port.get("protocol", "TCP")
-        number = _number(port.get("targetPort", port["port"]), protocol, pod)
-        if number is not None:
-            entry = {"name": port.get("name", ""), "port": number, "protocol": protocol}
-            made.append({**entry, "appProtocol": port["appProtocol"]} if "appProtocol" in port else entry)
-    return made
+class PortsOf:
+    """A Service's ports as they are in its pods: a named target port may differ from pod to pod."""
+
+    def __init__(self, service: Mapping[str, Any]) -> None:
+        self._ports = service["spec"].get("ports") or ()
+        wanted = [(one.get("targetPort", one["port"]), one.get("protocol", "TCP")) for one in self._ports]
+        self._named = any(not isinstance(target, int) for target, _ in wanted)
+        self._wanted = wanted
+        self._same: Numbers = () if self._named else tuple(target for target, _ in wanted)
+
+    def numbers(self, pod: Mapping[str, Any]) -> Numbers:
+        """Return the number of each port in this pod, None for one that it doesn't have."""
+        return tuple(_number(*one, pod) for one in self._wanted) if self._named else self._same
+
+    def shown(self, numbers: Numbers) -> Ports:
+        """Return the ports that have a number, as endpoints name them."""
+        made: Ports = []
+        for port, number in zip(self._ports, numbers, strict=True):
+            if number is not None:
+                entry = {"name": port.get("name", ""), "port": number, "protocol": port.get("protocol", "TCP")}
+                made.append({**entry, "appProtocol": port["appProtocol"]} if "appProtocol" in port else entry)
+        return made
 
 
 def target(pod: Mapping[str, Any]) -> Object:
@@ -111,12 +121,11 @@ def services_of(view: View, old: Object | None, new: Object | None) -> Iterable[
         return []
     present = new if new is not None else old
     assert present is not None
-    held = [(one["metadata"].get("labels") or {}).items() for one in (old, new) if one is not None]
-    return [
-        Due(key_of(service))
-        for service in view.list("services", present["metadata"]["namespace"])
-        if (selector := service["spec"].get("selector")) and any(selector.items() <= one for one in held)
-    ]
+    held = [one["metadata"].get("labels") or {} for one in (old, new) if one is not None]
+    if len(held) > 1 and held[0] == held[1]:
+        del held[0]
+    namespace = present["metadata"]["namespace"]
+    return [Due(key_of(service)) for labels in held for service in view.services_for(namespace, labels)]
 
 
 def _said(pod: Object) -> tuple[object, ...]:

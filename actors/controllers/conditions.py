@@ -10,7 +10,10 @@ Condition = dict[str, Any]
 
 def find(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> Mapping[str, Any] | None:
     """Return the condition of the type, or None."""
-    return next((one for one in conditions or () if one.get("type") == kind), None)
+    for one in conditions or ():
+        if one.get("type") == kind:
+            return one
+    return None
 
 
 def is_true(conditions: Iterable[Mapping[str, Any]] | None, kind: str) -> bool:

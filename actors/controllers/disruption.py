@@ -80,9 +80,7 @@ def _is_gone(answer: scales.Scale) -> bool:
 
 
 def _covered(view: View, budget: Object) -> list[Object]:
-    chosen = selectors.from_object(budget["spec"].get("selector"))
-    namespace = budget["metadata"]["namespace"]
-    return [pod for pod in view.list("pods", namespace) if chosen.matches(pod["metadata"].get("labels") or {})]
+    return view.chosen("pods", budget["metadata"]["namespace"], selectors.from_object(budget["spec"].get("selector")))
 
 
 def _overlaps(view: View, budget: Object, covered: Iterable[Object]) -> list[Action]:

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from oarlock.actors.controllers import backends, pods
-from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Update
-from oarlock.actors.controllers.backends import Ports
+from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Update, in_steps
+from oarlock.actors.controllers.backends import Numbers, Ports
 from oarlock.actors.controllers.loop import Controller, Due
-from oarlock.actors.controllers.triggers import TriggerTimes, annotated
+from oarlock.actors.controllers.triggers import TriggerTimes, annotated, turned_at
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
@@ -33,18 +33,19 @@ class EndpointsOfServices:
 
     triggers: TriggerTimes = field(default_factory=TriggerTimes)
 
-    def reconcile(self, key: str, view: View) -> list[Action]:
-        """Return what makes a Service's Endpoints name its pods."""
+    def reconcile(self, key: str, view: View) -> Iterator[Action]:
+        """Return what makes a Service's Endpoints name its pods, giving way meanwhile where they are many."""
         service = view.get("services", key)
         held = view.get("endpoints", key)
         if service is None:
             self.triggers.forget(key)
-            return [Delete(held)] if held is not None and is_ours(held) else []
-        if not backends.is_selecting(service):
-            return []
-        found = backends.selected(view, service)
-        since = self.triggers.since(key, service, found)
-        return _written(service, held, subsets(service, backends.members(found)), since)
+            if held is not None and is_ours(held):
+                yield Delete(held)
+        elif backends.is_selecting(service):
+            found = _Subsets(service)
+            yield from in_steps(backends.selected(view, service), found.look)
+            since = self.triggers.since(key, service, found.turned)
+            yield from _written(service, held, found.shown(), since)
 
 
 def _written(service: Object, held: Object | None, whole: list[Object], since: str | None) -> list[Action]:
@@ -69,28 +70,48 @@ def _written(service: Object, held: Object | None, whole: list[Object], since: s
     return [Update(made, failed=RecordEvent(held, "FailedToUpdateEndpoint", message, "Warning"))]
 
 
-def subsets(service: Object, members: Iterable[Object]) -> list[Object]:
-    """Return the addresses of a Service's pods, together with those that have the same ports, ready ones apart."""
-    groups: dict[str, tuple[Ports, list[Object], list[Object]]] = {}
-    unconditional = bool(service["spec"].get("publishNotReadyAddresses"))
-    wanted = backends.families(service)[0]
-    for pod in members:
-        found = backends.addresses(pod, wanted)
-        if not found or (pod["metadata"].get("deletionTimestamp") and not unconditional):
-            continue
-        ports = [_named(one) for one in sorted(backends.ports_of(service, pod), key=_order_of_port)]
-        if not ports and not (backends.is_headless(service) and not service["spec"].get("ports")):
-            continue
-        _, ready, unready = groups.setdefault(repr(ports), (ports, [], []))
-        made = {
-            "ip": found[0],
-            "hostname": backends.hostname(service, pod),
-            "nodeName": pod["spec"].get("nodeName"),
-            "targetRef": backends.target(pod),
-        }
-        address = {name: value for name, value in made.items() if value is not None}
-        (ready if unconditional or pods.is_ready(pod) else unready).append(address)
-    return [_subset(*groups[name]) for name in sorted(groups)]
+class _Subsets:
+    """The addresses of a Service's pods, together with those that have the same ports, ready ones apart.
+
+    `turned` tells by name when each pod became ready or ceased to be.
+    """
+
+    def __init__(self, service: Object) -> None:
+        self.turned: dict[str, str] = {}
+        self._service = service
+        self._groups: dict[Numbers, tuple[list[Object], list[Object]]] = {}
+        self._ports = backends.PortsOf(service)
+        self._unconditional = bool(service["spec"].get("publishNotReadyAddresses"))
+        self._family = backends.families(service)[0]
+
+    def look(self, pod: Object) -> None:
+        """Take in one of the pods that the selector means."""
+        metadata = pod["metadata"]
+        self.turned[metadata["name"]] = turned_at(pod)
+        if not backends.is_member(pod) or (metadata.get("deletionTimestamp") and not self._unconditional):
+            return
+        found = backends.addresses(pod, self._family)
+        if not found:
+            return
+        address = {"ip": found[0]}
+        hostname, node = backends.hostname(self._service, pod), pod["spec"].get("nodeName")
+        if hostname is not None:
+            address["hostname"] = hostname
+        if node is not None:
+            address["nodeName"] = node
+        ready, unready = self._groups.setdefault(self._ports.numbers(pod), ([], []))
+        shown: Object = {**address, "targetRef": backends.target(pod)}
+        (ready if self._unconditional or pods.is_ready(pod) else unready).append(shown)
+
+    def shown(self) -> list[Object]:
+        """Return the subsets in upstream's order; without ports there is one only where the Service has none."""
+        portless = backends.is_headless(self._service) and not self._service["spec"].get("ports")
+        found = []
+        for numbers, addresses in self._groups.items():
+            ports = [_named(one) for one in sorted(self._ports.shown(numbers), key=_order_of_port)]
+            if ports or portless:
+                found.append((repr(ports), _subset(ports, *addresses)))
+        return [one for _, one in sorted(found, key=lambda pair: pair[0])]
 
 
 def truncated(whole: list[Object]) -> list[Object]:

@@ -5,18 +5,18 @@ Source: kubernetes.io "EndpointSlices"; upstream's k8s.io/endpointslice reconcil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from oarlock.actors.controllers import backends, pods
-from oarlock.actors.controllers.actions import Action, Delete
-from oarlock.actors.controllers.backends import Ports
+from oarlock.actors.controllers.actions import Action, Delete, GiveWay, in_steps
+from oarlock.actors.controllers.backends import Numbers, Ports
 from oarlock.actors.controllers.hints import Hints, Piece, unhinted
 from oarlock.actors.controllers.loop import Controller, Due
 from oarlock.actors.controllers.packing import pack
 from oarlock.actors.controllers.slices import Said, Slices, created, updated
-from oarlock.actors.controllers.triggers import TriggerTimes, annotated
+from oarlock.actors.controllers.triggers import TriggerTimes, annotated, turned_at
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
@@ -34,29 +34,34 @@ class EndpointSlices:
     triggers: TriggerTimes = field(default_factory=TriggerTimes)
     hints: Hints = field(default_factory=Hints)
 
-    def reconcile(self, key: str, view: View) -> list[Action]:
-        """Return what makes a Service's EndpointSlices name its pods, changing as few slices as may be."""
+    def reconcile(self, key: str, view: View) -> Iterator[Action]:
+        """Return what makes a Service's EndpointSlices name its pods, changing as few slices as may be.
+
+        It gives way meanwhile where they are many.
+        """
         service = view.get("services", key)
         if service is None or service["metadata"].get("deletionTimestamp"):
             self.triggers.forget(key)
             self.hints.forget(key)
-            return []  # the garbage collector removes what the Service owned
+            return  # the garbage collector removes what the Service owned
         if not backends.is_selecting(service):
-            return []
+            return
+        found = _Members(view, service)
+        yield from in_steps(backends.selected(view, service), found.look)
+        since = self.triggers.since(key, service, found.turned)
         held = _SLICES.of(view, key)
-        selected = backends.selected(view, service)
-        since = self.triggers.since(key, service, selected)
-        found = backends.members(selected)
-        actions: list[Action] = []
-        wanted = backends.families(service)
-        for family in wanted:
+        for family in found.families:
             mine = [one for one in held if one["addressType"] == family and _is_owned(one, service)]
-            pieces, spare = _planned(service, mine, _grouped(view, service, found, family))
+            pieces, spare = _planned(service, mine, found.grouped(family))
+            yield GiveWay()
             told = self.hints.give(view, key, service, family, pieces)
-            actions += [act for one in pieces for act in _written(view, service, family, one, since)]
-            actions += [*map(Delete, spare), *told]
-        stray = [one for one in held if one["addressType"] not in wanted or not _is_owned(one, service)]
-        return [*actions, *map(Delete, stray)]
+            for piece in pieces:
+                yield from _written(view, service, family, piece, since)
+                yield GiveWay()
+            yield from map(Delete, spare)
+            yield from told
+        stray = (one for one in held if one["addressType"] not in found.families or not _is_owned(one, service))
+        yield from map(Delete, stray)
 
     def keys(self, plural: str, old: Object | None, new: Object | None, view: View) -> Iterable[Due]:
         """Return the Services whose slices a change shows in."""
@@ -100,35 +105,57 @@ def _planned(
     return pieces, spare
 
 
-def _grouped(
-    view: View, service: Object, pods_found: Iterable[Object], family: str
-) -> Iterable[tuple[Ports, list[Object]]]:
-    """Return the endpoints of a family, together with those that have the same ports."""
-    groups: dict[str, tuple[Ports, list[Object]]] = {}
-    for pod in pods_found:
-        found = backends.addresses(pod, family)
-        node = view.get("nodes", pod["spec"].get("nodeName", ""))
-        if not found or (node is None and not service["spec"].get("publishNotReadyAddresses")):
-            continue
-        ports = backends.ports_of(service, pod)
-        groups.setdefault(repr(ports), (ports, []))[1].append(_endpoint(service, pod, node, found))
-    return groups.values()
+class _Members:
+    """A Service's pods as endpoints, by family and by name.
 
+    `turned` tells by name when each pod became ready or ceased to be.
+    """
 
-def _endpoint(service: Object, pod: Object, node: Object | None, found: list[str]) -> Object:
-    terminating = bool(pod["metadata"].get("deletionTimestamp"))
-    serving = pods.is_ready(pod)
-    ready = bool(service["spec"].get("publishNotReadyAddresses")) or (serving and not terminating)
-    zone = (node["metadata"].get("labels") or {}).get(backends.ZONE) if node is not None else None
-    made: Object = {
-        "addresses": found,
-        "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
-        "hostname": backends.hostname(service, pod),
-        "nodeName": pod["spec"].get("nodeName") or None,
-        "targetRef": backends.target(pod),
-        "zone": zone or None,
-    }
-    return {name: value for name, value in made.items() if value is not None}
+    def __init__(self, view: View, service: Object) -> None:
+        self.turned: dict[str, str] = {}
+        self.families = backends.families(service)
+        self._view, self._service = view, service
+        self._found: dict[str, dict[str, tuple[Numbers, Object]]] = {family: {} for family in self.families}
+        self._ports = backends.PortsOf(service)
+        self._unconditional = bool(service["spec"].get("publishNotReadyAddresses"))
+
+    def look(self, pod: Object) -> None:
+        """Take in one of the pods that the selector means."""
+        name: str = pod["metadata"]["name"]
+        self.turned[name] = turned_at(pod)
+        node = self._view.get("nodes", pod["spec"].get("nodeName", ""))
+        if not backends.is_member(pod) or (node is None and not self._unconditional):
+            return
+        for family, members in self._found.items():
+            found = backends.addresses(pod, family)
+            if found:
+                members[name] = self._ports.numbers(pod), self._endpoint(pod, node, found)
+
+    def grouped(self, family: str) -> Iterable[tuple[Ports, list[Object]]]:
+        """Return the endpoints of a family in the order of their pods, together with those that have the same ports."""
+        groups: dict[Numbers, list[Object]] = {}
+        for _, (numbers, endpoint) in sorted(self._found[family].items()):
+            groups.setdefault(numbers, []).append(endpoint)
+        return [(self._ports.shown(numbers), endpoints) for numbers, endpoints in groups.items()]
+
+    def _endpoint(self, pod: Object, node: Object | None, found: list[str]) -> Object:
+        terminating = bool(pod["metadata"].get("deletionTimestamp"))
+        serving = pods.is_ready(pod)
+        ready = self._unconditional or (serving and not terminating)
+        made: Object = {
+            "addresses": found,
+            "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
+        }
+        hostname, name = backends.hostname(self._service, pod), pod["spec"].get("nodeName")
+        if hostname is not None:
+            made["hostname"] = hostname
+        if name:
+            made["nodeName"] = name
+        made["targetRef"] = backends.target(pod)
+        zone = (node["metadata"].get("labels") or {}).get(backends.ZONE) if node is not None else None
+        if zone:
+            made["zone"] = zone
+        return made
 
 
 def _written(view: View, service: Object, family: str, piece: Piece, since: str | None) -> list[Action]:

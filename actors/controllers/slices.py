@@ -40,7 +40,7 @@ class Slices:
     def of(self, view: View, key: str) -> list[Object]:
         """Return the manager's slices of the Service `namespace/name`."""
         namespace, _, name = key.partition("/")
-        return [one for one in view.list("endpointslices", namespace) if self._service_of(one) == name]
+        return view.labelled("endpointslices", namespace, self.labels(name, {}))
 
     def due(self, piece: Mapping[str, Any]) -> Iterable[Due]:
         """Return the key of the Service that a slice of this manager is of."""

@@ -6,7 +6,7 @@ two looks only one is told.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from oarlock.actors.controllers import conditions
@@ -20,15 +20,15 @@ class TriggerTimes:
     def __init__(self) -> None:
         self._seen: dict[str, dict[str, str]] = {}
 
-    def since(self, key: str, service: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> str | None:
+    def since(self, key: str, service: Mapping[str, Any], turned: Mapping[str, str]) -> str | None:
         """Return the earliest time of the changes that weren't seen before, None without any.
 
-        A Service that is new here has changed when it was made.
+        `turned` tells by name when each pod became ready or ceased to be. A Service that is new here has changed when
+        it was made.
         """
         made = str(service["metadata"].get("creationTimestamp") or "")
         before = self._seen.get(key)
-        self._seen[key] = now = {pod["metadata"]["name"]: at for pod in pods if (at := _turned_at(pod))}
-        now[""] = made
+        self._seen[key] = now = {**turned, "": made}
         if before is None:
             return made or None
         return min((at for name, at in now.items() if at > before.get(name, "")), default=None)
@@ -44,6 +44,7 @@ def annotated(annotations: Mapping[str, str] | None, since: str | None) -> dict[
     return {**kept, CHANGED_AT: since} if since else kept
 
 
-def _turned_at(pod: Mapping[str, Any]) -> str:
+def turned_at(pod: Mapping[str, Any]) -> str:
+    """Return when a pod became ready or ceased to be, "" if that isn't known."""
     ready = conditions.find((pod.get("status") or {}).get("conditions"), "Ready")
     return str((ready or {}).get("lastTransitionTime") or "")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.objects import resources
+from oarlock.cluster.objects.selectors import LabelSelector
 
 Object = dict[str, Any]
+Objects = list[Object]
 
 #: The kinds that controllers read, by plural name (no two of them share one).
 KINDS: Mapping[str, tuple[str, str]] = {
@@ -92,9 +95,26 @@ def by_end(obj: Object) -> Iterable[str]:
     return (phase,) if phase in ENDED_PHASES else ()
 
 
+def by_label(obj: Object) -> Iterable[str]:
+    """Index: every label with its value, in the object's namespace."""
+    metadata = obj["metadata"]
+    namespace = metadata.get("namespace", "")
+    return [f"{namespace}/{name}={value}" for name, value in (metadata.get("labels") or {}).items()]
+
+
+def by_selector(service: Object) -> Iterable[str]:
+    """Index: the first of the labels that a Service's pods have, in its namespace. Of metadata alone it is none."""
+    selector = (service.get("spec") or {}).get("selector")
+    if not selector:
+        return ()
+    name, value = min(selector.items())
+    return (f"{service['metadata']['namespace']}/{name}={value}",)
+
+
 def by_pool(obj: Object) -> Iterable[str]:
-    """Index: the driver and the pool whose devices a slice names."""
-    return (f"{obj['spec']['driver']}/{obj['spec']['pool']['name']}",)
+    """Index: the driver and the pool whose devices a slice names. Of metadata alone it is none."""
+    spec = obj.get("spec")
+    return (f"{spec['driver']}/{spec['pool']['name']}",) if spec else ()
 
 
 class View:
@@ -112,6 +132,10 @@ class View:
             if plural == "pods":
                 cache.add_index("node", by_node)
                 cache.add_index("end", by_end)
+            if plural in ("pods", "endpointslices"):
+                cache.add_index("label", by_label)
+            if plural == "services":
+                cache.add_index("selector", by_selector)
             if plural == "resourceslices":
                 cache.add_index("pool", by_pool)
 
@@ -144,6 +168,30 @@ class View:
     def orphans(self, plural: str, namespace: str) -> Iterable[Object]:
         """Return the objects of a namespace that nothing controls."""
         return self.caches[plural].by_index("controller", f"orphan/{namespace}")
+
+    def labelled(self, plural: str, namespace: str, wanted: Mapping[str, str]) -> Objects:
+        """Return the objects of a namespace that have these labels, whatever others; of a kind indexed by labels."""
+        if not wanted:
+            return self.list(plural, namespace)
+        cache = self.caches[plural]
+        keys = [f"{namespace}/{name}={value}" for name, value in wanted.items()]
+        found = cache.by_index("label", min(keys, key=partial(cache.count, "label")))
+        if len(wanted) == 1:
+            return found
+        pairs = wanted.items()
+        return [one for one in found if pairs <= one["metadata"]["labels"].items()]
+
+    def chosen(self, plural: str, namespace: str, selector: LabelSelector) -> Objects:
+        """Return the objects of a namespace that a selector chooses; of a kind indexed by labels."""
+        wanted = {one.key: value for one in selector.requirements if (value := one.only_value) is not None}
+        found = self.labelled(plural, namespace, wanted)
+        return [one for one in found if selector.matches(one["metadata"].get("labels"))]
+
+    def services_for(self, namespace: str, labels: Mapping[str, str]) -> Objects:
+        """Return the Services whose selectors mean a pod with these labels."""
+        pairs, cache = labels.items(), self.caches["services"]
+        found = (one for name, value in pairs for one in cache.by_index("selector", f"{namespace}/{name}={value}"))
+        return [one for one in found if one["spec"]["selector"].items() <= pairs]
 
     def pods_on(self, node: str) -> Iterable[Object]:
         """Return the pods bound to a node."""

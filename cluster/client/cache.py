@@ -63,6 +63,10 @@ class Cache:
         """Return the objects for which the named index yields `value`, oldest in the cache first."""
         return list(self._indexes[index].get(value, {}).values())
 
+    def count(self, index: str, value: str) -> int:
+        """Return for how many objects the named index yields `value`."""
+        return len(self._indexes[index].get(value, ()))
+
     def index_values(self, index: str) -> Iterable[str]:
         """Return the values under which the named index holds at least one object."""
         return tuple(self._indexes[index])

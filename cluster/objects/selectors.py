@@ -42,6 +42,11 @@ class Requirement:
     operator: Operator
     values: frozenset[str] = frozenset()
 
+    @property
+    def only_value(self) -> str | None:
+        """The one value that the label has to have; None where it may have several or none."""
+        return next(iter(self.values)) if self.operator in _INCLUDES and len(self.values) == 1 else None
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether labels meet it; an absent label meets only exclusions."""
         present = labels.get(self.key)

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from oarlock.actors.controllers import mirroring
+from oarlock.actors.controllers.actions import GiveWay
 from oarlock.actors.controllers.endpoints import EndpointsOfServices
 from oarlock.actors.controllers.endpointslices import EndpointSlices
 from oarlock.actors.controllers.packing import pack
+from oarlock.cluster.client.cache import STEP_OBJECTS
 
 Object = dict[str, Any]
 
@@ -341,3 +343,12 @@ def test_too_many_addresses_to_mirror_are_told_of(world: Any) -> None:
     assert len(slices(world)[0]["endpoints"]) == 1000
     most = "A max of 1000 addresses can be mirrored to EndpointSlices per Endpoints subset."
     assert world.events == [("TooManyAddressesToMirror", f"{most} 3 addresses were skipped")]
+
+
+def test_many_pods_leave_others_their_turn(world: Any) -> None:
+    service(world)
+    for number in range(350):
+        pod(world, f"p{number:03}")
+    for reconcile in (EndpointsOfServices().reconcile, EndpointSlices().reconcile):
+        actions = list(reconcile("default/s", world.view))
+        assert sum(isinstance(one, GiveWay) for one in actions) >= 350 // STEP_OBJECTS
