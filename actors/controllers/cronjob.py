@@ -10,7 +10,7 @@ import copy
 import email.utils
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -67,11 +67,13 @@ def reconcile(key: str, view: View) -> list[Action]:
         return []
     turn = Turn(cron, list(view.controlled("jobs", cron)), view.now, dict(cron.get("status") or {}))
     _follow(turn, view)
-    if not cron["metadata"].get("deletionTimestamp"):
+    is_leaving = bool(cron["metadata"].get("deletionTimestamp"))
+    if not is_leaving:
         _start(turn, view)
-        _forget(turn)
     if turn.status != (cron.get("status") or {}) and not turn.noted:
         turn.actions.append(UpdateStatus({**cron, "status": turn.status}))
+    if not is_leaving:  # after the status: a Job that is gone before its time was noted would be made again
+        _forget(turn)
     return turn.actions
 
 
@@ -81,7 +83,7 @@ def _follow(turn: Turn, view: View) -> None:
     for job in turn.jobs:
         name, uid = job["metadata"]["name"], job["metadata"]["uid"]
         ended = _ended(job)
-        if ended is None and uid not in known:
+        if ended is None and uid not in known and not _note(turn, job):
             turn.tell("UnexpectedJob", f"Saw a job that the controller did not create or forgot: {name}", "Warning")
         if ended is not None and uid in known:
             turn.drop(uid)
@@ -96,6 +98,19 @@ def _follow(turn: Turn, view: View) -> None:
             if held is None or held["metadata"]["uid"] != reference["uid"]:
                 turn.tell("MissingJob", f"Active job went missing: {reference['name']}")
                 turn.drop(reference["uid"])
+
+
+def _note(turn: Turn, job: Object) -> bool:
+    """Put a Job among the active ones that a predecessor made last, and was stopped before it could say so."""
+    scheduled = (job["metadata"].get("annotations") or {}).get(SCHEDULED)
+    try:
+        stamp = _stamp(parse_time(scheduled)) if scheduled else ""
+    except (ValueError, TypeError):
+        return False
+    if stamp <= turn.status.get("lastScheduleTime", ""):
+        return False
+    turn.status |= {"active": [*turn.active, _reference(job)], "lastScheduleTime": stamp}
+    return True
 
 
 def _start(turn: Turn, view: View) -> None:
@@ -133,7 +148,7 @@ def _begin(turn: Turn, view: View, due: datetime, zone: ZoneInfo) -> None:
             "MissSchedule", f"Missed scheduled time to start a job: {email.utils.format_datetime(due)}", "Warning"
         )
         return
-    stamp = due.strftime("%Y-%m-%dT%H:%M:%SZ")
+    stamp = _stamp(due)
     made = _job(turn.cron, due, zone)
     name = made["metadata"]["name"]
     if turn.status.get("lastScheduleTime") == stamp or any(one["name"] == name for one in turn.active):
@@ -221,6 +236,10 @@ def _job(cron: Object, due: datetime, zone: ZoneInfo) -> Object:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": copy.deepcopy(template["spec"])}
 
 
+def _stamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def _reference(job: Object) -> Object:
     metadata = job["metadata"]
     named = {"kind": "Job", "namespace": metadata["namespace"], "name": metadata["name"], "uid": metadata["uid"]}
@@ -238,7 +257,6 @@ def _forget(turn: Turn) -> None:
         for job in ended[: max(0, len(ended) - kept)]:
             if not job["metadata"].get("deletionTimestamp"):
                 _delete(turn, job)
-                turn.drop(job["metadata"]["uid"])
 
 
 def _started(job: Object) -> tuple[bool, str, str]:

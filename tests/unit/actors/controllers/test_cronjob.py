@@ -233,3 +233,69 @@ def test_an_active_job_that_is_gone_is_dropped(world: Any) -> None:
     step(world)
     assert "active" not in status(world)
     assert ("MissingJob", f"Active job went missing: {FIRST}") in world.events
+
+
+MOVES = st.one_of(
+    st.tuples(st.just("time"), st.sampled_from([7, 60, 60, 190])),
+    st.tuples(st.just("time"), st.just(60)),
+    st.tuples(st.just("end"), st.sampled_from(["Complete", "Failed"])),
+    st.tuples(st.just("remove"), st.just("")),
+    st.tuples(st.just("suspend"), st.booleans()),
+    st.tuples(st.just("step"), st.sampled_from([0, 1, 2])),
+    st.tuples(st.just("step"), st.just(9)),
+    st.tuples(st.just("step"), st.just(9)),
+)
+
+
+@given(
+    st.sampled_from(["Allow", "Forbid", "Replace"]),
+    st.sampled_from([None, 10, 100]),
+    st.integers(0, 2),
+    st.lists(MOVES, min_size=10, max_size=30),
+)
+@settings(deadline=None, max_examples=100)
+def test_a_job_for_a_time_at_most_whatever_happens(
+    world_type: Any, policy: str, deadline_s: int | None, history: int, moves: list[tuple[str, Any]]
+) -> None:
+    """Jobs end, are taken away, time passes, and the controller is stopped before any of its writes."""
+    world = world_type()
+    limits = {"successfulJobsHistoryLimit": history, "failedJobsHistoryLimit": history}
+    spec: Object = {"concurrencyPolicy": policy, "startingDeadlineSeconds": deadline_s, **limits}
+    make(world, **spec)
+    made: list[str] = []
+
+    def note(change: str, _: Object | None, new: Object | None) -> None:
+        if change == "ADDED" and new is not None:
+            made.append(new["metadata"]["name"])
+
+    world.view.caches["jobs"].add_handler(note)
+    suspended = False
+    for move, how in moves:
+        running = [one for one in world.view.list("jobs") if not (one.get("status") or {}).get("conditions")]
+        if move == "time":
+            world.pass_time(how)
+        elif move == "end" and running:
+            end(world, running[0]["metadata"]["name"], how)
+        elif move == "remove":  # one that was noted: what was taken away unseen is made again
+            noted = {one["uid"] for one in status(world).get("active") or ()}
+            for job in [one for one in running if one["metadata"]["uid"] in noted][:1]:
+                world.remove(job)
+        elif move == "suspend":
+            suspended = how
+            make(world, **spec, suspend=how)
+        elif move == "step":
+            before = len(made)
+            world.act_until(cronjob.reconcile("default/c", world.view), how)
+            assert len(made) - before <= (0 if suspended else 1)
+        active = [one for one in world.view.list("jobs") if not (one.get("status") or {}).get("conditions")]
+        assert policy == "Allow" or len(active) <= 1
+    assert len(made) == len(set(made)), "two jobs for one time"
+    make(world, **spec, suspend=True)
+    step(world)
+    step(world)
+    left = world.view.list("jobs")
+    ended = [one for one in left if (one.get("status") or {}).get("conditions")]
+    for how in ("Complete", "Failed"):
+        assert sum(one["status"]["conditions"][0]["type"] == how for one in ended) <= history
+    running = {one["metadata"]["name"] for one in left if one not in ended}
+    assert {one["name"] for one in status(world).get("active") or ()} == running
