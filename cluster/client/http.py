@@ -24,6 +24,7 @@ MERGE_PATCH = "application/merge-patch+json"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 FENCE_HEADER = "Oarlock-Fence"
 
+_CONFLICT = 409
 _CONNECT_TIMEOUT_S = 5.0
 _ATTEMPTS_MAX = 4
 _FIRST_PAGE_ITEMS, _PAGE_BYTES = 10, 256 << 10
@@ -169,8 +170,8 @@ class ApiClient:
     async def _bytes(
         self, method: str, path: str, params: Params | None, body: bytes | None, headers: dict[str, str]
     ) -> bytes:
-        if method != "GET" and self.settings.fence is not None and (fence := self.settings.fence()) is not None:
-            headers[FENCE_HEADER] = fence
+        if method != "GET" and self.settings.fence is not None:
+            headers[FENCE_HEADER] = self._fence(self.settings.fence())
         for attempt in range(1, _ATTEMPTS_MAX + 1):
             last = attempt == _ATTEMPTS_MAX
             try:
@@ -186,6 +187,13 @@ class ApiClient:
                 pause_s = after_s * random.uniform(1.0, 1.2)
             await asyncio.sleep(pause_s)
         raise AssertionError("the last attempt returns or raises")
+
+    @staticmethod
+    def _fence(fence: str | None) -> str:
+        """Return the header's value. Raises ApiError 409 outside of a term: what is left over from one is too late."""
+        if fence is None:
+            raise ApiError(_CONFLICT, "Conflict", "nothing may be written while no lease is held")
+        return fence
 
     async def _once(
         self, method: str, path: str, params: Params | None, body: bytes | None, headers: Mapping[str, str]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 Fence = Callable[[], "str | None"]
-"""Returns the value of the `Oarlock-Fence` header, `NAME=EPOCH`, for the next write; None sends no header."""
+"""Returns the value of the `Oarlock-Fence` header, `NAME=EPOCH`, for the next write; with None nothing is written."""
 
 
 @dataclass(frozen=True)

@@ -87,6 +87,24 @@ def test_the_fence_goes_with_writes_only(serve: Any) -> None:
     assert seen == [("GET", None), ("POST", "scheduler=7")]
 
 
+def test_without_a_term_a_fenced_client_writes_nothing(serve: Any) -> None:
+    seen: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request.method)
+        return web.json_response({})
+
+    async def use(client: ApiClient) -> None:
+        await client.get("/a")
+        for write in (client.create, client.update, client.patch, client.delete):
+            with pytest.raises(ApiError, match="no lease is held") as caught:
+                await write("/a", {})
+            assert (caught.value.code, caught.value.reason) == (409, "Conflict")
+
+    run(serve, handler, use, fence=lambda: None)
+    assert seen == ["GET"]
+
+
 def test_a_dropped_read_is_repeated_and_a_dropped_write_is_not(serve: Any) -> None:
     calls: list[str] = []
 
