@@ -1,7 +1,8 @@
 """The leader's lease clock: when each lease ends, and one timer for the next that does.
 
 Terms are no part of the replicated state. A new leader grants every lease its whole term again, so a lease never
-ends early; that it ends late is harmless. Source: etcd lessor.
+ends early; that it ends late is harmless. The clock is monotonic and stands while the leader's machine sleeps: by then
+another member leads, and if all sleep, nobody else can have renewed either. Source: etcd lessor; decision 0032.
 """
 
 from __future__ import annotations
@@ -78,6 +79,11 @@ class LeaseClock:
         # The queue's entry stays: when it comes up it is put back at the new deadline.
         self._deadline_s[lease] = self._timers.time() + ttl_ms / 1000
         return ttl_ms
+
+    def forgive(self, seconds: float) -> None:
+        """Don't hold time against the holders in which this process didn't run: their renewals wait to be read."""
+        for lease in self._deadline_s:
+            self._deadline_s[lease] += seconds
 
     def end(self, lease: int) -> None:
         """Forget a revoked lease."""

@@ -17,6 +17,8 @@ ENTRY_BYTES_MAX = 4 << 20
 
 LeadershipCallback = Callable[[bool, int], None]
 """Called as `callback(leads, term)`."""
+DelayCallback = Callable[[float], None]
+"""Called as `callback(seconds)`."""
 
 
 class NotLeader(Unavailable):
@@ -106,4 +108,8 @@ class ReplicatedLog(Protocol):
     def on_leadership(self, callback: LeadershipCallback) -> None:
         """Have `callback(True, term)` called when this replica has become leader and its state is complete, and
         `callback(False, term)` as soon as it leads no more. Called on the event loop; must not raise."""
+        ...
+
+    def on_delay(self, callback: DelayCallback) -> None:
+        """Have `callback(seconds)` called when this process turns out not to have run for so long while it led."""
         ...

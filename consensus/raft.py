@@ -22,7 +22,7 @@ from oarlock.consensus.intake import SnapshotIntake
 from oarlock.consensus.joining import Joining
 from oarlock.consensus.journal import Commit, Entry, Journal
 from oarlock.consensus.leading import Leading
-from oarlock.consensus.log import LeadershipCallback, StateMachine
+from oarlock.consensus.log import DelayCallback, LeadershipCallback, StateMachine
 from oarlock.consensus.messages import (
     Append,
     AppendReply,
@@ -74,6 +74,7 @@ class Raft(Core):
         self._machine = machine
         self._announced = False
         self._callbacks: list[LeadershipCallback] = []
+        self._delay_callbacks: list[DelayCallback] = []
         self._ticked_at = clock()
         reads = Reads()
         self._replication = Replication(self, snapshots, reads)
@@ -109,6 +110,9 @@ class Raft(Core):
         if self._announced:
             callback(self._announced, self.term)
 
+    def on_delay(self, callback: DelayCallback) -> None:
+        self._delay_callbacks.append(callback)
+
     # Time.
 
     @property
@@ -122,6 +126,9 @@ class Raft(Core):
         held_up_s = now - max(self._ticked_at, self.deadline)
         self._ticked_at = now
         if self.state == LEADER:
+            if held_up_s > self.times.heartbeat_s:
+                for callback in self._delay_callbacks:
+                    callback(held_up_s)
             self._leading.tick(now, held_up_s)
         elif now >= self.election_deadline:
             self._elections.due(now)

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Gauge
 from oarlock.consensus.certificates import Tls
 from oarlock.consensus.diskthread import DiskThread
 from oarlock.consensus.journal import Commit, open_journal
-from oarlock.consensus.log import LeadershipCallback, NotLeader, StateMachine
+from oarlock.consensus.log import DelayCallback, LeadershipCallback, NotLeader, StateMachine
 from oarlock.consensus.messages import RaftMessage
 from oarlock.consensus.model import Unavailable
 from oarlock.consensus.raft import Raft, Times
@@ -92,6 +92,7 @@ class Replica:
         self._listener = listener
         self._pause = pause
         self._callbacks: list[LeadershipCallback] = []
+        self._delay_callbacks: list[DelayCallback] = []
         self._open: contextlib.AsyncExitStack | None = None
         self._raft: Raft | None = None
         self._transport: PeerTransport | None = None
@@ -145,6 +146,8 @@ class Replica:
             await self._transport.start(self._listener)
             for callback in self._callbacks:
                 self._raft.on_leadership(callback)
+            for delayed in self._delay_callbacks:
+                self._raft.on_delay(delayed)
             self._open = stack.pop_all()
         self._observe(self._raft)
         self._turn()
@@ -235,6 +238,11 @@ class Replica:
         self._callbacks.append(callback)
         if self._raft is not None:
             self._raft.on_leadership(callback)
+
+    def on_delay(self, callback: DelayCallback) -> None:
+        self._delay_callbacks.append(callback)
+        if self._raft is not None:
+            self._raft.on_delay(callback)
 
     # What Raft asks of its driver.
 

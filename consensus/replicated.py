@@ -36,6 +36,7 @@ class ReplicatedStore(LocalStore):
         """Take commands from this log, and propose to it."""
         self._log = replicated
         replicated.on_leadership(self._leadership)
+        replicated.on_delay(self.lease_clock.forgive)
 
     @property
     def log(self) -> ReplicatedLog:

@@ -159,6 +159,25 @@ def test_a_new_leader_grants_every_lease_its_whole_term_again() -> None:
     assert expired == [1]
 
 
+def test_time_in_which_the_leader_did_not_run_is_not_held_against_holders() -> None:
+    timers = FakeTimers()
+    expired: list[int] = []
+    clock = LeaseClock(timers, expired.append)
+    clock.grant(1, 1000)
+    clock.grant(2, 1000)
+    timers.advance(0.4)
+    timers.now_s += 5
+    clock.forgive(5)
+    timers.advance(0)
+    assert expired == [], "what they sent meanwhile is still to be read"
+    assert 598 <= clock.remaining_ms(1) <= 600
+    clock.renew(1)
+    timers.advance(0.7)
+    assert expired == [2]
+    timers.advance(0.4)
+    assert expired == [2, 1]
+
+
 def test_one_timer_stands_for_all_leases() -> None:
     timers = FakeTimers()
     expired: list[int] = []

@@ -141,6 +141,17 @@ def test_an_acknowledgement_of_another_term_counts_nothing(script: Script) -> No
     assert script.raft.commit_index == last
 
 
+def test_a_leader_tells_how_long_it_did_not_run(script: Script) -> None:
+    script.leads()
+    delays: list[float] = []
+    script.raft.on_delay(delays.append)
+    for late_s in (0.0, 0.01, 2.5, 0.0):
+        script.now = script.raft.deadline + late_s
+        script.raft.tick()
+        script.raft.turn()
+    assert delays == [pytest.approx(2.5)]
+
+
 def test_a_vote_counts_once_and_once_a_term(script: Script, tmp_path: Path) -> None:
     assert script.hears("b", VoteRequest(3, 1, 0, trial=False)) == [VoteReply(3, granted=True, trial=False)]
     assert script.hears("b", VoteRequest(3, 1, 0, trial=False)) == [VoteReply(3, granted=True, trial=False)]
