@@ -6,9 +6,10 @@ A lease is a store key on a store lease; its epoch is the key's create revision,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -17,7 +18,6 @@ from oarlock.cluster.apiserver.storage import LEASES
 from oarlock.cluster.objects import status
 from oarlock.consensus.model import (
     Compare,
-    Delete,
     KeyValue,
     LeaseNotFound,
     Put,
@@ -31,18 +31,27 @@ from oarlock.consensus.model import (
 PREFIX = "/oarlock/v1/leases"
 TTL_MIN_MS = 100
 TTL_MAX_MS = 3_600_000
-ABANDONED_S = 0.3
-"""How long a holder whose connection broke has to renew, over another one, before its lease is ended."""
+ABANDONED_SHARE = 0.15
+"""How much of the time to live a holder whose connection broke has to attach again before its lease is ended."""
+ATTACHMENTS = b"/oarlock/attachments/"
+"""Below this each lease has a key that its holder's last attachment wrote, through whichever server."""
 _RESOURCE = "leases.oarlock"
 
 _log = logging.getLogger(__name__)
+
+
+class Attachment(NamedTuple):
+    """A holder's own watch of its lease; the revision at which it began tells whether there has been a later one."""
+
+    lease: KeyValue
+    revision: int
 
 
 class Leases:
     """Answers `/oarlock/v1/leases…`. Raises ApiError and StoreError.
 
     A watch that names the holder's `identity` and `epoch` is the holder's own: the end of its process ends its
-    connection, and with that, unless a renewal comes some other way, the lease long before its time to live.
+    connection, and with that, unless it attaches again, here or elsewhere, the lease long before its time to live.
     """
 
     def __init__(self, store: Store) -> None:
@@ -102,10 +111,15 @@ class Leases:
         granted = await self._store.lease_grant(ttl_ms)
         value = orjson.dumps({"holder": identity, "ttlMillis": ttl_ms})
         compares = (Compare(key, "version", "==", 0),)
-        taken = await self._store.transact(Transaction(compares, (Put(key, value, granted.lease),), (Range(key),)))
+        take = Transaction(compares, (Put(key, value, granted.lease),), (Range(key),))
+        try:
+            taken = await self._store.transact(take)
+        except LeaseNotFound:
+            raise status.conflict(_RESOURCE, name, "the lease expired before it was taken") from None
         if taken.succeeded:
             return KeyValue(key, value, taken.revision, taken.revision, 1, granted.lease)
-        await self._revoke(granted.lease)
+        with contextlib.suppress(StoreError):  # it expires by itself
+            await self._end(granted.lease)
         found = taken.responses[0]
         assert isinstance(found, RangeResult)
         return await self._held(name, found.kvs[0], identity)
@@ -145,30 +159,33 @@ class Leases:
         kv = await self._get(name)
         if kv.create_revision != epoch or _value(kv)["holder"] != _identity(body):
             raise status.conflict(_RESOURCE, name, f"the lease is held by {_value(kv)['holder']}")
-        await self._end(kv)
+        await self._end(kv.lease)
         return Response(200, orjson.dumps({"name": name, "holder": "", "epoch": 0}))
 
-    async def _end(self, kv: KeyValue) -> None:
-        mine = Compare(kv.key, "create", "==", kv.create_revision)
-        await self._store.transact(Transaction((mine,), (Delete(kv.key),)))
-        await self._revoke(kv.lease)
-
-    async def _revoke(self, lease: int) -> None:
-        try:
+    async def _end(self, lease: int) -> None:
+        """End a term: its keys go with the store's lease, in one step, so that nothing is left to be renewed."""
+        with contextlib.suppress(LeaseNotFound):
             await self._store.lease_revoke(lease)
-        except StoreError:
-            return  # it expires by itself
 
-    async def _own(self, name: str, query: Query) -> KeyValue | None:
-        """Return the lease, renewed, if the watch is its holder's own."""
+    async def _own(self, name: str, query: Query) -> Attachment | None:
+        """Renew the lease and take note if the watch is its holder's own."""
         identity, epoch = query.get("identity"), query.get("epoch")
         if not identity:
             return None
         if not epoch.isdecimal():
             raise status.bad_request("epoch: expected a number")
-        return await self._renew(name, {"identity": identity, "epoch": int(epoch)})
+        kv = await self._renew(name, {"identity": identity, "epoch": int(epoch)})
+        mine = Compare(kv.key, "create", "==", kv.create_revision)
+        attached = Put(ATTACHMENTS + name.encode(), identity.encode(), kv.lease)
+        try:
+            done = await self._store.transact(Transaction((mine,), (attached,)))
+        except LeaseNotFound:
+            raise status.conflict(_RESOURCE, name, "the lease has expired") from None
+        if not done.succeeded:
+            raise status.conflict(_RESOURCE, name, "the lease has expired")
+        return Attachment(kv, done.revision)
 
-    def _watch(self, name: str, own: KeyValue | None) -> Stream:
+    def _watch(self, name: str, own: Attachment | None) -> Stream:
         async def run(wire: Wire) -> None:
             task = asyncio.current_task()
             assert task is not None
@@ -186,19 +203,17 @@ class Leases:
 
         return Stream(run)
 
-    async def _end_abandoned(self, name: str, kv: KeyValue) -> None:
-        """End the lease of a holder whose connection broke now, unless a renewal follows.
+    async def _end_abandoned(self, name: str, own: Attachment) -> None:
+        """End the lease of a holder whose connection broke now, unless it attaches again.
 
         Should the holder be alive and merely late, its fence fails its writes from then on.
         """
-        broke_at = asyncio.get_running_loop().time()
-        await asyncio.sleep(ABANDONED_S)
+        await asyncio.sleep(_value(own.lease)["ttlMillis"] / 1000 * ABANDONED_SHARE)
         try:
-            left = await self._store.lease_status(kv.lease)
-            since_renewal_s = (left.ttl_ms - left.remaining_ms) / 1000
-            if since_renewal_s >= asyncio.get_running_loop().time() - broke_at:
-                await self._end(kv)
-                _log.info("lease of a holder that went away ended name=%s epoch=%d", name, kv.create_revision)
+            last = await self._store.range(Range(ATTACHMENTS + name.encode()))
+            if last.kvs and last.kvs[0].mod_revision == own.revision:
+                await self._end(own.lease.lease)
+                _log.info("lease of a holder that went away ended name=%s epoch=%d", name, own.lease.create_revision)
         except StoreError as error:
             _log.debug("lease left to its time to live name=%s error=%r", name, str(error))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 from oarlock.consensus.model import Range
@@ -55,25 +56,42 @@ def test_watch_tells_of_holders_and_expiry(with_api: Any) -> None:
     with_api(scenario)
 
 
-def test_a_holder_that_goes_away_frees_its_lease_unless_it_renews(with_api: Any) -> None:
+def test_a_holder_that_goes_away_frees_its_lease(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
-        held = {}
-        for name in ("gone", "back"):
-            _, held[name] = await api("POST", f"{LEASES}/{name}/acquire", {"identity": "a", "ttlMillis": 60000})
-        own = {name: f"{LEASES}/{name}?watch=1&identity=a&epoch={held[name]['epoch']}" for name in ("back", "gone")}
+        _, held = await api("POST", f"{LEASES}/gone/acquire", {"identity": "a", "ttlMillis": 2000})
         async with api.watch(f"{LEASES}/gone?watch=1") as event:
             assert (await event())["type"] == "HELD"
-            for name, query in own.items():
-                async with api.watch(query) as mine:
-                    assert (await mine())["epoch"] == held[name]["epoch"]
+            async with api.watch(f"{LEASES}/gone?watch=1&identity=a&epoch={held['epoch']}") as mine:
+                assert (await mine())["epoch"] == held["epoch"]
             freed = asyncio.ensure_future(event())
-            while not freed.done():
-                code, _ = await api("POST", f"{LEASES}/back/renew", {"identity": "a", "epoch": held["back"]["epoch"]})
-                assert code == 200
-            assert freed.result()["type"] == "FREE", "long before its time to live"
+            while not freed.done():  # renewals alone, which the dead don't send, would keep it for ever
+                await api("POST", f"{LEASES}/gone/renew", {"identity": "a", "epoch": held["epoch"]})
+            assert freed.result()["type"] == "FREE"
         assert (await api("GET", f"{LEASES}/gone"))[0] == 404
-        # What was looked at earlier has been decided earlier.
-        assert (await api("GET", f"{LEASES}/back"))[1]["epoch"] == held["back"]["epoch"]
+        assert (await api.store.range(Range(b"/oarlock/attachments/", b"/oarlock/attachments0"))).kvs == ()
+
+    with_api(scenario)
+
+
+def test_a_holder_that_has_attached_elsewhere_keeps_its_lease(with_api: Any) -> None:
+    """However late a server notices that an earlier connection has broken, and however long ago the last renewal is."""
+
+    async def scenario(api: Any) -> None:
+        held = {}
+        for name in ("gone", "kept"):
+            _, held[name] = await api("POST", f"{LEASES}/{name}/acquire", {"identity": "a", "ttlMillis": 2000})
+        own = {name: f"{LEASES}/{name}?watch=1&identity=a&epoch={held[name]['epoch']}" for name in ("gone", "kept")}
+        async with api.watch(f"{LEASES}/gone?watch=1") as event, AsyncExitStack() as late:
+            assert (await event())["type"] == "HELD"
+            assert (await (await late.enter_async_context(api.watch(own["kept"])))())["type"] == "HELD"
+            async with api.watch(own["kept"]) as second:
+                assert (await second())["type"] == "HELD"
+                async with api.watch(own["gone"]) as mine:
+                    await mine()
+                    await late.aclose()
+                # The other connection broke earlier, so what was to be done about it has been done.
+                assert (await event())["type"] == "FREE"
+                assert (await api("GET", f"{LEASES}/kept"))[1]["epoch"] == held["kept"]["epoch"]
 
     with_api(scenario)
 
