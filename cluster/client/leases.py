@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from prometheus_client import Counter, Histogram
 
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
@@ -26,13 +27,21 @@ _RENEWALS_PER_TTL = 3
 _MARGIN = 0.1
 """The share of the TTL that the holder gives up at its end, for the time it takes to stop."""
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.05, 1.0
+_ASKING_MAX = 4
+"""Renewals that may be unanswered at a time."""
 _CONFLICT, _NOT_FOUND = 409, 404
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+RENEWAL_SECONDS = Histogram("oarlock_lease_renewal_seconds", "From asking to the answer.", ["name"], buckets=_SECONDS)
+LOST = Counter(
+    "oarlock_lease_lost", "Terms that ended unasked: refused by the server, or unconfirmed in time.", ["name", "why"]
+)
 
 _log = logging.getLogger(__name__)
 
 
 def boottime() -> float:
-    """Seconds that go on while the machine sleeps, as the store's count of a TTL does."""
+    """Seconds that go on while this machine sleeps, as the count of a TTL does on the others."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
@@ -157,31 +166,46 @@ class LeaseHolder:
         return Holding(self.name, int(answer["epoch"]), int(answer["revision"]))
 
     async def _renew(self, holding: Holding) -> None:
-        """Renew until the lease is refused or can't be confirmed before its deadline."""
+        """Renew until the lease is refused or can't be confirmed before its deadline.
+
+        A request that isn't answered for half an interval gets another one beside it, over another connection: it may
+        be stuck at a server that is dying. It is waited for all the same: a machine that is busy answers late.
+        """
         interval_s = self._ttl_s / _RENEWALS_PER_TTL
-        body = {"identity": self.identity, "epoch": holding.epoch}
+        asking: set[asyncio.Task[float | None]] = set()
+        due = self._clock() + interval_s
         try:
-            await asyncio.sleep(interval_s)
-            while (left_s := self._deadline - self._clock()) > 0:
-                sent = self._clock()
-                try:
-                    # A request stuck at a dying server must leave time for another one.
-                    async with asyncio.timeout(min(left_s, interval_s)):
-                        await self._post("renew", body)
-                except ApiError as error:
-                    if error.code in (_CONFLICT, _NOT_FOUND):
-                        _log.warning("lease lost name=%s epoch=%d error=%r", self.name, holding.epoch, error.message)
-                        return
-                except (Unreachable, TimeoutError):
-                    pass
-                else:
-                    self._deadline = max(self._deadline, sent + self._ttl_s * (1 - _MARGIN))
-                    await asyncio.sleep(max(0.0, sent + interval_s - self._clock()))
-                    continue
-                await asyncio.sleep(min(_RETRY_FIRST_S, max(0.0, self._deadline - self._clock())))
+            while (now := self._clock()) < self._deadline:
+                if now >= due and len(asking) < _ASKING_MAX:
+                    asking.add(asyncio.get_running_loop().create_task(self._ask(holding, now)))
+                    due = now + interval_s / 2
+                done, asking = await _first(asking, max(0.0, min(due, self._deadline) - now))
+                for one in done:
+                    sent = one.result()
+                    due = min(due, now + _RETRY_FIRST_S) if sent is None else max(due, sent + interval_s)
+            LOST.labels(self.name, "unconfirmed").inc()
             _log.warning("lease expired unrenewed name=%s epoch=%d", self.name, holding.epoch)
+        except ApiError as error:
+            LOST.labels(self.name, "refused").inc()
+            _log.warning("lease lost name=%s epoch=%d error=%r", self.name, holding.epoch, error.message)
         finally:
             self._holding = None
+            await _end(asking)
+
+    async def _ask(self, holding: Holding, sent: float) -> float | None:
+        """Renew once; return `sent` if that went well. Raises the ApiError that says that the lease has passed on."""
+        try:
+            async with asyncio.timeout(self._ttl_s):
+                await self._post("renew", {"identity": self.identity, "epoch": holding.epoch})
+        except ApiError as error:
+            if error.code in (_CONFLICT, _NOT_FOUND):
+                raise
+            return None
+        except (Unreachable, TimeoutError):
+            return None
+        RENEWAL_SECONDS.labels(self.name).observe(self._clock() - sent)
+        self._deadline = max(self._deadline, sent + self._ttl_s * (1 - _MARGIN))
+        return sent
 
     async def _attach(self, holding: Holding) -> None:
         """Keep a connection open by whose end the server notices ours, and make a broken one good.
@@ -215,10 +239,7 @@ class LeaseHolder:
     async def _stop_renewing(self) -> None:
         tasks = [one for one in (self._renewing, self._attached) if one is not None]
         self._renewing = self._attached = None
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        await _end(tasks)
 
     async def _post(self, verb: str, body: dict[str, object]) -> dict[str, Any]:
         return await self._client.create(f"{self._path}/{verb}", body)
@@ -226,3 +247,24 @@ class LeaseHolder:
     @property
     def _ttl_ms(self) -> int:
         return int(self._ttl_s * 1000)
+
+
+async def _first(
+    asking: set[asyncio.Task[float | None]], within_s: float
+) -> tuple[set[asyncio.Task[float | None]], set[asyncio.Task[float | None]]]:
+    """Wait until one is done, at most so long; return those that are and those that aren't."""
+    if not asking:
+        await asyncio.sleep(within_s)
+        return set(), set()
+    return await asyncio.wait(asking, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel and reap tasks, whatever they end with."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import orjson
@@ -25,6 +27,8 @@ class Server:
         self.renewed = asyncio.Event()
         self.attached: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.breaking = asyncio.Event()
+        self.before_answer: Callable[[], Awaitable[object]] | None = None
+        """What happens between a renewal and its answer."""
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if request.method == "GET":
@@ -36,6 +40,8 @@ class Server:
             self.holder, self.epoch = body["identity"], self.epoch or 41
             return web.json_response({"holder": self.holder, "epoch": self.epoch, "revision": self.epoch})
         if verb == "renew" and self.renewing and self.holder == body["identity"]:
+            if self.before_answer is not None:
+                await self.before_answer()
             self.renewals += 1
             if self.renewals == 3:
                 self.renewed.set()
@@ -111,6 +117,47 @@ def test_a_silent_server_ends_the_term_before_the_ttl(serve: Any) -> None:
         now[0] += 0.28
         assert not holder.held, "a sleeping machine must not believe that it still holds the lease"
         await holder.lost()
+
+    play(serve, scenario)
+
+
+def test_what_a_sleeping_machine_asked_for_before_it_slept_gives_it_nothing(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        now = [100.0]
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=0.3, clock=lambda: now[0] + monotonic() - begun)
+        begun = monotonic()
+        await holder.acquire()
+
+        async def sleep() -> None:
+            """The server has renewed the lease and answers; before the answer is read the machine sleeps."""
+            now[0] += 5
+
+        server.before_answer = sleep
+        await holder.lost()
+        assert server.renewals == 1
+        assert not holder.held
+
+    play(serve, scenario)
+
+
+def test_an_answer_that_is_late_counts_and_another_is_asked_for_meanwhile(serve: Any) -> None:
+    async def scenario(server: Server, client: ApiClient) -> None:
+        waiting: list[asyncio.Event] = []
+
+        async def until_the_next_is_asked_for() -> None:
+            """Each is answered when the one after it comes, as on a busy machine, or beside a server that is dying."""
+            if waiting:
+                waiting[-1].set()
+            waiting.append(asyncio.Event())
+            await waiting[-1].wait()
+
+        server.before_answer = until_the_next_is_asked_for
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=1.5)
+        holding = await holder.acquire()
+        await server.renewed.wait()
+        assert holder.held
+        assert holder.fence == holding.fence
+        await holder.release()
 
     play(serve, scenario)
 
