@@ -19,7 +19,6 @@ from oarlock.cluster.boot.spec import ClusterSpec
 from oarlock.cluster.boot.state import ClusterRecord, StateFolder
 
 STORES_GROUP = "system:oarlock:stores"
-LEASE_TTL_MS = 2_000
 HOLLOW_NODE = 101
 """The number whose addresses the simulated nodes share; real nodes have 1 to 100."""
 RAY_POSITIONS = ("a", "b")
@@ -149,7 +148,7 @@ class Layout:
                     "state_cert_file": tls["cert_file"],
                     "state_key_file": tls["key_file"],
                     "generation": self._derived("generation"),
-                    "lease_ttl_ms": LEASE_TTL_MS,
+                    "lease_ttl_ms": self.spec.lease_ttl_ms,
                 },
                 "metrics": dict(tls),
             }
@@ -263,7 +262,7 @@ class Layout:
             "name": hosted.name,
             "factory": hosted.factory,
             "lease": hosted.lease,
-            "lease_ttl_ms": LEASE_TTL_MS,
+            "lease_ttl_ms": self.spec.lease_ttl_ms,
             "client": self._client(tls),
             "tls": tls,
             "settings": settings,

@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     timings = "how soon a silent node's pods go: fast (about 7 s) or upstream (about 350 s)"
     up.add_argument("--node-timings", default="fast", metavar="HOW", help=timings)
+    lease = "how long a silent scheduler, group of controllers or Ray head is waited for (2); more on a loaded machine"
+    up.add_argument("--lease-ttl", type=float, default=2.0, metavar="SECONDS", help=lease)
     up.add_argument("--single", action="store_true", help="everything in one process, without Ray")
     up.add_argument("--fresh", action="store_true", help="forget the objects of an earlier run")
     up.set_defaults(run=_up)
@@ -123,6 +125,7 @@ def _up(options: argparse.Namespace) -> int:
         options.node_timings,
         options.scheduler_config,
         tuple(options.scheduler_plugin),
+        options.lease_ttl,
     )
     kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as after Ctrl-C

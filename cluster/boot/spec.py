@@ -14,13 +14,15 @@ DEFAULT_NAME = "oarlock"
 DEFAULT_PORT = 6443
 
 NODE_TIMINGS = ("fast", "upstream")
+LEASE_TTL_S_MIN, LEASE_TTL_S_MAX = 0.5, 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """Counts of each part. `hollow` counts simulated nodes; `port` 0 takes any free one; ports are TCP.
 
-    `node_timings` says how soon a silent node's pods go: decision 0019.
+    `node_timings` says how soon a silent node's pods go: decision 0019. `lease_ttl_s` is how long a scheduler, a group
+    of controllers or Ray's head that falls silent is waited for: decision 0032.
     """
 
     name: str = DEFAULT_NAME
@@ -35,6 +37,7 @@ class ClusterSpec:
     node_timings: str = "fast"
     scheduler_config: Path | None = None
     scheduler_plugins: tuple[Path, ...] = ()
+    lease_ttl_s: float = 2.0
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -48,6 +51,9 @@ class ClusterSpec:
         _bounded("--nodes", self.nodes, 0, 100)
         _bounded("--hollow", self.hollow, 0, 10_000)
         _bounded("--port", self.port, 0, 65_535)
+        if not LEASE_TTL_S_MIN <= self.lease_ttl_s <= LEASE_TTL_S_MAX:  # nor if it is no number
+            way_out = f"Use a number of seconds from {LEASE_TTL_S_MIN:g} to {LEASE_TTL_S_MAX:g}."
+            raise BootError(f"--lease-ttl {self.lease_ttl_s:g} is out of range", way_out)
         if self.node_timings not in NODE_TIMINGS:
             named = f"--node-timings {self.node_timings!r} is unknown"
             raise BootError(named, f"Use one of {', '.join(NODE_TIMINGS)}.")
@@ -59,6 +65,10 @@ class ClusterSpec:
     def stores(self) -> int:
         """The number of store replicas that there will be."""
         return 1 if self.single else self.servers
+
+    @property
+    def lease_ttl_ms(self) -> int:
+        return round(self.lease_ttl_s * 1000)
 
     @property
     def context(self) -> str:

@@ -52,6 +52,16 @@ def test_fronts_look_for_leases_where_the_api_servers_keep_them(folder: StateFol
     assert storage.LEASES.decode() == LEASES
 
 
+def test_every_lease_has_the_time_to_live_that_was_asked_for(folder: StateFolder) -> None:
+    parts = layout(folder, ClusterSpec(lease_ttl_s=7.5)).parts()
+    nodes = [part.settings for part in parts if part.kind == "ray"]
+    asked = [one["head"]["lease_ttl_ms"] for one in nodes]
+    asked += [component["lease_ttl_ms"] for one in nodes for component in one["components"]]
+    (single,) = layout(folder, ClusterSpec(single=True, lease_ttl_s=7.5)).parts()
+    asked += [component["lease_ttl_ms"] for component in single.settings["components"]]
+    assert (len(asked), set(asked)) == (8, {7500})
+
+
 def test_a_start_drops_the_ray_cluster_of_the_one_before(folder: StateFolder) -> None:
     first = layout(folder, ClusterSpec())
     second = dataclasses.replace(first, ray_token="another")

@@ -28,6 +28,9 @@ def test_another_cluster_has_a_context_of_its_own() -> None:
         ({"hollow": 10_001}, "--hollow"),
         ({"port": 65_536}, "--port"),
         ({"node_timings": "slow"}, "--node-timings"),
+        ({"lease_ttl_s": 0.4}, "--lease-ttl"),
+        ({"lease_ttl_s": 61}, "--lease-ttl"),
+        ({"lease_ttl_s": float("nan")}, "--lease-ttl"),
         ({"token_file": Path("/nonexistent/tokens.csv")}, "--token-file"),
     ],
 )
