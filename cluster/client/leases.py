@@ -27,6 +27,8 @@ _RENEWALS_PER_TTL = 3
 _MARGIN = 0.1
 """The share of the TTL that the holder gives up at its end, for the time it takes to stop."""
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.05, 1.0
+_TICK_S = 0.001
+"""The shortest wait: two clocks never agree to the last bit."""
 _ASKING_MAX = 4
 """Renewals that may be unanswered at a time."""
 _CONFLICT, _NOT_FOUND = 409, 404
@@ -179,7 +181,8 @@ class LeaseHolder:
                 if now >= due and len(asking) < _ASKING_MAX:
                     asking.add(asyncio.get_running_loop().create_task(self._ask(holding, now)))
                     due = now + interval_s / 2
-                done, asking = await _first(asking, max(0.0, min(due, self._deadline) - now))
+                until = min(due, self._deadline) if len(asking) < _ASKING_MAX else self._deadline
+                done, asking = await _first(asking, max(until - now, _TICK_S))
                 for one in done:
                     sent = one.result()
                     due = min(due, now + _RETRY_FIRST_S) if sent is None else max(due, sent + interval_s)
