@@ -52,7 +52,8 @@ class Call:
     | compact | Compact | None |
 
     Without `returned`, or with UnknownOutcome, it may have happened at any time after `invoked`, or never.
-    `replica` names the running process that answered a serializable read, where that is known.
+    `replica` names the running process that answered a serializable read, where that is known. `fence` is the key of a
+    lease and its epoch, outside of which the transaction must not be carried out.
     """
 
     client: int
@@ -62,6 +63,7 @@ class Call:
     returned: float | None = None
     outcome: Any = None
     replica: str = ""
+    fence: tuple[bytes, int] | None = None
 
     @property
     def unknown(self) -> bool:
@@ -174,7 +176,8 @@ def _lines(history: History) -> Iterable[list[Any]]:
     for call in history.calls:
         request = Read(*call.request) if call.kind == "range" else call.request
         told = [_pack(request), call.invoked, call.returned, _pack(call.outcome), call.replica]
-        yield ["call", call.client, call.kind, *told]
+        fence = call.fence and [call.fence[0].decode(), call.fence[1]]
+        yield ["call", call.client, call.kind, *told, fence]
     for one in history.watches:
         asked = [one.client, msgspec.to_builtins(one.key), msgspec.to_builtins(one.range_end), one.start, one.previous]
         yield ["watch", *asked, msgspec.to_builtins(one.batches), _pack(one.ended), one.closed]
@@ -193,8 +196,10 @@ def load(path: Path) -> History:
             elif kind == "events":
                 history.log[rest[0]] = msgspec.convert(rest[1], tuple[Event, ...])
             elif kind == "call":
-                client, name, request, invoked, returned, outcome, replica = rest
-                calls.append(Call(client, name, _unpack(request), invoked, returned, _unpack(outcome), replica))
+                client, name, request, invoked, returned, outcome, replica, fence = rest
+                told = Call(client, name, _unpack(request), invoked, returned, _unpack(outcome), replica)
+                told.fence = (fence[0].encode(), fence[1]) if fence else None
+                calls.append(told)
             else:
                 watches.append(_watch(*rest))
     return history

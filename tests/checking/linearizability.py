@@ -100,13 +100,16 @@ class Moments:
 
 
 class Witness:
-    """Judges one history. After `judge`, `ends` tells which revisions are the ends of which leases."""
+    """Judges one history. `past` is what its log implies.
+
+    After `judge`, `ends` tells which revisions are the ends of which leases.
+    """
 
     def __init__(self, history: History) -> None:
         self._history = history
         self._log: EventLog = history.log
         self._last = history.last
-        self._past: Past = Versions(history.log)
+        self.past: Past = Versions(history.log)
         self.moments = Moments(history)
         self.owners: dict[int, Call] = {}
         """Revision → the acknowledged call that made it."""
@@ -133,8 +136,8 @@ class Witness:
                 yield Violation("log", f"revision {revision} has no events", revision=revision)
                 continue
             for event in events:
-                kv = self._past.get(event.kv.key, revision) or tombstone(event.kv.key, revision)
-                right = Event(event.kind, kv, self._past.get(event.kv.key, revision - 1))
+                kv = self.past.get(event.kv.key, revision) or tombstone(event.kv.key, revision)
+                right = Event(event.kind, kv, self.past.get(event.kv.key, revision - 1))
                 if event not in {right, right._replace(previous=None)}:
                     yield Violation("log", "a wrong event", expected=right, revision=revision)
 
@@ -153,7 +156,7 @@ class Witness:
         if revision > self._last:
             return
         changed = wrote(answer)
-        right, events = carry_out(self._past, call.request, revision - 1 if changed else revision)
+        right, events = carry_out(self.past, call.request, revision - 1 if changed else revision)
         if right != answer:
             yield Violation("answer", "a wrong answer to a transaction", call, right, revision)
         elif changed and _told(events) != _told(self._log.get(revision, ())):
@@ -168,7 +171,7 @@ class Witness:
         if request.revision > answer.revision:
             yield Violation("answer", "an answer from a revision that was yet to come", call)
             return
-        right = read(self._past, request, answer.revision)
+        right = read(self.past, request, answer.revision)
         if right != answer:
             yield Violation("answer", "a wrong answer to a read", call, right, answer.revision)
 
@@ -198,14 +201,14 @@ class Witness:
     def _may_have_made(self, call: Call, revision: int) -> bool:
         if call.invoked > self.moments.seen(revision):
             return False
-        return _told(carry_out(self._past, call.request, revision - 1).events) == _told(self._log[revision])
+        return _told(carry_out(self.past, call.request, revision - 1).events) == _told(self._log[revision])
 
     def _possible_ends(self) -> dict[int, int]:
         """Return the revisions that delete all keys of one lease and nothing else, with the lease."""
         attached: dict[int, set[bytes]] = {}
         ends: dict[int, int] = {}
         for revision, events in self._log.items():
-            held = [self._past.get(event.kv.key, revision - 1) for event in events]
+            held = [self.past.get(event.kv.key, revision - 1) for event in events]
             leases = {kv.lease if kv else 0 for kv in held}
             lease = next(iter(leases))
             gone = [event.kv.key for event in events if event.kind is EventKind.DELETE]

@@ -129,6 +129,14 @@ def test_a_history_of_leases_and_compaction_passes() -> None:
     assert not found, describe(story.history, found)
 
 
+def test_writes_within_their_terms_pass_and_so_do_refused_ones() -> None:
+    story = terms()
+    assert story.calls[2].fence == (LEASE, 2)
+    story.transact(Put(b"a", b"late"), outcome=UnknownOutcome("lost"), told=False).fence = LEASE, 5
+    found = judge(story.history)
+    assert not found, describe(story.history, found)
+
+
 # Wrong histories, each with the rule that it breaks.
 
 
@@ -474,6 +482,42 @@ def put_after_its_end() -> Story:
     return story
 
 
+LEASE = b"leader"
+
+
+def terms() -> Story:
+    """Two terms of one lease, and a fenced write in each."""
+    story = Story()
+    for number in range(2):
+        grant(story, lease=number + 7)
+        story.transact(Put(LEASE, b"", number + 7))
+        epoch = story.revision
+        story.transact(Put(b"a", b"in term %d" % number)).fence = LEASE, epoch
+        story.now_s += 1.2
+        story.expire(LEASE)
+    return story
+
+
+def fenced_write_after_its_term() -> Story:
+    story = terms()
+    story.transact(Put(b"a", b"late")).fence = LEASE, 5
+    return story
+
+
+def fenced_write_in_the_next_term() -> Story:
+    story = terms()
+    grant(story, lease=9)
+    story.transact(Put(LEASE, b"", 9))
+    story.transact(Put(b"a", b"late")).fence = LEASE, 5
+    return story
+
+
+def fenced_write_of_unknown_outcome_after_its_term() -> Story:
+    story = terms()
+    story.transact(Put(b"a", b"late"), outcome=UnknownOutcome("lost")).fence = LEASE, 5
+    return story
+
+
 def lease_exists_by_itself() -> Story:
     story = Story()
     story.call("grant", Grant(5, 1000), LeaseExists("5"))
@@ -527,6 +571,9 @@ WRONG: list[tuple[Callable[[], Story], str]] = [
     (renewed_after_its_end, "lease"),
     (put_after_its_end, "lease"),
     (lease_exists_by_itself, "lease"),
+    (fenced_write_after_its_term, "fence"),
+    (fenced_write_in_the_next_term, "fence"),
+    (fenced_write_of_unknown_outcome_after_its_term, "fence"),
 ]
 
 
@@ -570,7 +617,7 @@ def test_a_saved_history_is_the_same(tmp_path: Path) -> None:
     story = lease_ends_early()
     story.call("range", Read(Range(b"a", b"", 0, 2)), Compacted(4))
     story.watch(2).ended = Compacted(4)
-    for one in (history, story.history):
+    for one in (history, story.history, fenced_write_after_its_term().history):
         save(one, tmp_path / "history.jsonl")
         again = load(tmp_path / "history.jsonl")
         assert again.log == one.log

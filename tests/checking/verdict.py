@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from checking.compaction import judge_compactions
+from checking.fences import judge_fences
 from checking.history import History
 from checking.leases import judge_leases
 from checking.linearizability import Witness
@@ -17,4 +18,5 @@ def judge(history: History) -> list[Violation]:
     violations += judge_compactions(history)
     violations += judge_watches(history)
     violations += judge_leases(history, witness.moments, witness.ends)
+    violations += judge_fences(history, witness.past)
     return violations

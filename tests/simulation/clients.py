@@ -7,7 +7,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+from harness.replicas import name_of, read_at
 from simulation.clock import HostClock
+from simulation.contenders import Contender
 from simulation.members import CLIENT_PORT
 from simulation.process import Process
 
@@ -25,6 +27,7 @@ from oarlock.consensus.model import (
     Target,
     Transaction,
     TransactionResult,
+    Unavailable,
     UnknownOutcome,
 )
 
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 WORKERS = 3
 KEYS = [b"k%d" % number for number in range(6)]
 END = b"\xff"
+EVERYTHING = (b"\0", b"\0")
 TARGETS: tuple[Target, ...] = ("version", "create", "mod", "lease", "value")
 RELATIONS: tuple[Relation, ...] = ("==", "!=", "<", ">")
 
@@ -56,7 +60,11 @@ class ClientHost:
             self.world.processes.append(self.process)
             with self.process:
                 self.program = Program(self.world, self)
-            self.process.start(self.program.main())
+            self.process.start(self.program.main()).add_done_callback(self._ended)
+
+    def _ended(self, program: asyncio.Task[None]) -> None:
+        if not program.cancelled() and (error := program.exception()) is not None:
+            self.world.violate(f"{self.name}: {error!r}: {getattr(error, 'exceptions', '')}")
 
     def kill(self) -> None:
         """End the program as by kill -9; what it waited for may happen or not."""
@@ -67,7 +75,7 @@ class ClientHost:
 
 
 class Program:
-    """One run of a client program: a few workers, a lease holder and a watcher share one `StoreClient`."""
+    """One run of a client program: a few workers, holders of leases and watchers share one `StoreClient`."""
 
     def __init__(self, world: World, host: ClientHost) -> None:
         self.world = world
@@ -79,6 +87,7 @@ class Program:
         """When a write was acknowledged last."""
         self.idle = 0
         """How many of the tasks have come to rest."""
+        self.contender = Contender(self, host) if world.settings.contended else None
 
     def _connection(self) -> StoreClient:
         world, rng = self.world, self.rng
@@ -97,6 +106,8 @@ class Program:
             for _ in range(WORKERS):
                 group.create_task(self._work())
             group.create_task(self._hold_leases())
+            if self.contender is not None:
+                group.create_task(self._contend(self.contender))
             for _ in range(world.settings.watches):
                 group.create_task(self._watch())
 
@@ -111,8 +122,16 @@ class Program:
 
     async def call(self, kind: str, request: Any, answer: Awaitable[Any]) -> Any:
         """Await an answer and put it on record; return it, or None if it was an error."""
+        outcome = await self.answered(kind, request, answer)
+        return None if isinstance(outcome, StoreError) else outcome
+
+    async def answered(
+        self, kind: str, request: Any, answer: Awaitable[Any], fence: tuple[bytes, int] | None = None
+    ) -> Any:
+        """Await an answer and put it on record; return it, or the error that came instead."""
         world = self.world
         record = world.recorder.invoked(self.number, kind, request)
+        record.fence = fence if kind == "transact" else None
         try:
             outcome = await answer
         except StoreError as error:
@@ -120,8 +139,8 @@ class Program:
         world.recorder.returned(record, outcome)
         if isinstance(outcome, StoreError):
             world.stats["unknown_outcomes"] += isinstance(outcome, UnknownOutcome)
-            return None
-        self.seen_revision = max(self.seen_revision, getattr(outcome, "revision", 1))
+        else:
+            self.seen_revision = max(self.seen_revision, getattr(outcome, "revision", 1))
         return outcome
 
     async def transact(self, transaction: Transaction) -> TransactionResult | None:
@@ -132,7 +151,7 @@ class Program:
 
     @property
     def at_rest(self) -> bool:
-        return self.idle == WORKERS + 1
+        return self.idle == WORKERS + 1 + (self.contender is not None)
 
     # Workers.
 
@@ -153,7 +172,7 @@ class Program:
         if rng.random() < 0.5:
             return rng.choice(KEYS), b""
         if rng.random() < 0.3:
-            return b"\0", b"\0"
+            return EVERYTHING
         low, high = sorted(rng.sample([*KEYS, END], 2))
         return low, high
 
@@ -178,7 +197,10 @@ class Program:
             await self.transact(Transaction((compare,), (Put(key, self._value(), 0, True),), (Range(key),)))
 
     async def delete(self) -> None:
-        await self.transact(Transaction((), (Delete(*self._span(), self.rng.random() < 0.5),)))
+        span = self._span()
+        if self.contender is not None and span == EVERYTHING:
+            span = KEYS[0], END  # or else a lease's key would go that somebody holds
+        await self.transact(Transaction((), (Delete(*span, self.rng.random() < 0.5),)))
 
     async def mixed(self) -> None:
         """A transaction of several operations on either side."""
@@ -214,6 +236,28 @@ class Program:
         )
         serializable = rng.random() < 0.25
         await self.call("range", (request, serializable), self.client.range(request, serializable=serializable))
+
+    async def read_one(self) -> None:
+        """Read what some member holds by itself, and put on record which running process that was."""
+        links, world = list(self.client._links), self.world
+        if not links:
+            return
+        link, deadline_s = self.rng.choice(links), asyncio.get_running_loop().time() + world.settings.client_wait_s
+        try:
+            member = world.members[await name_of(link, deadline_s)]
+        except (StoreError, TimeoutError):
+            return
+        life, request = member.lives, Range(*self._span())
+        record = world.recorder.invoked(self.number, "range", (request, True))
+        try:
+            outcome: Any = await read_at(link, request, deadline_s)
+        except TimeoutError:
+            outcome = Unavailable("no answer in time")
+        except StoreError as error:
+            outcome = error
+        world.recorder.returned(record, outcome)
+        if member.lives == life:
+            record.replica = f"{member.name}#{life}"
 
     async def revision(self) -> None:
         revision = await self.call("revision", None, self.client.revision())
@@ -267,6 +311,10 @@ class Program:
     async def _revoke(self, lease: int) -> None:
         await self.client.lease_revoke(lease)
 
+    async def _contend(self, contender: Contender) -> None:
+        await contender.run()
+        self.idle += 1
+
     # Watches.
 
     async def _watch(self) -> None:
@@ -308,7 +356,8 @@ ACTIONS: dict[Callable[[Program], Awaitable[None]], int] = {
     Program.swap: 15,
     Program.mixed: 12,
     Program.delete: 6,
-    Program.read: 25,
+    Program.read: 20,
+    Program.read_one: 5,
     Program.revision: 5,
     Program.burst: 3,
     Program.compact: 1,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import TYPE_CHECKING
 
+from simulation.clock import HostClock
 from simulation.disk import File, Folder
 from simulation.members import Member
+from simulation.process import Process
 
 if TYPE_CHECKING:
     from simulation.troubles import Troubles
@@ -89,7 +92,7 @@ def pause(troubles: Troubles) -> End | None:
         process = member.process
         assert process is not None
         troubles.world.log("pause", member.name)
-        process.pause(float("inf"))
+        process.pause(inf)
 
     def end() -> None:
         for member in members:
@@ -97,6 +100,43 @@ def pause(troubles: Troubles) -> End | None:
                 member.process.pause(0.0)
 
     return end if members else None
+
+
+def _sleep(process: Process | None, clock: HostClock) -> End | None:
+    """A machine sleeps: nothing runs and its monotonic clock stands; the true time goes on."""
+    if process is None:
+        return None
+    process.pause(inf)
+    clock.run(0.0)
+
+    def end() -> None:
+        clock.run(1.0)
+        process.pause(0.0)
+
+    return end
+
+
+def sleep(troubles: Troubles) -> End | None:
+    """A member's machine, often the leader's."""
+    member = troubles.rng.choice(troubles.leaders() or [troubles.member()])
+    troubles.world.log("sleep", member.name)
+    return _sleep(member.process, member.clock)
+
+
+def client_sleep(troubles: Troubles) -> End | None:
+    client = troubles.rng.choice(troubles.world.clients)
+    troubles.world.log("sleep", client.name)
+    return _sleep(client.process, client.clock)
+
+
+def client_pause(troubles: Troubles) -> End | None:
+    client = troubles.rng.choice(troubles.world.clients)
+    process = client.process
+    if process is None:
+        return None
+    troubles.world.log("pause", client.name)
+    process.pause(inf)
+    return lambda: process.pause(0.0)
 
 
 def cut(troubles: Troubles) -> End | None:
@@ -280,7 +320,7 @@ def _places_to_rot(member: Member) -> Iterator[tuple[str, File, int, int]]:
 FAULTS: dict[str, Callable[[Troubles], End | None]] = {
     fault.__name__: fault
     for fault in (
-        kill, power_cut, kill_voters, stop, pause, cut, isolate_leader, stale_leader, reset, hostile, slow_network,
-        disk_full, fsync_error, disk_stall, clock, client_kill, rot,
+        kill, power_cut, kill_voters, stop, pause, sleep, cut, isolate_leader, stale_leader, reset, hostile,
+        slow_network, disk_full, fsync_error, disk_stall, clock, client_kill, client_pause, client_sleep, rot,
     )
 }  # fmt: skip

@@ -39,6 +39,8 @@ class Member:
         self.refused = ""
         self.rotten = False
         """True once bits of its files have been flipped."""
+        self.lives = 0
+        """How often it has been started."""
         self.held_down = False
         """True while a fault keeps it from being started again."""
         self._newcomer = True
@@ -70,6 +72,7 @@ class Member:
             world.network.host_returned(self.name)
         self.refused = ""
         self.disk.troubled = False
+        self.lives += 1
         self.process = Process(world.around, self.name, self.clock, self.disk)
         world.processes.append(self.process)
         self.process.start(self._serve(self.process))

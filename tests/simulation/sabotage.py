@@ -11,9 +11,13 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
+from simulation import contenders
 from simulation.files import SimOs
 
-from oarlock.consensus import checkpoint, following, journal, snapshot, storage
+from oarlock.cluster.apiserver.storage import LEASES, Storage
+from oarlock.cluster.client.leases import LeaseHolder
+from oarlock.consensus import checkpoint, following, journal, machine, snapshot, storage
 from oarlock.consensus.connection import Connection
 from oarlock.consensus.core import GroupCommit
 from oarlock.consensus.elections import Elections
@@ -23,15 +27,18 @@ from oarlock.consensus.intake import SnapshotIntake
 from oarlock.consensus.journal import Entry, Journal
 from oarlock.consensus.leases import LeaseClock
 from oarlock.consensus.messages import Append, VoteReply
+from oarlock.consensus.model import Compare, Range
 from oarlock.consensus.proposals import Reads
 from oarlock.consensus.raft import Raft
 from oarlock.consensus.remotewatch import RemoteWatch
 from oarlock.consensus.replication import Replication
 from oarlock.consensus.sessions import Sessions
 from oarlock.consensus.watch import Watcher
-from oarlock.consensus.wire import Kind
+from oarlock.consensus.wire import Kind, frame
 
 _lease = decoder(int)
+_range: msgspec.msgpack.Decoder[tuple[Range, bool]] = msgspec.msgpack.Decoder(tuple[Range, bool])
+CONTENDED = MappingProxyType({"contended": True, "clients": 3})
 Replace = Callable[[Any, str, Any], None]
 """Sets an attribute until the sabotage ends."""
 
@@ -301,6 +308,66 @@ def renew_without_a_round(replace: Replace) -> None:
     replace(Connection, "_handlers", handlers)
 
 
+# Fences, and the clocks of those who hold leases.
+
+
+def write_without_the_fence(replace: Replace) -> None:
+    """An API server doesn't ask for the lease of a fenced write."""
+    original = Storage._transact
+
+    async def transact(storage: Storage, key: bytes, operation: Any, expected: Any, _fences: Any, claims: Any) -> int:
+        return await original(storage, key, operation, expected, (), claims)
+
+    replace(Storage, "_transact", transact)
+
+
+def leave_fences_unchecked(replace: Replace) -> None:
+    """The store takes every comparison with a leader's lease for true, but that nobody holds it."""
+    original = machine._holds
+
+    def holds(compare: Compare, kv: Any) -> bool:
+        return (compare.target == "create" and compare.key.startswith(LEASES)) or original(compare, kv)
+
+    replace(machine, "_holds", holds)
+
+
+def count_terms_on_a_clock_that_sleeps(replace: Replace) -> None:
+    replace(contenders, "boottime", lambda host: host.clock.time())
+
+
+def count_terms_from_the_answer(replace: Replace) -> None:
+    """Not from before the request was sent."""
+    original = LeaseHolder._ask
+
+    async def ask(holder: LeaseHolder, holding: Any, sent: float) -> float | None:
+        renewed = await original(holder, holding, sent)
+        if renewed is not None:
+            holder._deadline = holder._clock() + holder._ttl_s
+        return renewed
+
+    replace(LeaseHolder, "_ask", ask)
+
+
+# Reads of one member's own state.
+
+
+def answer_from_the_past(replace: Replace) -> None:
+    """Every other such read shows what was so a few revisions ago."""
+    original = Connection._range
+
+    def read(connection: Connection, request_id: int, body: bytes) -> None:
+        request, serializable = _range.decode(body)
+        held = connection._store.machine
+        past = held.revision - 3
+        if serializable and not request.revision and request_id % 2 and past > max(held.compact_revision, 1):
+            result = held.range(request._replace(revision=past))._replace(revision=past)
+            connection._send(frame(Kind.RESULT, request_id, encode(result)))
+        else:
+            original(connection, request_id, body)
+
+    replace(Connection, "_handlers", {**Connection._handlers, Kind.RANGE: read})
+
+
 SABOTAGES = (
     Sabotage(skip_fsync, ("power_cut",)),
     Sabotage(skip_folder_fsync, ("power_cut",)),
@@ -324,4 +391,9 @@ SABOTAGES = (
     Sabotage(ignore_renewals, ()),
     Sabotage(never_expire, ()),
     Sabotage(renew_without_a_round, ("stale_leader",)),
+    Sabotage(write_without_the_fence, ("client_pause", "client_sleep"), CONTENDED),
+    Sabotage(leave_fences_unchecked, ("client_pause", "client_sleep"), CONTENDED),
+    Sabotage(count_terms_on_a_clock_that_sleeps, ("client_sleep",), CONTENDED),
+    Sabotage(count_terms_from_the_answer, ("slow_network", "client_pause"), CONTENDED),
+    Sabotage(answer_from_the_past, ()),
 )

@@ -16,6 +16,7 @@ from checking.history import History
 from checking.watches import owes
 from simulation.clients import ClientHost
 from simulation.clock import START_S, Schedule
+from simulation.contenders import Contender
 from simulation.installation import installed
 from simulation.members import Member, status
 from simulation.network import Network
@@ -25,11 +26,14 @@ from simulation.recorder import Recorder
 from simulation.troubles import Troubles
 from simulation.verdict import judge
 
+from oarlock.cluster.client.leases import Holding
 from oarlock.consensus.storage import StorageFault
 
 HEALED_S = 12.0
 """Virtual seconds within which a healed world must be well again."""
 LEASES_GONE_S = 6.0
+CONTENDED = 0.3
+"""How many of the worlds have somebody who competes for a lease."""
 DISTURBED_S = 2.0
 """How long after the last fault leadership may still change."""
 SECONDS_MAX, REVISIONS_MAX = 300.0, 100_000
@@ -58,6 +62,8 @@ class Settings:
     keep_bytes: int
     retain_s: float
     retain_revisions: int
+    contended: bool
+    """Whether programs compete for a lease and write under its fence."""
 
     @property
     def compacts_itself(self) -> bool:
@@ -81,6 +87,7 @@ class Settings:
             keep_bytes=rng.choice((0, 1_000, 10_000)),
             retain_s=rng.choice((1.0, SECONDS_MAX)),
             retain_revisions=rng.choice((60, REVISIONS_MAX)),
+            contended=rng.random() < CONTENDED,
         )
 
 
@@ -150,6 +157,16 @@ class World:
     def digest(self) -> str:
         """Return the hash of everything that happened."""
         return self._hash.hexdigest()
+
+    def acquired(self, contender: Contender, holding: Holding) -> None:
+        """Nobody else may believe that they hold it, stopped or asleep; a clock that ran ahead ends terms too early."""
+        self.stats["terms_held"] += 1
+        if any(member.clock.ran_ahead for member in self.members.values()):
+            return
+        for client in self.clients:
+            other = client.program and client.program.contender
+            if other is not None and other is not contender and other.holder is not None and other.holder.held:
+                self.violate(f"{other.holder.identity} believes that it holds what {holding.fence} has been given")
 
     def replica_failed(self, member: Member, failure: Exception) -> None:
         """A replica has stopped itself, which only a disk may make it do."""
