@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import sys
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,9 +57,10 @@ class Host:
 
 
 class Cluster:
-    """Replicas a, b, c …; `tls` is a client's certificate."""
+    """Replicas a, b, c …; `tls` is a client's certificate. `sabotage` breaks them on purpose."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(self, folder: Path, size: int, sabotage: str = "") -> None:
+        self._sabotage = sabotage
         self.names = list("abcdefg"[:size])
         self.network = Network(self.names)
         self.hosts = {name: Host(name, folder / name) for name in self.names}
@@ -69,6 +71,10 @@ class Cluster:
     def endpoints(self) -> list[str]:
         return [f"{self.network.address(name)}:{CLIENT_PORT}" for name in self.names]
 
+    def lives(self, name: str) -> int:
+        """Tell how often a replica has been started."""
+        return self.hosts[name].starts
+
     async def start(self) -> None:
         await self.network.open()
         for host in self.hosts.values():
@@ -78,12 +84,13 @@ class Cluster:
         await asyncio.gather(*(self.boot(name) for name in self.names))
 
     async def stop(self) -> None:
-        """End all processes and remove disks and network."""
-        for name in self.names:
-            await self.kill(name)
-        for host in self.hosts.values():
-            await run("umount", str(host.disk), missing_ok=True)
-        await self.network.close()
+        """End all processes and remove disks and network, each whatever becomes of the others."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.network.close)
+            for host in self.hosts.values():
+                stack.push_async_callback(run, "umount", str(host.disk), missing_ok=True)
+            for name in self.names:
+                stack.push_async_callback(self.kill, name)
 
     def _configure(self, host: Host) -> None:
         tls = self._authority.issue(NAME_PREFIX + host.name, ["system:oarlock:stores"], file=host.name)
@@ -96,6 +103,7 @@ class Cluster:
             "port": CLIENT_PORT,
             "tls": [str(tls.ca_file), str(tls.cert_file), str(tls.key_file)],
             "snapshot_after_bytes": SNAPSHOT_AFTER_BYTES,
+            "sabotage": self._sabotage,
         }
         (host.folder / "settings.json").write_text(json.dumps(told))
 
@@ -108,8 +116,8 @@ class Cluster:
         said_before = host.log.stat().st_size if host.log.exists() else 0
         command = ("ip", "netns", "exec", space, sys.executable, str(RUNNER), str(host.folder / "settings.json"))
         with host.log.open("ab") as log:
+            host.starts += 1
             host.process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
-        host.starts += 1
         assert host.process.stdout is not None
         async with asyncio.timeout(START_S):
             line = await host.process.stdout.readline()

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+"""What it takes to make namespaces and to mount disks, with the numbers of the kernel's bits."""
 CLIENT = "client"
 """The test process itself, on the bridge."""
 NOWHERE = "02:00:00:00:de:ad"
 
 
+def missing() -> str:
+    """Return what this process lacks to make hosts, "" for nothing."""
+    lacks = [tool for tool in ("ip", "mount", "umount") if shutil.which(tool) is None]
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    effective = int(status["CapEff"], 16)
+    lacks += [name for name, bit in CAPABILITIES.items() if not effective >> bit & 1]
+    return f"hosts are network namespaces with disks of their own: that needs {', '.join(lacks)}" if lacks else ""
+
+
 class Network:
-    """A bridge of this process, with a namespace for every host. Needs root."""
+    """A bridge of this process, with a namespace for every host. See `missing`."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.hosts = (*names, CLIENT)

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from checking.history import Call, WatchRecord, fold
+from checking.history import Call, Read, WatchRecord, fold
+from harness.replicas import name_of, read_at
 
 from oarlock.consensus.client import StoreClient
-from oarlock.consensus.encoding import decoder, encode
-from oarlock.consensus.model import (
-    Event,
-    MemberStatus,
-    Range,
-    RangeResult,
-    StoreError,
-    WatchBatch,
-)
-from oarlock.consensus.wire import Kind
+from oarlock.consensus.link import Link
+from oarlock.consensus.model import Event, Range, RangeResult, StoreError, Unavailable, WatchBatch
 
 T = TypeVar("T")
-_member_status = decoder(MemberStatus)
-_range_result = decoder(RangeResult)
 
 
 class Recorder:
-    """All calls and watches of a run; `events` are gathered by a watch over everything that never ends."""
+    """All calls and watches of a run; `events` are gathered by a watch over everything that never ends.
 
-    def __init__(self) -> None:
+    `lives` tells how often a replica has been started so far.
+    """
+
+    def __init__(self, lives: Callable[[str], int]) -> None:
+        self.lives = lives
         self.calls: list[Call] = []
         self.watches: list[WatchRecord] = []
         self.batches: list[WatchBatch] = []
@@ -47,6 +42,26 @@ class Recorder:
             outcome = error
         record.returned, record.outcome = time.monotonic(), outcome
         return None if isinstance(outcome, StoreError) else outcome
+
+    async def read_one(self, client: int, link: Link, request: Range, wait_s: float) -> None:
+        """Have one replica tell what it holds by itself, and put on record which running process that was."""
+        deadline_s = asyncio.get_running_loop().time() + wait_s
+        try:
+            name = await name_of(link, deadline_s)
+        except (StoreError, TimeoutError):
+            return
+        life = self.lives(name)
+        record = Call(client, "range", Read(request, serializable=True), time.monotonic())
+        self.calls.append(record)
+        try:
+            record.outcome = await read_at(link, request, deadline_s)
+        except TimeoutError:
+            record.outcome = Unavailable("no answer in time")
+        except StoreError as error:
+            record.outcome = error
+        record.returned = time.monotonic()
+        if self.lives(name) == life:
+            record.replica = f"{name}#{life}"
 
     async def watch(
         self, client: int, store: StoreClient, key: bytes, range_end: bytes, start: int, *, previous: bool, batches: int
@@ -94,16 +109,13 @@ async def ask_each(store: StoreClient, request: Range, limit_s: float) -> dict[s
     answers: dict[str, RangeResult | StoreError] = {}
     for link in list(store._links):
         try:
-            status = _member_status.decode(await link.request(Kind.STATUS, b"", deadline_s, for_leader=False))
+            name = await name_of(link, deadline_s)
         except (StoreError, TimeoutError):
             continue
         try:
-            answer = link.request(Kind.RANGE, encode((request, True)), deadline_s, for_leader=False)
-            await answer
-            result = _range_result.decode(answer.result())
-            answers[status.name] = result._replace(kvs=tuple(answer.parts)) if answer.parts else result
+            answers[name] = await read_at(link, request, deadline_s)
         except StoreError as error:
-            answers[status.name] = error
+            answers[name] = error
         except TimeoutError:
             continue
     return answers

@@ -1,4 +1,4 @@
-"""Runs one store replica as a process: `python replica.py settings.json`.
+"""Runs one store replica as a process: `python replica.py settings.json`, whole or with a sabotage of the simulation's.
 
 Prints "ready" once it serves. Ends with status 3 and the fault on standard error if the replica can't or may not go on.
 """
@@ -9,6 +9,7 @@ import json
 import logging
 import ssl
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,16 @@ def settings_of(told: dict[str, Any]) -> StoreSettings:
     )
 
 
+def broken(sabotage: str) -> AbstractContextManager[None]:
+    """Break the store within the block by the sabotage of this name, "" for none."""
+    if not sabotage:
+        return nullcontext()
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from simulation.sabotage import SABOTAGES, sabotaged
+
+    return sabotaged(next(one for one in SABOTAGES if one.name == sabotage))
+
+
 async def serve(settings: StoreSettings) -> None:
     server = StoreServer(settings)
     await server.start()
@@ -47,9 +58,11 @@ async def serve(settings: StoreSettings) -> None:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    settings = settings_of(json.loads(Path(sys.argv[1]).read_text()))
+    told = json.loads(Path(sys.argv[1]).read_text())
+    settings = settings_of(told)
     try:
-        uvloop.run(serve(settings))
+        with broken(told["sabotage"]):
+            uvloop.run(serve(settings))
     except (StorageFault, OSError, ssl.SSLError) as fault:
         print(f"fault: {fault}", file=sys.stderr, flush=True)
         return FAULT

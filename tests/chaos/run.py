@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from chaos.cluster import Cluster
 from chaos.nemesis import Nemesis, Unexpected
+from chaos.network import missing
 from chaos.recording import Recorder, ask_each
 from chaos.workload import Client, numbers
 from checking.history import History, save
@@ -37,6 +38,8 @@ CLIENTS = 3
 CALL_WAIT_S = 3.0
 PROGRESS_S = 30.0
 """How soon after a fault a write must succeed, and all replicas must be alike."""
+ANSWERS_MIN, WORK_S = 1000, 120.0
+"""How many answers a judgement needs, and how long they may take after the last fault."""
 AFTERMATH_S = 2.0
 """For how long after a fault leadership may still change."""
 POLL_S = 0.05
@@ -71,13 +74,13 @@ class Result:
 
 
 class Run:
-    """One cluster, its clients and its faults. `kinds` fixes the faults in order; otherwise the seed chooses them."""
+    """One cluster, its clients and its faults. A `sabotage` of the simulation's breaks the replicas on purpose."""
 
-    def __init__(self, folder: Path, seed: int, size: int, *, verbose: bool = False) -> None:
+    def __init__(self, folder: Path, seed: int, size: int, *, sabotage: str = "", verbose: bool = False) -> None:
         self.result = Result(seed)
         self._rng = random.Random(seed)
-        self._cluster = Cluster(folder, size)
-        self._recorder = Recorder()
+        self._cluster = Cluster(folder, size, sabotage)
+        self._recorder = Recorder(self._cluster.lives)
         self._verbose = verbose
         self._disturbed: list[tuple[float, float]] = []
         self._probe = StoreClient(self._cluster.endpoints, self._cluster.tls, wait_s=PROGRESS_S)
@@ -85,32 +88,27 @@ class Run:
 
     async def run(self, seconds: float, kinds: Sequence[str] = ()) -> Result:
         """Do harm for so long, or each of these kinds once; then judge."""
-        follower: asyncio.Task[None] | None = None
-        clients: list[Client] = []
-        try:
+        async with AsyncExitStack() as stack:  # whatever becomes of one, the others are closed
+            stack.push_async_callback(self._cluster.stop)
             await self._cluster.start()
+            stack.push_async_callback(self._probe.close)
             await self._probe.start()
             follower = asyncio.create_task(self._recorder.follow(self._probe))
-            clients = await self._clients()
+            stack.callback(follower.cancel)
+            clients = await self._clients(stack)
             async with asyncio.TaskGroup() as group:
                 for client in clients:
                     group.create_task(client.run())
                 group.create_task(self._harm(seconds, kinds, clients))
             await self._finish()
-        finally:
-            if follower is not None:
-                follower.cancel()
-            for client in clients:
-                await client.store.close()
-            await self._probe.close()
-            await self._cluster.stop()
         return self.result
 
-    async def _clients(self) -> list[Client]:
+    async def _clients(self, stack: AsyncExitStack) -> list[Client]:
         values = numbers()
         clients = []
         for number in range(1, CLIENTS + 1):
             store = StoreClient(self._cluster.endpoints, self._cluster.tls, wait_s=CALL_WAIT_S)
+            stack.push_async_callback(store.close)
             await store.start()
             rng = random.Random(self._rng.getrandbits(64))
             clients.append(Client(number, store, self._recorder, rng, values))
@@ -123,9 +121,16 @@ class Run:
             while planned or (not kinds and time.monotonic() < until_s):
                 await asyncio.sleep(self._rng.uniform(0.3, 1.5))
                 await self._one(planned.pop(0) if planned else self._nemesis.choose())
+            await self._worked()
         finally:
             for client in clients:
                 client.stop()
+
+    async def _worked(self) -> None:
+        """Return once clients have been answered often enough for a judgement, however slow the machine is."""
+        async with asyncio.timeout(WORK_S):
+            while sum(call.answered for call in self._recorder.calls) < ANSWERS_MIN:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(POLL_S)
 
     async def _one(self, kind: str) -> None:
         """Let one fault last for a while, then see a write succeed."""
@@ -194,14 +199,18 @@ class Run:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Real store replicas under faults. Needs root.")
+    parser.add_argument("--sabotage", default="", help="break the store as the simulation does by this name")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
     parser.add_argument("--replicas", type=int, default=3, choices=(3, 5))
     parser.add_argument("--faults", nargs="*", default=[], help="do just these, in order")
     options = parser.parse_args()
+    if lacks := missing():
+        print(lacks, file=sys.stderr)
+        return 2
     print(f"seed {options.seed}, {options.replicas} replicas", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="oarlock-chaos-"))
-    run = Run(folder, options.seed, options.replicas, verbose=True)
+    run = Run(folder, options.seed, options.replicas, sabotage=options.sabotage, verbose=True)
     try:
         result = asyncio.run(run.run(options.minutes * 60, options.faults))
     except BaseException:

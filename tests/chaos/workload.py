@@ -20,6 +20,8 @@ SPANS = [*((key, b"") for key in KEYS), (b"k0", b"k4"), (b"k", b"l"), (b"\0", b"
 WORKERS = 4
 PAUSE_S = 0.02
 """Between a worker's calls, on average."""
+READ_WAIT_S = 2.0
+"""How long one replica, which may be stopped, is waited for."""
 COMPACT_LAG = 200
 GIVEN_UP = 0.03
 """Share of transactions whose caller doesn't wait for the answer."""
@@ -54,10 +56,13 @@ class Client:
             await asyncio.gather(watcher, return_exceptions=True)
 
     async def _work(self) -> None:
-        actions = (self._put, self._swap, self._mixed, self._delete, self._read, self._revision, self._compact)
+        actions = (
+            *(self._put, self._swap, self._mixed, self._delete),
+            *(self._read, self._read_one, self._revision, self._compact),
+        )
         while not self._over:
             await asyncio.sleep(self._rng.expovariate(1 / PAUSE_S))
-            await self._rng.choices(actions, (30, 20, 10, 6, 30, 6, 0.3))[0]()
+            await self._rng.choices(actions, (30, 20, 10, 6, 30, 10, 6, 0.3))[0]()
 
     def _value(self) -> bytes:
         return b"%d" % next(self._values) + b"." * self._rng.choice((0, 0, 50, 2000))
@@ -106,6 +111,12 @@ class Client:
         serializable = rng.random() < 0.3
         answer = self.store.range(request, serializable=serializable)
         await self._recorder.call(self.number, "range", Read(request, serializable), answer)
+
+    async def _read_one(self) -> None:
+        """Read what some replica holds by itself."""
+        if links := list(self.store._links):
+            request = Range(*self._rng.choice(SPANS))
+            await self._recorder.read_one(self.number, self._rng.choice(links), request, READ_WAIT_S)
 
     async def _revision(self) -> None:
         await self._recorder.call(self.number, "revision", None, self.store.revision())
