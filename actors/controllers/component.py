@@ -13,6 +13,7 @@ from oarlock.actors.controllers import (
     certificate_requests,
     certificates,
     namespace,
+    node_ipam,
     nodes,
     statefulset,
     token_secrets,
@@ -21,6 +22,7 @@ from oarlock.actors.controllers.actions import Performer
 from oarlock.actors.controllers.admission_policies import ADMISSION_POLICIES
 from oarlock.actors.controllers.autoscaler import horizontal_pod_autoscaler
 from oarlock.actors.controllers.bootstrap_tokens import BOOTSTRAP_SIGNER, TOKEN_CLEANER
+from oarlock.actors.controllers.cluster_ranges import ClusterRange, cluster_ranges
 from oarlock.actors.controllers.cluster_roles import CLUSTER_ROLES
 from oarlock.actors.controllers.collector import Collector
 from oarlock.actors.controllers.cronjob import CRONJOB
@@ -89,6 +91,9 @@ class ControllerSettings:
 
     `token_key_file` holds the key that signs service accounts' tokens; without it no Secret gets one.
 
+    `cluster_ranges` are what nodes get their pods' addresses from, none if they come with them; what overlaps one of
+    `service_cidrs` is left out.
+
     `node_timings` is `fast` or `upstream`: how soon a silent node's pods go (decision 0019). `controllers` are those
     that act here (see `sharding.hosted`), on the keys of `shard` only.
     """
@@ -99,6 +104,8 @@ class ControllerSettings:
     token_key_file: str = ""
     controllers: tuple[str, ...] = (EVERYTHING,)
     shard: Shard = WHOLE
+    cluster_ranges: tuple[ClusterRange, ...] = ()
+    service_cidrs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> ControllerSettings:
@@ -117,6 +124,8 @@ class ControllerSettings:
             str(settings.get("token_key_file") or ""),
             tuple(map(str, wanted)),
             Shard(number, count, str(settings.get("shard_by", NAMESPACE))),
+            cluster_ranges(settings),
+            tuple(one for one in str(settings.get("service_cidr") or "").split(",") if one),
         )
 
 
@@ -131,7 +140,9 @@ class Controllers:
         self._shard = settings.shard
         every = controllers(settings)
         self._names = hosted(settings.controllers, names(), _ASLEEP)
-        self._controllers = [one for one in every if one.name in self._names]
+        self._controllers = [
+            one for one in every if one.name in self._names and (self._shard.number == 1 or not one.undivided)
+        ]
         decided_on = {plural for one in self._controllers for plural in (*one.reads, *one.looks_at)}
         counted = {plural for one in self._controllers for plural in one.counts}
         handled = {plural for name, plural in _HANDLED.items() if self._hosts(name)}
@@ -182,7 +193,9 @@ class Controllers:
             return Performer(self._client, self._recorder, source)
 
         loops: list[Loop] = [
-            ControllerLoop(one, self._view, performer(one.source), self._settle, self._shard)
+            ControllerLoop(
+                one, self._view, performer(one.source), self._settle, WHOLE if one.undivided else self._shard
+            )
             for one in self._controllers
         ]
         if self._collector is not None:
@@ -223,6 +236,8 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
     signing = [certificates.signing(settings.ca_pem, settings.ca_key_file)] if settings.ca_key_file else []
     token_key = settings.token_key_file
     filling = [token_secrets.token_secrets(token_key, settings.ca_pem)] if token_key else []
+    ranges = settings.cluster_ranges
+    numbering = [node_ipam.node_ipam(ranges, settings.service_cidrs)] if ranges else []
     publishing = [accounts.root_ca_publisher(settings.ca_pem)] if settings.ca_pem else []
     return [
         DEPLOYMENT,
@@ -244,6 +259,7 @@ def controllers(settings: ControllerSettings) -> list[Controller]:
         ENDED_PODS,
         nodes.node_lifecycle(nodes.TIMINGS[settings.node_timings]),
         NODE_TTL,
+        *numbering,
         DEVICE_TAINTS,
         RESOURCE_QUOTA,
         CLAIM_PROTECTION,
@@ -282,7 +298,7 @@ async def _together(loops: list[Coroutine[Any, Any, None]]) -> None:
 def names() -> list[str]:
     """Return the names of all controllers, as settings use them."""
     found = [one.name for one in controllers(ControllerSettings(ca_pem="any"))]
-    return [*found, certificates.SIGNING, token_secrets.NAME, *_WHOLE_CLUSTER]
+    return [*found, certificates.SIGNING, token_secrets.NAME, node_ipam.NAME, *_WHOLE_CLUSTER]
 
 
 def create(context: ComponentContext) -> Controllers:

@@ -49,7 +49,8 @@ class Controller:
 
     The first of them is the kind that keys name. `counts` are further ones, of whose objects the metadata is enough;
     `looks_at` are kinds that decisions read without being woken by them. `source` is the component that its Events come
-    from. `resync_s` reconciles the keys of `all_keys` again and again.
+    from. `resync_s` reconciles the keys of `all_keys` again and again. One that is `undivided` gives out what there is
+    once, so it acts in one shard, on every key.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Controller:
     workers: int = 8
     resync_s: float | None = None
     all_keys: Callable[[View], Iterable[str]] | None = None
+    undivided: bool = False
 
 
 class ControllerLoop:

@@ -117,6 +117,11 @@ def by_pool(obj: Object) -> Iterable[str]:
     return (f"{spec['driver']}/{spec['pool']['name']}",) if spec else ()
 
 
+def by_pod_cidr(obj: Object) -> Iterable[str]:
+    """Index: the ranges of pod addresses that a node has."""
+    return (obj.get("spec") or {}).get("podCIDRs") or ()
+
+
 class View:
     """The caches by plural name. Objects read from it are shared: copy before changing."""
 
@@ -138,6 +143,8 @@ class View:
                 cache.add_index("selector", by_selector)
             if plural == "resourceslices":
                 cache.add_index("pool", by_pool)
+            if plural == "nodes":
+                cache.add_index("podcidr", by_pod_cidr)
 
     @property
     def now(self) -> datetime:
@@ -200,6 +207,10 @@ class View:
     def slices_of(self, driver: str, pool: str) -> Iterable[Object]:
         """Return the ResourceSlices of a driver's pool of devices."""
         return self.caches["resourceslices"].by_index("pool", f"{driver}/{pool}")
+
+    def pod_cidrs(self) -> Iterable[str]:
+        """Return every range of pod addresses that some node has."""
+        return self.caches["nodes"].index_values("podcidr")
 
     def ended_pods(self) -> Iterable[Object]:
         """Return the pods whose containers have ended for good."""
