@@ -122,7 +122,7 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         advertise_address=advertise_address,
         advertise_port=advertise_port,
         handover=settings["handover"],
-        loopback_network=True,
+        loopback_network=settings.get("loopback_network", True),
     )
 
 
@@ -261,6 +261,10 @@ class AgentWithProxy:
 
 
 async def run_agent(settings: Settings) -> Running:
+    """Run a node's agent and proxy. With `network` "routed", pods have addresses that other hosts reach.
+
+    Such a node's `ip` is the host's own address, and it needs neither `pod_ip_prefix` nor `claim_file`.
+    """
     from oarlock.cluster.client.settings import ClientSettings
     from oarlock.cluster.kubelet.agent import NodeAgent
     from oarlock.cluster.kubelet.settings import AgentSettings, Tls
@@ -272,15 +276,17 @@ async def run_agent(settings: Settings) -> Running:
         AgentSettings(
             name,
             ip,
-            settings["pod_ip_prefix"],
+            settings.get("pod_ip_prefix", ""),
             Tls(**settings["tls"]),
             client,
             Path(settings["root"]),
             settings["port"],
             allow_host_images=True,
+            network=settings.get("network", "loopback"),
         )
     )
-    proxy = ServiceProxy(ProxySettings(client, name, ip, Path(settings["claim_file"])))
+    claim_file = Path(settings["claim_file"]) if settings.get("claim_file") else None
+    proxy = ServiceProxy(ProxySettings(client, name, ip, claim_file))
     part = AgentWithProxy(agent, proxy)
     await part.start()
     return Running(part, f"{ip}:{settings['port']}")

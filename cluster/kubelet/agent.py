@@ -17,6 +17,8 @@ from oarlock.cluster.kubelet import machine, metrics
 from oarlock.cluster.kubelet.addresses import AddressPool
 from oarlock.cluster.kubelet.containers import Tools
 from oarlock.cluster.kubelet.hollow import HollowRuntime
+from oarlock.cluster.kubelet.network.routed import RoutedNetwork, Routes
+from oarlock.cluster.kubelet.network.state import NetworkState
 from oarlock.cluster.kubelet.node import NodeReporter
 from oarlock.cluster.kubelet.podspec import Pod
 from oarlock.cluster.kubelet.process import ProcessRuntime
@@ -34,7 +36,12 @@ class NodeAgent:
     """Runs the pods bound to its node. What runs outlives it: a new agent on the same folder adopts it all."""
 
     def __init__(
-        self, settings: AgentSettings, *, runtime: Runtime | None = None, client: ApiClient | None = None
+        self,
+        settings: AgentSettings,
+        *,
+        runtime: Runtime | None = None,
+        client: ApiClient | None = None,
+        routes: Routes | None = None,
     ) -> None:
         self._settings = settings
         self._runtime = runtime or _runtime(settings)
@@ -46,6 +53,10 @@ class NodeAgent:
         self._tools = Tools(self._runtime, self._recorder, asyncio.Semaphore(settings.starts_max), services)
         self._heartbeat = settings.heartbeat.shared_by(len(settings.node_names))
         self._nodes = {name: index for index, name in enumerate(settings.node_names)}
+        self._network: RoutedNetwork | None = None
+        if settings.network == "routed":
+            place = (settings.node_name, settings.internal_ip)
+            self._network = RoutedNetwork(*place, self._informers, self._recorder, self._on_network, routes)
         self._pools: dict[str, AddressPool] = {}
         self._places: dict[str, Place] = {}
         self._workers: dict[str, PodWorker] = {}
@@ -60,13 +71,19 @@ class NodeAgent:
         return self._server.port
 
     async def start(self) -> None:
-        """Adopt what runs and begin to serve. Registration goes on in the background: the API may be down."""
+        """Adopt what runs and begin to serve. Registration goes on in the background: the API may be down.
+
+        Raises OSError (port), NetworkFailure where pods could never be routed; nothing is left running then.
+        """
         self._settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        await self._runtime.start(self._on_container)
+        if self._network is not None:
+            self._network.open()
         try:
+            await self._runtime.start(self._on_container)
             await self._server.start()
         except BaseException:
             await self._runtime.stop()
+            self._close_network()
             raise
         allocatable = machine.capacity(self._settings.root, self._settings.pods_max)
         for name, index in self._nodes.items():
@@ -81,6 +98,8 @@ class NodeAgent:
         cache.add_handler(self._on_pod)
         self._informers.start()
         self._tasks.append(asyncio.create_task(self._remove_orphans(cache)))
+        if self._network is not None:
+            self._tasks.append(asyncio.create_task(self._network.run()))
 
     async def wait(self) -> None:
         """Return once the agent is stopped; raise if one of its own loops has broken down."""
@@ -108,6 +127,7 @@ class NodeAgent:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._close_network()
         await asyncio.gather(*(worker.stop() for worker in self._workers.values()))
         self._workers.clear()
         if not keep_containers:
@@ -210,6 +230,17 @@ class NodeAgent:
         for pool in self._pools.values():
             pool.free(uid)
 
+    def _on_network(self) -> None:
+        """The network has become ready, or is no longer: pods may wait for it, and the Node tells of it."""
+        for worker in self._workers.values():
+            worker.wake()
+        for reporter in self._reporters:
+            reporter.report_soon()
+
+    def _close_network(self) -> None:
+        if self._network is not None:
+            self._network.close()
+
     def _reporter(self, name: str) -> NodeReporter:
         return NodeReporter(
             name,
@@ -219,13 +250,20 @@ class NodeAgent:
             runtime_version=self._runtime.version,
             pod_cidr=self._pools[name].cidr,
             clock=time.time,
+            network=self._network_state if self._network is not None else None,
         )
+
+    def _network_state(self) -> NetworkState:
+        assert self._network is not None
+        return self._network.state
 
     def _pool(self, index: int) -> AddressPool:
         """A simulated node's pods get addresses that nothing answers at."""
+        if self._network is not None:
+            return self._network.pool
         if self._settings.runtime == "process":
-            return AddressPool(self._settings.pod_ip_prefix)
-        return AddressPool(f"10.{128 + (index >> 8)}.{index & 255}")
+            return AddressPool(f"{self._settings.pod_ip_prefix}.0/24")
+        return AddressPool(f"10.{128 + (index >> 8)}.{index & 255}.0/24")
 
 
 def _runtime(settings: AgentSettings) -> Runtime:

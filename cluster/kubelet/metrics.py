@@ -16,4 +16,5 @@ POD_START_DURATION = Histogram(
     "From the kubelet seeing a pod for the first time to all of its containers running.",
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300),
 )
+ROUTES = Gauge("oarlock_kubelet_routes", "Routes to pods and Services that this host has and should have.")
 PASS_ERRORS_TOTAL = Counter("oarlock_kubelet_pod_sync_errors", "Passes over a pod that failed and are tried again.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 from oarlock.cluster.client import Unreachable
 from oarlock.cluster.client.http import STRATEGIC_PATCH, ApiClient
 from oarlock.cluster.kubelet import machine, timestamps
+from oarlock.cluster.kubelet.network.state import NetworkState
 from oarlock.cluster.kubelet.settings import AgentSettings
 from oarlock.cluster.objects.status import ApiError
 
@@ -23,10 +25,15 @@ PRESSURES = (
     ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
     ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
 )
+READY = ("Ready", "True", "KubeletReady", "kubelet is posting ready status")
 
 
 class NodeReporter:
-    """Keeps one node registered and its lease fresh, until cancelled. `port` is where the node's own server listens."""
+    """Keeps one node registered and its lease fresh, until cancelled. `port` is where the node's own server listens.
+
+    `pod_cidr` is the range that the Node comes with, "" if it is given one. `network` says how the network is, where
+    that is more than a matter of course.
+    """
 
     def __init__(
         self,
@@ -38,9 +45,12 @@ class NodeReporter:
         runtime_version: str,
         pod_cidr: str,
         clock: Callable[[], float] = time.time,
+        network: Callable[[], NetworkState] | None = None,
     ) -> None:
         self._name, self._settings, self._client, self._clock = name, settings, client, clock
         self._port, self._runtime_version, self._pod_cidr = port, runtime_version, pod_cidr
+        self._network = network
+        self._news = asyncio.Event()
         self._lease: dict[str, Any] | None = None
         self._uid = ""
         self.registered = asyncio.Event()
@@ -50,7 +60,8 @@ class NodeReporter:
         status_due_s = 0.0
         while True:
             try:
-                if time.monotonic() >= status_due_s:
+                if self._news.is_set() or time.monotonic() >= status_due_s:
+                    self._news.clear()
                     await self._report()
                     status_due_s = time.monotonic() + self._settings.heartbeat.status_interval_s
                 async with asyncio.timeout(self._settings.heartbeat.lease_duration_s / 2):
@@ -59,7 +70,13 @@ class NodeReporter:
             except (ApiError, Unreachable, TimeoutError) as error:
                 log.info("node=%s retry_s=%.0f error=%r", self._name, RETRY_S, str(error))
                 self._lease, status_due_s, pause_s = None, 0.0, RETRY_S
-            await asyncio.sleep(pause_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await self._news.wait()
+
+    def report_soon(self) -> None:
+        """Tell the status anew: something of it has changed."""
+        self._news.set()
 
     async def _report(self) -> None:
         """Make the Node if it is not there, and bring its status up to date."""
@@ -114,7 +131,7 @@ class NodeReporter:
             "apiVersion": "v1",
             "kind": "Node",
             "metadata": {"name": self._name, "labels": self._labels()},
-            "spec": {"podCIDR": self._pod_cidr, "podCIDRs": [self._pod_cidr]},
+            "spec": {"podCIDR": self._pod_cidr, "podCIDRs": [self._pod_cidr]} if self._pod_cidr else {},
         }
 
     def _labels(self) -> dict[str, str]:
@@ -132,7 +149,7 @@ class NodeReporter:
         capacity = machine.capacity(self._settings.root, self._settings.pods_max)
         now = timestamps.seconds(self._clock())
         verdicts = [(kind, "False", reason, message) for kind, reason, message in PRESSURES]
-        verdicts.append(("Ready", "True", "KubeletReady", "kubelet is posting ready status"))
+        verdicts += _network_verdicts(self._network()) if self._network is not None else [READY]
         return {
             "capacity": capacity,
             "allocatable": capacity,
@@ -144,6 +161,18 @@ class NodeReporter:
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self._port}},
             "nodeInfo": machine.node_info(self._runtime_version),
         }
+
+
+def _network_verdicts(state: NetworkState) -> list[tuple[str, str, str, str]]:
+    """Return whether the node's pods can be reached, and so whether it is ready.
+
+    Source: the words of the kubelet and of upstream's route controller.
+    """
+    if state.is_ready:
+        return [("NetworkUnavailable", "False", "RouteCreated", "pods of this node have their routes"), READY]
+    plugin = f"NetworkReady=false reason:{state.reason} message:{state.message}"
+    unready = ("Ready", "False", "KubeletNotReady", f"container runtime network not ready: {plugin}")
+    return [("NetworkUnavailable", "True", state.reason, state.message), unready]
 
 
 def _condition(before: dict[str, Any] | None, verdict: tuple[str, str, str, str], now: str) -> dict[str, Any]:

@@ -16,6 +16,10 @@ class RuntimeFailure(Exception):
     """The runtime could not do what was asked; the message is fit for a pod's status and an Event."""
 
 
+class NetworkNotReady(RuntimeFailure):
+    """The node has no network for the pod yet."""
+
+
 class ImageFailure(RuntimeFailure):
     """The image can't be had. `reason` is the container's waiting reason, such as ErrImagePull."""
 

@@ -45,8 +45,11 @@ class Heartbeat:
 class AgentSettings:
     """One node, or `hollow_count` simulated ones named `<node_name>-<n>` from 1 on.
 
-    `pod_ip_prefix` is the first three numbers of pod addresses: a node has those ending in 2 to 254. `port` 0 takes a
-    free one. `root` holds all that must survive a restart of the agent.
+    `network` is `loopback`, for a cluster on one machine (decision 0003), or `routed`, for pods that are reached from
+    other hosts (decision 0036). With the first, `pod_ip_prefix` is the first three numbers of pod addresses: a node has
+    those ending in 2 to 254. With the second the Node's podCIDR says which there are.
+
+    `port` 0 takes a free one. `root` holds all that must survive a restart of the agent.
     """
 
     node_name: str
@@ -63,11 +66,16 @@ class AgentSettings:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     pods_max: int = 110
     starts_max: int = 8
+    network: Literal["loopback", "routed"] = "loopback"
 
     def __post_init__(self) -> None:
         if self.runtime == "hollow" and self.hollow_count < 1:
             raise ValueError("a hollow agent needs hollow_count of at least 1")
-        if self.pod_ip_prefix.count(".") != 2:
+        if self.network not in ("loopback", "routed"):
+            raise ValueError(f"network {self.network!r} is neither loopback nor routed")
+        if self.network == "routed" and self.runtime == "hollow":
+            raise ValueError("simulated nodes have no routes: their network is loopback")
+        if self.network == "loopback" and self.pod_ip_prefix.count(".") != 2:
             raise ValueError(f"pod_ip_prefix {self.pod_ip_prefix!r} is not three numbers with dots between")
 
     @property

@@ -20,6 +20,7 @@ from oarlock.cluster.kubelet.references import References
 from oarlock.cluster.kubelet.runtime import (
     ConfigFailure,
     ContainerStatus,
+    NetworkNotReady,
     RuntimeFailure,
     Sandbox,
     SandboxConfig,
@@ -161,7 +162,14 @@ class PodWorker:
             self._tools.recorder.record(reference(pod), "Normal", *self._failure)
             await self._stop_all("Stopping container {}", podspec.grace_s(self._pod))
             return None
-        sandbox = self._sandbox = await self._tools.runtime.run_pod_sandbox(self._sandbox_config())
+        try:
+            config = self._sandbox_config()
+        except NetworkNotReady as failure:
+            words = f"network is not ready: {failure}"
+            self._tools.recorder.record(reference(pod), "Warning", "NetworkNotReady", words)
+            raise
+        await self._leave_address(config.ip)
+        sandbox = self._sandbox = await self._tools.runtime.run_pod_sandbox(config)
         addresses = self._addresses(sandbox)
         if not self._reported.get("podIP"):
             await self._report()
@@ -179,6 +187,13 @@ class PodWorker:
             self._follow(container, sandbox)
         await self._end_sidecars()
         return min((delay_s for delay_s in delays if delay_s is not None), default=None)
+
+    async def _leave_address(self, ip: str) -> None:
+        """End the containers of a pod that has another address now: they listen on one that is no longer its own."""
+        if self._sandbox is not None and self._sandbox.config.ip != ip:
+            words = "Pod sandbox changed, it will be killed and re-created."
+            self._tools.recorder.record(reference(self._pod), "Normal", "SandboxChanged", words)
+            await self._stop_all("Stopping container {}", podspec.grace_s(self._pod))
 
     def _wanted(self) -> list[Container]:
         """Return the containers that may run now: init containers up to the first unfinished one, or all others."""
