@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import cast
 
 from oarlock.cluster.proxy import metrics
+from oarlock.cluster.proxy.binding import bound
 from oarlock.cluster.proxy.choice import Choice
 from oarlock.cluster.proxy.rules import Frontend
 
@@ -93,8 +94,8 @@ class TcpListener:
     async def start(self) -> None:
         """Listen. Raises OSError if the address can't be had."""
         loop = asyncio.get_running_loop()
-        host, port = self._frontend.host, self._frontend.port
-        self._server = await loop.create_server(lambda: End(self._accept, self._end), host, port, backlog=512)
+        listening = bound("TCP", self._frontend.host, self._frontend.port)
+        self._server = await loop.create_server(lambda: End(self._accept, self._end), sock=listening, backlog=512)
 
     def close(self) -> None:
         """Listen no more."""

@@ -6,6 +6,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Any, cast
 
+from oarlock.cluster.proxy.binding import bound
 from oarlock.cluster.proxy.choice import Choice
 from oarlock.cluster.proxy.rules import Address, Frontend
 
@@ -24,8 +25,8 @@ class UdpListener(asyncio.DatagramProtocol):
 
     async def start(self) -> None:
         """Listen. Raises OSError if the address can't be had."""
-        address = (self._frontend.host, self._frontend.port)
-        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, local_addr=address)
+        listening = bound("UDP", self._frontend.host, self._frontend.port)
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=listening)
 
     def close(self) -> None:
         if self._transport is not None:
