@@ -116,11 +116,21 @@ class HeadSettings:
 
 
 @dataclass(frozen=True)
+class WireTls:
+    """PEM files for Ray's own wire: the certificate names every host, since each forwarder leads to any of them."""
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True)
 class RayNodeSettings:
     """One Ray node. `hosted` is what the cluster's actors are, the same for all nodes.
 
     `gcs_address` is this node's forwarder, which its processes take for the GCS. The folder must be short enough for a
-    Unix socket (84 bytes). Port 0 lets the raylet choose. `position` is "a" or "b".
+    Unix socket (84 bytes). Port 0 lets the raylet choose. `position` is a letter: copies are at home at "a" and "b".
+    Without `wire_tls` Ray's processes speak plainly, which only loopback is fit for.
     """
 
     name: str
@@ -135,6 +145,7 @@ class RayNodeSettings:
     object_manager_port: int = 0
     object_store_bytes: int = 78_643_200
     stop_grace_s: float = 1.0
+    wire_tls: WireTls | None = None
 
     def __post_init__(self) -> None:
         if len(os.fsencode(self.raylet_socket)) > _SOCKET_PATH_BYTES_MAX - 6:
@@ -168,6 +179,18 @@ def environment(settings: RayNodeSettings) -> dict[str, str]:
         "RAY_TMPDIR": settings.folder,
         MARK: settings.folder,
         POSITION: settings.position,
+        **_wire(settings.wire_tls),
+    }
+
+
+def _wire(tls: WireTls | None) -> dict[str, str]:
+    if tls is None:
+        return {"RAY_USE_TLS": "0"}
+    return {
+        "RAY_USE_TLS": "1",
+        "RAY_TLS_CA_CERT": tls.ca_file,
+        "RAY_TLS_SERVER_CERT": tls.cert_file,
+        "RAY_TLS_SERVER_KEY": tls.key_file,
     }
 
 

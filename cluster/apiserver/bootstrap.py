@@ -11,6 +11,7 @@ import contextlib
 import copy
 import ipaddress
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from oarlock.cluster.apiserver import clock, defaults
@@ -56,12 +57,12 @@ class Bootstrap:
         writer: Writer,
         addresses: Addresses,
         holdings: Holdings,
-        address: str | None,
+        advertised: Collection[str],
         port: int,
         now: clock.Clock,
         client_ca_pem: str = "",
     ) -> None:
-        """`address` is the endpoint of the `kubernetes` Service; None leaves it without one.
+        """`advertised` are the endpoints of the `kubernetes` Service; without any it has none.
 
         `client_ca_pem` is who signs clients' certificates, "" where none are asked for.
         """
@@ -69,7 +70,7 @@ class Bootstrap:
         self._writer = writer
         self._addresses = addresses
         self._holdings = holdings
-        self._address = address
+        self._advertised = sorted(advertised)  # the same for every server, or each would change it back
         self._port = port
         self._now = now
 
@@ -85,9 +86,9 @@ class Bootstrap:
         await self._default_cidr()
         await self._hold_again()
         await self._ensure(_resource("", "v1", "services"), self._service())
-        if self._address is not None:
-            await self._match(_resource("", "v1", "endpoints"), self._endpoints(self._address))
-            await self._match(_resource("discovery.k8s.io", "v1", "endpointslices"), self._slice(self._address))
+        if self._advertised:
+            await self._match(_resource("", "v1", "endpoints"), self._endpoints())
+            await self._match(_resource("discovery.k8s.io", "v1", "endpointslices"), self._slice())
 
     async def _flow_control(self) -> None:
         """Priority levels before the schemas that name them."""
@@ -198,20 +199,20 @@ class Bootstrap:
             },
         }
 
-    def _endpoints(self, address: str) -> Obj:
+    def _endpoints(self) -> Obj:
         ports = [{"name": "https", "port": self._port, "protocol": "TCP"}]
         labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
         return {
             "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
-            "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+            "subsets": [{"addresses": [{"ip": address} for address in self._advertised], "ports": ports}],
         }
 
-    def _slice(self, address: str) -> Obj:
+    def _slice(self) -> Obj:
         labels = {"kubernetes.io/service-name": "kubernetes"}
         return {
             "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
-            "addressType": f"IPv{ipaddress.ip_address(address).version}",
-            "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
+            "addressType": f"IPv{ipaddress.ip_address(self._advertised[0]).version}",
+            "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in self._advertised],
             "ports": [{"name": "https", "port": self._port, "protocol": "TCP"}],
         }
 

@@ -152,7 +152,8 @@ class ApiServer:
             await self._cache.start()
             address = None if self._unreachable else self._settings.advertise_address
             client_ca = _text(self._settings.tls.ca_file) if self._settings.tls is not None else ""
-            await Bootstrap(self._writer, self._addresses, self._holdings, address, port, self._now, client_ca).run()
+            advertised = () if address is None else (address, *self._settings.advertise_also)
+            await Bootstrap(self._writer, self._addresses, self._holdings, advertised, port, self._now, client_ca).run()
             self._bootstrapped = True
             self._flow_schemas.start()
             self._definitions.start()

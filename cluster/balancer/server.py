@@ -42,14 +42,13 @@ class Balancer:
         self._handovers: dict[Backend, Handover] = {}
         self._held = 0
         self._news = asyncio.Event()
-        self._listener: socket.socket | None = None
+        self._listeners: list[socket.socket] = []
         self._stopped = asyncio.Event()
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on; it differs from the setting where that was 0."""
-        assert self._listener is not None
-        return int(self._listener.getsockname()[1])
+        return int(self._listeners[0].getsockname()[1])
 
     @property
     def backends(self) -> list[Backend]:
@@ -63,7 +62,8 @@ class Balancer:
             for backend in self._pool.backends
             if backend.name in self._settings.handovers
         }
-        self._listen(socket.create_server((self._settings.host, self._settings.port), backlog=BACKLOG))
+        for host in (self._settings.host, *self._settings.also):
+            self._listen(socket.create_server((host, self._settings.port), backlog=BACKLOG))
         self._checks = {b: HealthCheck(b, self._settings, context, self._changed) for b in self._pool.backends}
         self._check_tasks = [asyncio.create_task(check.run()) for check in self._checks.values()]
 
@@ -86,10 +86,10 @@ class Balancer:
     async def stop(self) -> None:
         """Take no more connections, give open ones `drain_s` to end, then cut them."""
         self._stopped.set()
-        if self._listener is not None:
-            asyncio.get_running_loop().remove_reader(self._listener)
-            self._listener.close()
-            self._listener = None
+        while self._listeners:
+            listener = self._listeners.pop()
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         for task in [*self._check_tasks, *self._tasks]:
             task.cancel()
         await asyncio.gather(*self._check_tasks, *self._tasks, return_exceptions=True)
@@ -103,14 +103,11 @@ class Balancer:
 
     def _listen(self, listener: socket.socket) -> None:
         listener.settimeout(0)
-        self._listener = listener
-        asyncio.get_running_loop().add_reader(listener, self._acceptable)
+        self._listeners.append(listener)
+        asyncio.get_running_loop().add_reader(listener, self._acceptable, listener)
 
-    def _acceptable(self) -> None:
+    def _acceptable(self, listener: socket.socket) -> None:
         """Accept what is there. Out of descriptors, pause: those who wait stay in the kernel's queue."""
-        listener = self._listener
-        if listener is None:
-            return
         try:
             for _ in range(ACCEPTED_AT_ONCE):
                 client, _ = listener.accept()
@@ -123,11 +120,11 @@ class Balancer:
             log.warning("accept_error=%r", str(error))
             loop = asyncio.get_running_loop()
             loop.remove_reader(listener)
-            loop.call_later(ACCEPT_RETRY_S, self._listen_again)
+            loop.call_later(ACCEPT_RETRY_S, self._listen_again, listener)
 
-    def _listen_again(self) -> None:
-        if self._listener is not None:
-            self._listen(self._listener)
+    def _listen_again(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            asyncio.get_running_loop().add_reader(listener, self._acceptable, listener)
 
     def _place(self, client: socket.socket, *, whole: bool = False) -> None:
         """Find a backend for a client; only a `whole` connection may be given away. One that came back is relayed."""

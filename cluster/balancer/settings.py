@@ -23,7 +23,8 @@ class BalancerSettings:
     """Times in seconds. A killed backend is noticed at once (its health connection ends). A silent one gets no new
     connections after `check_interval_s + check_timeout_s` at most, and loses those it has after `silence_s` more.
 
-    `handovers` is, by "host:port", the Unix socket at which a backend of this host takes connections themselves.
+    `also` are further addresses to listen on. `handovers` is, by "host:port", the Unix socket at which a backend of this
+    host takes connections themselves.
 
     `hold_s` is how long a new connection waits for a backend when none takes it; `held_max` bounds how many may wait.
     """
@@ -32,6 +33,7 @@ class BalancerSettings:
     port: int
     backends: tuple[Address, ...]
     tls: Tls
+    also: tuple[str, ...] = ()
     check_interval_s: float = 0.5
     check_timeout_s: float = 1.0
     silence_s: float = 5.0

@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from oarlock.cluster.boot.state import write_private
@@ -35,11 +37,25 @@ class CertificateFiles:
     key: Path
 
 
+class Issuer(Protocol):
+    """What a layout asks for the certificates of its parts."""
+
+    def issue(self, name: str, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> CertificateFiles:
+        """Return the files of certificate `name`, fit for clients and, where `hosts` are given, servers."""
+        ...
+
+    def service_account_key(self) -> Path:
+        """Return the file of the key that signs service accounts' tokens."""
+        ...
+
+
 class Authority:
     """Issues certificates into one folder; a present one that is still good for a while is kept."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, renewing: bool = False) -> None:
+        """`renewing` keeps none: each certificate that is asked for is made anew."""
         self._folder = folder
+        self._renewing = renewing
         self._cert_file, self._key_file = folder / "ca.crt", folder / "ca.key"
         if not self._key_file.exists():
             self._found()
@@ -51,20 +67,22 @@ class Authority:
     def issue(self, name: str, user: str, groups: Sequence[str] = (), hosts: Sequence[str] = ()) -> CertificateFiles:
         """Return the files of certificate `name`, fit for clients and, where `hosts` are given, servers."""
         files = CertificateFiles(self._cert_file, self._folder / f"{name}.crt", self._folder / f"{name}.key")
-        subject = x509.Name(
-            [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
-            + [x509.NameAttribute(NameOID.COMMON_NAME, user)]
-        )
-        names = _alternative_names(hosts)
-        if not self._is_good(files, subject, names):
+        subject, names = _subject(user, groups), _alternative_names(hosts)
+        if self._renewing or not self._is_good(files, subject, names):
             self._write(files, subject, names)
         return files
+
+    def sign(
+        self, key: CertificatePublicKeyTypes, user: str, groups: Sequence[str], hosts: Sequence[str]
+    ) -> x509.Certificate:
+        """Return a certificate for a key that was made elsewhere and stays there."""
+        return self._signed(key, _subject(user, groups), _alternative_names(hosts))
 
     def service_account_key(self) -> Path:
         """Return the file of the key that signs service accounts' tokens, the same for every API server."""
         path = self._folder / "service-accounts.key"
         if not path.exists():
-            write_private(path, _private_bytes(ec.generate_private_key(ec.SECP256R1())))
+            write_private(path, private_bytes(ec.generate_private_key(ec.SECP256R1())))
         return path
 
     def _found(self) -> None:
@@ -79,7 +97,7 @@ class Authority:
             .sign(key, hashes.SHA256())
         )
         write_private(self._cert_file, cert.public_bytes(serialization.Encoding.PEM))
-        write_private(self._key_file, _private_bytes(key))
+        write_private(self._key_file, private_bytes(key))
 
     def _is_good(self, files: CertificateFiles, subject: x509.Name, names: list[x509.GeneralName]) -> bool:
         try:
@@ -95,10 +113,17 @@ class Authority:
 
     def _write(self, files: CertificateFiles, subject: x509.Name, names: list[x509.GeneralName]) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
+        signed = self._signed(key.public_key(), subject, names)
+        write_private(files.cert, signed.public_bytes(serialization.Encoding.PEM))
+        write_private(files.key, private_bytes(key))
+
+    def _signed(
+        self, key: CertificatePublicKeyTypes, subject: x509.Name, names: list[x509.GeneralName]
+    ) -> x509.Certificate:
         uses = [ExtendedKeyUsageOID.CLIENT_AUTH] + ([ExtendedKeyUsageOID.SERVER_AUTH] if names else [])
         issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         builder = (
-            _builder(subject, self._cert.subject, key.public_key(), CERTIFICATE_DAYS)
+            _builder(subject, self._cert.subject, key, CERTIFICATE_DAYS)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(authority=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
@@ -106,12 +131,18 @@ class Authority:
         )
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        write_private(files.cert, builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
-        write_private(files.key, _private_bytes(key))
+        return builder.sign(self._key, hashes.SHA256())
+
+
+def _subject(user: str, groups: Sequence[str]) -> x509.Name:
+    return x509.Name(
+        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
+        + [x509.NameAttribute(NameOID.COMMON_NAME, user)]
+    )
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, days: int
+    subject: x509.Name, issuer: x509.Name, key: CertificatePublicKeyTypes, days: int
 ) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
@@ -139,7 +170,8 @@ def _key_usage(*, authority: bool) -> x509.KeyUsage:
     )
 
 
-def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+def private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the key as PEM, without a password: the file's mode protects it."""
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

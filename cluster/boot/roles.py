@@ -74,6 +74,25 @@ async def run_store(settings: Settings) -> Running:
     return Running(server, f"{settings['host']}:{settings['port']}")
 
 
+async def _store_of(settings: Settings, tls: Mapping[str, str]) -> StoreClient:
+    """Return an unstarted client; with `await_store` only once the store has a leader, however long that takes.
+
+    The others of a cluster on several hosts may come much later than this one.
+    """
+    from oarlock.consensus.model import Unavailable
+
+    endpoints = settings["store"]
+    while settings["await_store"]:
+        probe = store_client(endpoints, tls)
+        try:
+            await probe.start()
+        except Unavailable:
+            continue
+        await probe.close()
+        break
+    return store_client(endpoints, tls)
+
+
 class WithStoreClient:
     """A server that owns its connection to the store."""
 
@@ -99,7 +118,7 @@ class WithStoreClient:
 async def run_api_server(settings: Settings) -> Running:
     from oarlock.cluster.apiserver.server import ApiServer
 
-    client = store_client(settings["store"], settings["client_tls"])
+    client = await _store_of(settings, settings["client_tls"])
     part = WithStoreClient(client, ApiServer(api_server_settings(settings), client))
     await part.start()
     address = f"{settings['host']}:{settings['port']}"
@@ -121,15 +140,16 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         service_cidr=settings["service_cidr"],
         advertise_address=advertise_address,
         advertise_port=advertise_port,
+        advertise_also=tuple(settings.get("advertise_also", ())),
         handover=settings["handover"],
-        loopback_network=settings.get("loopback_network", True),
+        loopback_network=settings["loopback_network"],
     )
 
 
 async def run_resp(settings: Settings) -> Running:
     from oarlock.consensus.resp.server import RespServer, RespSettings
 
-    client = store_client(settings["store"], settings["tls"])
+    client = await _store_of(settings, settings["tls"])
     names = ("host", "port", "password", "prefix", "leases")
     chosen = RespSettings(**{name: settings[name] for name in names}, tls=_store_tls(settings["tls"]))
     part = WithStoreClient(client, RespServer(chosen, client))
@@ -142,15 +162,17 @@ async def run_balancer(settings: Settings) -> Running:
     from oarlock.cluster.balancer.settings import BalancerSettings, Tls
 
     backends = tuple((host, port) for host, port in settings["backends"])
-    tls, handovers = Tls(**settings["tls"]), settings["handovers"]
-    balancer = Balancer(BalancerSettings(settings["host"], settings["port"], backends, tls, handovers=handovers))
+    also, handovers, tls = tuple(settings["also"]), settings["handovers"], Tls(**settings["tls"])
+    balancer = Balancer(
+        BalancerSettings(settings["host"], settings["port"], backends, tls, also=also, handovers=handovers)
+    )
     await balancer.start()
     return Running(balancer, f"{settings['host']}:{settings['port']}")
 
 
 async def run_ray_node(settings: Settings) -> Running:
     from oarlock.actors.shell.ray_node import RayNode
-    from oarlock.actors.shell.ray_processes import HeadSettings, Hosted, RayNodeSettings, settings_file
+    from oarlock.actors.shell.ray_processes import HeadSettings, Hosted, RayNodeSettings, WireTls, settings_file
     from oarlock.cluster.boot.state import write_private
     from oarlock.cluster.client.settings import ClientSettings
 
@@ -162,12 +184,13 @@ async def run_ray_node(settings: Settings) -> Running:
         hosted_settings(component, settings["log_folder"]).save(str(file))
         hosted.append(Hosted(component["name"], component["factory"]))
     head = HeadSettings(ClientSettings(**settings["client"]), **settings["head"])
-    names = ("name", "position", "folder", "gcs_address", "token_file")
+    names = ("name", "position", "ip", "folder", "gcs_address", "token_file")
     ports = ("node_manager_port", "object_manager_port")
     chosen = {name: settings[name] for name in (*names, *ports)}
-    node = RayNode(RayNodeSettings(head=head, hosted=tuple(hosted), **chosen))
+    tls = WireTls(**settings["wire_tls"]) if settings["wire_tls"] else None
+    node = RayNode(RayNodeSettings(head=head, hosted=tuple(hosted), wire_tls=tls, **chosen))
     await node.start()
-    return Running(node, f"127.0.0.1:{settings['node_manager_port']}")
+    return Running(node, f"{settings['ip']}:{settings['node_manager_port']}")
 
 
 def hosted_settings(component: Settings, log_folder: str) -> HostedSettings:
@@ -179,6 +202,7 @@ def hosted_settings(component: Settings, log_folder: str) -> HostedSettings:
         component["lease"],
         component["lease_ttl_ms"],
         dict(component["settings"]),
+        component["metrics_ip"],
         metrics_tls=MetricsTls(**component["tls"]),
         log_folder=log_folder,
     )

@@ -6,6 +6,7 @@ Started as `python -m oarlock.cluster.boot.server STATE-FOLDER`; everything it n
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -55,7 +56,7 @@ def main() -> int:
         return 1
     record(folder.processes_file, {})
     try:
-        with Slot(plan["slot"]).hold():
+        with contextlib.nullcontext() if plan["slot"] is None else Slot(plan["slot"]).hold():
             return uvloop.run(_serve(folder, plan))
     finally:
         os.close(folder_lock)

@@ -18,7 +18,8 @@ from oarlock.cluster.boot.errors import BootError
 FORMAT = 1
 FREE_BYTES_MIN = 512 << 20
 OURS = frozenset(
-    {"admin.kubeconfig", "cluster.json", "lock", "logs", "nodes", "pki", "processes.json", "settings", "store"}
+    {"admin.kubeconfig", "cluster.json", "host.json", "lock"}
+    | {"logs", "nodes", "pki", "processes.json", "settings", "store"}
 )
 """All that is ever made directly in a state folder: a folder with anything else in it is neither used nor deleted."""
 
@@ -53,6 +54,11 @@ class StateFolder:
     @property
     def record_file(self) -> Path:
         return self.path / "cluster.json"
+
+    @property
+    def host_file(self) -> Path:
+        """Instead of cluster.json where the cluster is on several hosts."""
+        return self.path / "host.json"
 
     @property
     def pki(self) -> Path:

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import signal
-import subprocess
-import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from oarlock.cluster.boot import control, kubeconfig, processes
+from oarlock.cluster.boot import kubeconfig, launching
 from oarlock.cluster.boot.components import components
 from oarlock.cluster.boot.down import stop_leftovers
 from oarlock.cluster.boot.errors import BootError
@@ -22,11 +17,9 @@ from oarlock.cluster.boot.network import Slot, choose_slot, free_ports, is_free
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.progress import Progress
 from oarlock.cluster.boot.spec import DEFAULT_NAME, DEFAULT_PORT, ClusterSpec
-from oarlock.cluster.boot.state import ClusterRecord, StateFolder, new_record, with_ports, write_private
+from oarlock.cluster.boot.state import ClusterRecord, StateFolder, new_record, with_ports
 from oarlock.cluster.boot.status import Row, gather, takes_pods
 
-SUPERVISOR_STARTS_S = 15.0
-PARTS_START_S = 120.0
 ACTORS_START_S = 120.0
 ACTORS_LOOK_S = 0.1
 ACCOUNT_S = 10.0
@@ -36,7 +29,10 @@ def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: 
     """Bring the cluster up and return when every part is ready. Raises BootError and leaves nothing half-started."""
     kubeconfig.check(kubeconfig_file)
     folder.check()
-    _refuse_running(spec, folder)
+    launching.refuse_running(spec.name, folder)
+    if folder.host_file.exists():
+        way_out = "Start it: oarlock server, or oarlock node. Or choose another folder: --state DIR, or --name NAME."
+        raise BootError(f"the folder {folder.path} holds a host of a cluster on several", way_out)
     earlier = None if fresh else folder.load()
     if earlier is not None:
         _check_same_shape(spec, earlier)
@@ -48,26 +44,18 @@ def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: 
         folder.create()
         base = earlier or new_record(spec.name, slot=slot.number, servers=spec.stores, single=spec.single, port=port)
         layout = _prepare(spec, folder, replace(base, port=port, kubeconfig=str(kubeconfig_file)))
-        _launch(layout, folder)
+        launching.write_plan(folder, layout.server, layout.admin(), layout.parts(), layout.record.slot)
+        launching.launch(folder)
         progress = Progress(out)
-        parts = _follow(folder, progress)
+        parts = launching.follow(folder, progress)
         if not spec.single:
             _follow_actors(folder, spec, parts, progress)
         _await_account(folder)
         kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
     except BaseException:
-        _abandon(folder, new=earlier is None)
+        launching.abandon(folder, new=earlier is None)
         raise
     _tell(layout, kubeconfig_file, out)
-
-
-def _refuse_running(spec: ClusterSpec, folder: StateFolder) -> None:
-    try:
-        next(control.ask(folder.control_socket, "status"), None)
-    except OSError:
-        return
-    down = "oarlock down" if spec.name == DEFAULT_NAME else f"oarlock down --name {spec.name}"
-    raise BootError(f"the cluster {spec.name} is already running", f"See it: oarlock status. Stop it: {down}.")
 
 
 def _prepare(spec: ClusterSpec, folder: StateFolder, base: ClusterRecord) -> Layout:
@@ -116,53 +104,6 @@ def _slot(spec: ClusterSpec, folder: StateFolder, earlier: ClusterRecord | None)
     return slot
 
 
-def _launch(layout: Layout, folder: StateFolder) -> None:
-    plan = {
-        "state": str(folder.path),
-        "slot": layout.record.slot,
-        "server": layout.server,
-        "admin": {key: str(value) for key, value in asdict(layout.admin()).items()},
-        "parts": [asdict(part) for part in layout.parts()],
-    }
-    write_private(folder.settings / "plan.json", json.dumps(plan, indent=1).encode())
-    with (folder.logs / "supervisor.log").open("ab") as output, processes.uninterrupted():
-        process = subprocess.Popen(
-            [sys.executable, "-m", "oarlock.cluster.boot.server", str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            cwd="/",
-            env=os.environ | {processes.MARK: str(folder.path)},
-        )
-    deadline = time.monotonic() + SUPERVISOR_STARTS_S
-    while not folder.control_socket.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise BootError(
-                f"the supervisor did not start (status {process.poll()})", f"See {folder.logs / 'supervisor.log'}."
-            )
-        time.sleep(0.01)
-
-
-def _follow(folder: StateFolder, progress: Progress) -> list[dict[str, Any]]:
-    """Show the parts until all are ready and return them. Raises BootError as soon as one fails."""
-    deadline = time.monotonic() + PARTS_START_S
-    parts: list[dict[str, Any]] = []
-    for answer in control.ask(folder.control_socket, "watch", PARTS_START_S):
-        parts = answer["parts"]
-        progress.show(parts)
-        for part in parts:
-            if part["state"] == "failed":
-                way_out = f"Nothing was left running. More is in the logs: {folder.logs}."
-                raise BootError(f"{part['name']} failed: {part['error']}", way_out)
-        if all(part["state"] == "ready" for part in parts):
-            return parts
-        if time.monotonic() > deadline:
-            break
-    late = ", ".join(part["name"] for part in parts if part["state"] != "ready")
-    raise BootError(f"not ready after {PARTS_START_S:g} s: {late}", f"See the logs in {folder.logs}.")
-
-
 def _follow_actors(folder: StateFolder, spec: ClusterSpec, parts: list[dict[str, Any]], progress: Progress) -> None:
     """Show the actors, which Ray starts, until each component has one that acts and one that stands by."""
     hosted = len(components(spec.controllers))
@@ -183,20 +124,6 @@ def _await_account(folder: StateFolder) -> None:
     deadline = time.monotonic() + ACCOUNT_S
     while not takes_pods(folder) and time.monotonic() < deadline:
         time.sleep(ACTORS_LOOK_S)
-
-
-def _abandon(folder: StateFolder, *, new: bool) -> None:
-    """Stop all that was started; a folder that this call made keeps only its logs. An impatient Ctrl-C waits."""
-    earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    try:
-        stop_leftovers(folder)
-        if new:
-            for room in (folder.pki, folder.store, folder.nodes, folder.settings):
-                processes.remove_tree(room)
-            for file in (folder.record_file, folder.kubeconfig):
-                file.unlink(missing_ok=True)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
 
 
 def _tell(layout: Layout, kubeconfig_file: Path, out: TextIO) -> None:

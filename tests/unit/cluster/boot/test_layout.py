@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from oarlock.cluster.apiserver import storage
-from oarlock.cluster.boot.layout import LEASES, Layout, choose_ports, port_names
+from oarlock.cluster.boot.drafts import LEASES
+from oarlock.cluster.boot.layout import Layout, choose_ports, port_names
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.spec import ClusterSpec
 from oarlock.cluster.boot.state import StateFolder, new_record, with_ports
