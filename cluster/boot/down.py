@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from oarlock.cluster.boot import control, kubeconfig, processes
+from oarlock.cluster.boot.access import access_to
 from oarlock.cluster.boot.containers import kill_containers
 from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.boot.state import StateFolder
@@ -28,11 +29,11 @@ def down(folder: StateFolder, out: TextIO) -> bool:
 def delete(folder: StateFolder, context: str) -> None:
     """Remove a stopped cluster's state and its entry in the kubeconfig that the last `up` wrote to."""
     try:
-        record = folder.load()
+        access = access_to(folder)
     except BootError:
-        record = None
-    if record is not None and record.kubeconfig:
-        kubeconfig.remove(Path(record.kubeconfig), context)
+        access = None
+    if access is not None and access.kubeconfig:
+        kubeconfig.remove(Path(access.kubeconfig), context)
     folder.remove()
 
 

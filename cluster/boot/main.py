@@ -1,4 +1,4 @@
-"""The command line: `oarlock up`, `down`, `status`, `explain`, `whatif`, `version`."""
+"""The command line: `oarlock up`, `down`, `status`, `explain`, `whatif`, `version`, and those of `hostcommands`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from oarlock.cluster.boot import hostcommands
 from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.boot.state import StateFolder, default_folder
 
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("oarlock", description="A highly available Kubernetes on this machine.")
+    parser = argparse.ArgumentParser("oarlock", description="A highly available Kubernetes, on one machine or several.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     where = argparse.ArgumentParser(add_help=False)
     where.add_argument("--name", default="oarlock", help="the cluster's name; several run side by side")
@@ -75,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("-o", "--output", choices=("table", "json"), default="table")
     status.set_defaults(run=_status)
 
+    hostcommands.add(commands, where)
     asking = argparse.ArgumentParser(add_help=False)
     asking.add_argument("--kubeconfig", type=Path, metavar="FILE", help="the kubeconfig whose current context is asked")
     asking.add_argument("-n", "--namespace", default="default", metavar="NAMESPACE")

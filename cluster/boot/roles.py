@@ -339,11 +339,28 @@ async def run_hollow(settings: Settings) -> Running:
     return Running(agent, f"{settings['ip']}:{agent.port}")
 
 
+async def run_join(settings: Settings) -> Running:
+    from oarlock.cluster.apiserver.settings import Tls
+    from oarlock.cluster.boot.hoststate import load_host
+    from oarlock.cluster.boot.joining.server import JoinServer, JoinSettings
+    from oarlock.cluster.boot.state import StateFolder
+    from oarlock.cluster.client.settings import ClientSettings
+
+    folder = StateFolder(Path(settings["state"]))
+    record = load_host(folder)
+    assert record is not None, "the part is one of a host of several"
+    client, tls = ClientSettings(**settings["client"]), Tls(**settings["tls"])
+    server = JoinServer(JoinSettings(folder, settings["host"], settings["port"], tls, client), record)
+    await server.start()
+    return Running(server, f"{settings['host']}:{settings['port']}")
+
+
 ROLES: Mapping[str, Callable[[Settings], Awaitable[Running]]] = {
     "store": run_store,
     "apiserver": run_api_server,
     "resp": run_resp,
     "balancer": run_balancer,
+    "join": run_join,
     "agent": run_agent,
     "hollow": run_hollow,
     "raynode": run_ray_node,

@@ -12,9 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
 from oarlock.cluster.boot import control
+from oarlock.cluster.boot.access import Access, access_to
 from oarlock.cluster.boot.components import is_component_lease
 from oarlock.cluster.boot.errors import BootError
-from oarlock.cluster.boot.state import ClusterRecord, StateFolder
+from oarlock.cluster.boot.hoststate import load_host
+from oarlock.cluster.boot.state import StateFolder
 
 ANSWER_S = 3.0
 COLUMNS = ("NAME", "KIND", "STATE", "PID", "ADDRESS", "ACTIVE", "AGE", "RESTARTS")
@@ -46,16 +48,33 @@ def show(folder: StateFolder, name: str, output: str, out: TextIO) -> int:
 
 
 def gather(folder: StateFolder, name: str) -> list[Row]:
-    record = folder.load()
+    access = access_to(folder)
     try:
         snapshot = next(control.ask(folder.control_socket, "status", ANSWER_S))
     except OSError:
-        way_out = f"Start it: oarlock up --name {name}." if record else "See oarlock up --help."
+        way_out = f"Start it: {access.start}." if access else "See oarlock up --help."
         raise BootError(f"the cluster {name} is not running", way_out) from None
-    assert record is not None
-    targets, holders = _api_view(folder, record)
-    active = {_store_leader(folder, record, snapshot["parts"]), *holders}
-    return [_row(part, active) for part in snapshot["parts"]] + _actors(targets, active)
+    assert access is not None
+    targets, holders = _api_view(access)
+    active = {_store_leader(access, snapshot["parts"]), *holders}
+    return [
+        *(_row(part, active) for part in snapshot["parts"]),
+        *_actors(targets, active),
+        *_other_servers(folder),
+    ]
+
+
+def _other_servers(folder: StateFolder) -> list[Row]:
+    """Return the other servers of a cluster on several hosts, by whether their join servers answer."""
+    record = load_host(folder)
+    if record is None:
+        return []
+    from oarlock.cluster.boot.hosttelling import others_that_answer
+
+    found = others_that_answer(record, folder)
+    states = {True: "ready", False: "unreachable"}
+    members = record.cluster.members
+    return [Row(name, "host", states[there], 0, members[name], False, 0.0, 0) for name, there in found.items()]  # noqa: FBT003
 
 
 def _row(part: Mapping[str, Any], active: set[str]) -> Row:
@@ -73,16 +92,16 @@ def _row(part: Mapping[str, Any], active: set[str]) -> Row:
     )
 
 
-def _store_leader(folder: StateFolder, record: ClusterRecord, parts: list[dict[str, Any]]) -> str:
+def _store_leader(access: Access, parts: list[dict[str, Any]]) -> str:
     """Return the leading replica's name, "" while there is none or nobody answers."""
     from oarlock.cluster.boot.roles import store_client
 
     endpoints = [part["address"] for part in parts if part["kind"] == "store" and part["address"] and part["pid"]]
     if not endpoints:
         return ""
-    if record.single:
+    if access.single:
         return next((str(part["name"]) for part in parts if part["kind"] == "store"), "")
-    tls = {key: str(folder.pki / file) for key, file in _ADMIN.items()}
+    tls = {key: str(file) for key, file in access.files.items()}
 
     async def ask() -> str:
         client = store_client(endpoints, tls)
@@ -100,14 +119,11 @@ def _store_leader(folder: StateFolder, record: ClusterRecord, parts: list[dict[s
         return ""
 
 
-_ADMIN = {"ca_file": "ca.crt", "cert_file": "admin.crt", "key_file": "admin.key"}
-
-
-def _api_view(folder: StateFolder, record: ClusterRecord) -> tuple[list[dict[str, Any]], set[str]]:
+def _api_view(access: Access) -> tuple[list[dict[str, Any]], set[str]]:
     """Return the metrics targets and the holders of leases; an API that doesn't answer knows of none."""
     try:
-        leases = _get(folder, record.port, "/oarlock/v1/leases")
-        targets: list[dict[str, Any]] = _get(folder, record.port, "/oarlock/v1/targets")
+        leases = _get(access, "/oarlock/v1/leases")
+        targets: list[dict[str, Any]] = _get(access, "/oarlock/v1/targets")
     except (OSError, ValueError):
         return [], set()
     return targets, {_copy_of(item["holder"]) for item in leases["items"]}
@@ -115,10 +131,10 @@ def _api_view(folder: StateFolder, record: ClusterRecord) -> tuple[list[dict[str
 
 def takes_pods(folder: StateFolder) -> bool:
     """Tell whether the controllers have made what a first pod needs: the default namespace's account."""
-    record = folder.load()
-    assert record is not None
+    access = access_to(folder)
+    assert access is not None
     try:
-        found = _get(folder, record.port, "/api/v1/namespaces/default/serviceaccounts/default")
+        found = _get(access, "/api/v1/namespaces/default/serviceaccounts/default")
     except (OSError, ValueError):
         return False
     return bool(found["kind"] == "ServiceAccount")
@@ -143,10 +159,10 @@ def _actors(targets: list[dict[str, Any]], active: set[str]) -> list[Row]:
     return sorted(rows, key=lambda row: row.name)
 
 
-def _get(folder: StateFolder, port: int, path: str) -> Any:
-    context = ssl.create_default_context(cafile=str(folder.pki / "ca.crt"))
-    context.load_cert_chain(folder.pki / "admin.crt", folder.pki / "admin.key")
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=ANSWER_S, context=context)
+def _get(access: Access, path: str) -> Any:
+    context = ssl.create_default_context(cafile=str(access.files["ca_file"]))
+    context.load_cert_chain(access.files["cert_file"], access.files["key_file"])
+    connection = http.client.HTTPSConnection(access.host, access.port, timeout=ANSWER_S, context=context)
     try:
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())
