@@ -111,7 +111,7 @@ class HostLayout:
             "token_file": None,
             "advertise": [record.address, self._port("api")],
             "advertise_also": [address for name, address in cluster.members.items() if name != host],
-            "loopback_network": False,
+            "loopback_network": self._is_trial,
         }
         yield drafts.api_server(api, network, cluster.first_service_ip)
         place = self._ray_place()
@@ -141,7 +141,7 @@ class HostLayout:
         record = self.record
         network = {
             "ip": record.address,
-            "network": "routed",
+            "network": "loopback" if self._is_trial else "routed",
             "pod_ip_prefix": POD_PREFIX,
             "port": self._port("kubelet"),
         }

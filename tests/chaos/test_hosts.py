@@ -179,8 +179,12 @@ def test_three_servers_and_a_node_outlive_the_loss_of_one(hosts: Hosts) -> None:
     for lease in ("kube-scheduler", "kube-controller-manager", "gcs"):
         assert hosts.holder("c", lease)
 
+    assert re.search(r"^a +host +unreachable", hosts.run("b", "status", status=1), re.MULTILINE)
+
     assert "The API answers at" in hosts.run("a", "server")
     eventually(lambda: hosts.ready_nodes("a") == ["a", "b", "c", "w"], hosts)
     assert hosts.get("a", "configmap", "written-meanwhile")
-    for name in hosts.names:
-        hosts.run(name, "down")
+    stopping = [hosts.start(name, "down") for name in hosts.names]
+    for process in stopping:
+        hosts.said(process)
+    assert [name for name in hosts.names if hosts.kill(name)] == []

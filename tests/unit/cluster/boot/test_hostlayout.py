@@ -106,3 +106,13 @@ def test_hosts_that_share_a_machines_loopback_do_not_share_an_address(folder: St
     balancer = settings(layout, "balancer")
     assert (balancer["host"], balancer["also"]) == ("127.0.10.2", [])
     assert layout.server == "https://127.0.10.2:6443"
+    assert settings(layout, "agent")["network"] == "loopback"
+    assert settings(layout, "apiserver")["loopback_network"]
+
+
+def test_pods_of_several_machines_have_addresses_that_others_reach(folder: StateFolder) -> None:
+    layout = server(folder, "b")
+    assert settings(layout, "agent")["network"] == "routed"
+    assert not settings(layout, "apiserver")["loopback_network"]
+    (controllers,) = [one for one in settings(layout, "ray")["components"] if one["name"] == "controllers"]
+    assert controllers["settings"]["cluster_cidr"] == "10.42.0.0/16"
