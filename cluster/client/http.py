@@ -1,4 +1,4 @@
-"""One HTTP client per API server address: Kubernetes' verbs on paths, JSON in and out."""
+"""One HTTP client per cluster: Kubernetes' verbs on paths, JSON in and out, at whichever API server answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import aiohttp
 import orjson
 
 from oarlock.cluster.client.errors import Unreachable
+from oarlock.cluster.client.servers import Servers
 from oarlock.cluster.client.settings import ClientSettings
+from oarlock.cluster.client.silence import SILENCE_S, Doubts, State
 from oarlock.cluster.objects.status import ApiError
 
 Params = Mapping[str, str]
@@ -26,23 +28,29 @@ FENCE_HEADER = "Oarlock-Fence"
 
 _CONFLICT = 409
 _CONNECT_TIMEOUT_S = 5.0
+_CONNECT_ONE_OF_SEVERAL_S = 1.0
 _ATTEMPTS_MAX = 4
 _FIRST_PAGE_ITEMS, _PAGE_BYTES = 10, 256 << 10
 _BACKOFF_S = 0.05
 _RETRY_AFTER_MAX_S = 5.0
+_UNAVAILABLE = 503
 _LINE_BYTES_MAX = 64 * 1024 * 1024
+_SHUTDOWN_MARK = b"[-]shutdown"
 _KEEPALIVE_IDLE_S, _KEEPALIVE_INTERVAL_S, _KEEPALIVE_PROBES = 5, 2, 3
 
 
 class ApiClient:
-    """Calls one API server; the connection pool is made by the first call.
+    """Calls the API servers of one cluster; the connection pool is made by the first call.
 
     Every method raises ApiError for a Status answer and Unreachable when none came. Repeated are only reads,
-    writes that were never sent, and writes the server refused with Retry-After (429, 503).
+    writes that were never sent, and writes the server refused with Retry-After (429, 503). Of several servers each
+    client asks one until it fails, or hangs, and then the next, at once.
     """
 
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
+        self._servers = Servers(settings.base_urls)
+        self._doubts = Doubts(self._servers, self._state)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -53,6 +61,7 @@ class ApiClient:
 
     async def close(self) -> None:
         """Close all connections, open watches included. Idempotent."""
+        self._doubts.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -123,25 +132,27 @@ class ApiClient:
         self, path: str, params: Params | None = None, *, accept: str = "application/json"
     ) -> AsyncGenerator[bytes, None]:
         """Yield the lines of a streamed answer without their line ends, however long the stream lasts."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S)
+        server = self._servers.current
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout_s)
         try:
             async with self._open().get(
-                self._url(path), params=params, headers={"Accept": accept}, timeout=timeout
+                server + path, params=params, headers={"Accept": accept}, timeout=timeout
             ) as answer:
                 if answer.status >= 300:
                     raise _answer_error(answer, await answer.read())
                 rest = b""
-                async for chunk in answer.content.iter_any():
-                    *whole, rest = (rest + chunk if rest else chunk).split(b"\n")
-                    if len(rest) > _LINE_BYTES_MAX:
-                        raise Unreachable(f"a line of {path} is longer than {_LINE_BYTES_MAX} bytes", sent=True)
-                    for line in whole:
-                        if line:
-                            yield line
+                with self._doubts.going_on(server, answer.close):
+                    async for chunk in answer.content.iter_any():
+                        *whole, rest = (rest + chunk if rest else chunk).split(b"\n")
+                        if len(rest) > _LINE_BYTES_MAX:
+                            raise Unreachable(f"a line of {path} is longer than {_LINE_BYTES_MAX} bytes", sent=True)
+                        for line in whole:
+                            if line:
+                                yield line
                 if rest:
                     yield rest
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(self.settings.server, error) from error
+            raise self._unreachable(server, error) from error
 
     async def _json(
         self,
@@ -163,7 +174,7 @@ class ApiClient:
             decoded: Object = orjson.loads(raw) if raw else {}
         except orjson.JSONDecodeError as error:
             raise Unreachable(
-                f"{self.settings.server} answered {path} with something else than JSON", sent=True
+                f"{self._servers.current} answered {path} with something else than JSON", sent=True
             ) from error
         return decoded
 
@@ -172,14 +183,15 @@ class ApiClient:
     ) -> bytes:
         if method != "GET" and self.settings.fence is not None:
             headers[FENCE_HEADER] = self._fence(self.settings.fence())
-        for attempt in range(1, _ATTEMPTS_MAX + 1):
+        others = len(self._servers) - 1
+        for attempt in range(1 - others, _ATTEMPTS_MAX + 1):
             last = attempt == _ATTEMPTS_MAX
             try:
                 return await self._once(method, path, params, body, headers)
             except Unreachable as error:
                 if last or (error.sent and method != "GET"):
                     raise
-                pause_s = _BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0)
+                pause_s = _BACKOFF_S * 2**attempt * random.uniform(0.5, 1.0) if attempt > 0 else 0.0
             except ApiError as error:
                 after_s = _retry_after_s(error)
                 if last or after_s is None:
@@ -198,19 +210,42 @@ class ApiClient:
     async def _once(
         self, method: str, path: str, params: Params | None, body: bytes | None, headers: Mapping[str, str]
     ) -> bytes:
+        server = self._servers.current
         try:
-            async with self._open().request(
-                method, self._url(path), params=params, data=body, headers=headers
-            ) as answer:
-                raw = await answer.read()
-                if answer.status >= 300:
-                    raise _answer_error(answer, raw)
-                return raw
+            async with asyncio.timeout(None) as patience:
+                with self._doubts.going_on(server, lambda: patience.reschedule(0)), self._doubts.waiting(server):
+                    async with self._open().request(
+                        method, server + path, params=params, data=body, headers=headers
+                    ) as answer:
+                        raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(self.settings.server, error) from error
+            raise self._unreachable(server, error) from error
+        if answer.status == _UNAVAILABLE:
+            self._doubts.doubt(server)
+        if answer.status >= 300:
+            raise _answer_error(answer, raw)
+        return raw
 
-    def _url(self, path: str) -> str:
-        return self.settings.base_url + path
+    async def _state(self, server: str) -> State:
+        """Return how a server says it is. Raises Unreachable."""
+        timeout = aiohttp.ClientTimeout(total=SILENCE_S, sock_connect=self._connect_timeout_s)
+        try:
+            async with self._open().get(f"{server}/readyz", timeout=timeout) as answer:
+                raw = await answer.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._unreachable(server, error) from error
+        return "ready" if answer.status < 300 else "draining" if _SHUTDOWN_MARK in raw else "not ready"
+
+    def _unreachable(self, server: str, error: Exception) -> Unreachable:
+        """Go on to the next server and return the error that tells what happened at this one."""
+        self._servers.failed(server)
+        unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL))
+        where = self.settings.server if self.settings.socket_path else server
+        return Unreachable(f"no answer from {where}: {str(error) or type(error).__name__}", sent=not unsent)
+
+    @property
+    def _connect_timeout_s(self) -> float:
+        return _CONNECT_TIMEOUT_S if len(self._servers) == 1 else _CONNECT_ONE_OF_SEVERAL_S
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -221,7 +256,7 @@ class ApiClient:
             self._session = aiohttp.ClientSession(
                 connector=_connector(settings),
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=settings.timeout_s, sock_connect=_CONNECT_TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=settings.timeout_s, sock_connect=self._connect_timeout_s),
                 auto_decompress=True,
             )
         return self._session
@@ -247,11 +282,6 @@ def _probed_socket(address: tuple[Any, ...]) -> socket.socket:
     return made
 
 
-def _unreachable(server: str, error: Exception) -> Unreachable:
-    unsent = isinstance(error, (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL))
-    return Unreachable(f"no answer from {server}: {str(error) or type(error).__name__}", sent=not unsent)
-
-
 def _answer_error(answer: aiohttp.ClientResponse, raw: bytes) -> ApiError:
     try:
         status = orjson.loads(raw)
@@ -272,7 +302,7 @@ def _error_of(status: Mapping[str, Any], code: int, headers: Mapping[str, str] |
 
 def _retry_after_s(error: ApiError) -> float | None:
     """Return how long the server asks to wait before the same request may be sent again, or None to give up."""
-    if error.code not in (429, 503):
+    if error.code not in (429, _UNAVAILABLE):
         return None
     text = {name.lower(): value for name, value in (error.headers or {}).items()}.get("retry-after", "")
     return min(float(text), _RETRY_AFTER_MAX_S) if text.isdigit() else None

@@ -16,7 +16,9 @@ Fence = Callable[[], "str | None"]
 class ClientSettings:
     """`server` is `https://host:port`, `http://host:port` or `unix:/path`. Files are PEM; `*_pem` are inline PEM.
 
-    `timeout_s` bounds one request (watches and log streams excepted).
+    Several servers of one cluster, with commas between them, are asked one at a time: the next when one fails.
+    `timeout_s` bounds one request (watches and log streams excepted). Raises ValueError for servers that don't go
+    together.
     """
 
     server: str
@@ -37,14 +39,20 @@ class ClientSettings:
         """The Unix socket's path, or None for a network address."""
         return urlsplit(self.server).path if self.server.startswith("unix:") else None
 
+    def __post_init__(self) -> None:
+        if len({url.partition(":")[0] for url in self.base_urls}) > 1:
+            raise ValueError(f"the servers {self.server} must be all https or all http")
+
     @property
-    def base_url(self) -> str:
-        """The URL that request paths are appended to, without a trailing slash."""
-        return "http://localhost" if self.socket_path else self.server.rstrip("/")
+    def base_urls(self) -> tuple[str, ...]:
+        """The URLs that request paths are appended to, without a trailing slash."""
+        if self.socket_path:
+            return ("http://localhost",)
+        return tuple(url.strip().rstrip("/") for url in self.server.split(","))
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Build the TLS context, or return None when the server is not reached by https. Raises OSError, SSLError."""
-        if not self.base_url.startswith("https:"):
+        if not self.base_urls[0].startswith("https:"):
             return None
         context = ssl.create_default_context(cafile=self.ca_file, cadata=self.ca_pem)
         if self.insecure:
