@@ -23,8 +23,8 @@ class BalancerSettings:
     """Times in seconds. A killed backend is noticed at once (its health connection ends). A silent one gets no new
     connections after `check_interval_s + check_timeout_s` at most, and loses those it has after `silence_s` more.
 
-    `also` are further addresses to listen on. `handovers` is, by "host:port", the Unix socket at which a backend of this
-    host takes connections themselves.
+    `also` are further addresses to listen on. `handovers` is, by "host:port", the Unix socket at which a backend of
+    this host takes connections themselves.
 
     `hold_s` is how long a new connection waits for a backend when none takes it; `held_max` bounds how many may wait.
     """
