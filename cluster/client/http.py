@@ -66,6 +66,12 @@ class ApiClient:
         if session is not None:
             await session.close()
 
+    def doubt(self) -> None:
+        """Send what comes next to another server, if there is one: the present one leaves something unanswered."""
+        server = self._servers.current
+        if self._servers.failed(server):
+            self._doubts.doubt(server)
+
     async def get(self, path: str, params: Params | None = None, *, accept: str = "application/json") -> Object:
         """Return the object at `path`."""
         return await self._json("GET", path, params, accept=accept)

@@ -179,6 +179,8 @@ class LeaseHolder:
         try:
             while (now := self._clock()) < self._deadline:
                 if now >= due and len(asking) < _ASKING_MAX:
+                    if asking:
+                        self._client.doubt()
                     asking.add(asyncio.get_running_loop().create_task(self._ask(holding, now)))
                     due = now + interval_s / 2
                 until = min(due, self._deadline) if len(asking) < _ASKING_MAX else self._deadline

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
+from weakref import WeakMethod
 
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.servers import Servers
@@ -30,10 +31,13 @@ _log = logging.getLogger(__name__)
 
 
 class Doubts:
-    """Asks servers that were doubted how they are. Needed only where there is another server to go to."""
+    """Asks servers that were doubted how they are. Needed only where there is another server to go to.
+
+    `ask` is a method of whoever owns this, and is not kept alive by it.
+    """
 
     def __init__(self, servers: Servers, ask: Ask) -> None:
-        self._servers, self._ask = servers, ask
+        self._servers, self._ask = servers, WeakMethod(ask)
         self._cuts: dict[object, tuple[str, Callable[[], None]]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -79,7 +83,10 @@ class Doubts:
             asking.add_done_callback(lambda _: self._asking.pop(server))
 
     async def _judge(self, server: str) -> None:
-        answer = asyncio.ensure_future(self._ask(server))
+        ask = self._ask()
+        if ask is None:
+            return
+        answer = asyncio.ensure_future(ask(server))
         try:
             await asyncio.wait({answer}, timeout=DOUBT_S)
             if not answer.done():
