@@ -50,7 +50,7 @@ class ApiClient:
     def __init__(self, settings: ClientSettings) -> None:
         self.settings = settings
         self._servers = Servers(settings.base_urls)
-        self._doubts = Doubts(self._servers, self._state)
+        self._doubts = Doubts(self._servers)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -70,7 +70,7 @@ class ApiClient:
         """Send what comes next to another server, if there is one: the present one leaves something unanswered."""
         server = self._servers.current
         if self._servers.failed(server):
-            self._doubts.doubt(server)
+            self._doubts.doubt(server, self._state)
 
     async def get(self, path: str, params: Params | None = None, *, accept: str = "application/json") -> Object:
         """Return the object at `path`."""
@@ -219,15 +219,21 @@ class ApiClient:
         server = self._servers.current
         try:
             async with asyncio.timeout(None) as patience:
-                with self._doubts.going_on(server, lambda: patience.reschedule(0)), self._doubts.waiting(server):
+                with (
+                    self._doubts.going_on(server, lambda: patience.reschedule(0)),
+                    self._doubts.waiting(server, self._state),
+                ):
                     async with self._open().request(
                         method, server + path, params=params, data=body, headers=headers
                     ) as answer:
                         raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise self._unreachable(server, error) from error
+        if answer.headers.get("Connection") == "close":
+            # The server is leaving, or a proxy before it; the next request must not meet it in its last moment.
+            self._servers.failed(server)
         if answer.status == _UNAVAILABLE:
-            self._doubts.doubt(server)
+            self._doubts.doubt(server, self._state)
         if answer.status >= 300:
             raise _answer_error(answer, raw)
         return raw

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal
-from weakref import WeakMethod
 
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.servers import Servers
@@ -33,11 +32,11 @@ _log = logging.getLogger(__name__)
 class Doubts:
     """Asks servers that were doubted how they are. Needed only where there is another server to go to.
 
-    `ask` is a method of whoever owns this, and is not kept alive by it.
+    Each call brings its own `ask`: to keep one would tie a client to itself, for the garbage collector to part.
     """
 
-    def __init__(self, servers: Servers, ask: Ask) -> None:
-        self._servers, self._ask = servers, WeakMethod(ask)
+    def __init__(self, servers: Servers) -> None:
+        self._servers = servers
         self._cuts: dict[object, tuple[str, Callable[[], None]]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
 
@@ -57,35 +56,32 @@ class Doubts:
             del self._cuts[key]
 
     @contextmanager
-    def waiting(self, server: str) -> Iterator[None]:
+    def waiting(self, server: str, ask: Ask) -> Iterator[None]:
         """Doubt `server` once the block has lasted for long.
 
         Where its caller gives up before that, as who renews a lease must, the next request goes elsewhere.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
-        timer = loop.call_later(DOUBT_S, self.doubt, server)
+        timer = loop.call_later(DOUBT_S, self.doubt, server, ask)
         try:
             yield
         except asyncio.CancelledError:
             if loop.time() - began >= PATIENCE_MIN_S:
                 self._servers.failed(server)
-                self.doubt(server)
+                self.doubt(server, ask)
             raise
         finally:
             timer.cancel()
 
-    def doubt(self, server: str) -> None:
+    def doubt(self, server: str, ask: Ask) -> None:
         """Find out, once at a time, whether `server` is still of use; new requests go elsewhere if it isn't."""
         if len(self._servers) > 1 and server not in self._asking:
-            asking = asyncio.get_running_loop().create_task(self._judge(server))
+            asking = asyncio.get_running_loop().create_task(self._judge(server, ask))
             self._asking[server] = asking
             asking.add_done_callback(lambda _: self._asking.pop(server))
 
-    async def _judge(self, server: str) -> None:
-        ask = self._ask()
-        if ask is None:
-            return
+    async def _judge(self, server: str, ask: Ask) -> None:
         answer = asyncio.ensure_future(ask(server))
         try:
             await asyncio.wait({answer}, timeout=DOUBT_S)

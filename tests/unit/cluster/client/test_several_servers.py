@@ -23,6 +23,7 @@ class Server:
         self.name = name
         self.ready_status, self.ready_text = 200, "ok"
         self.status = 200
+        self.is_leaving = False
         self.asked: list[tuple[str, str]] = []
         self.port = 0
         self.going_on = asyncio.Event()
@@ -56,7 +57,10 @@ class Server:
             return web.json_response({"epoch": 1})
         if request.path.endswith("/acquire"):
             return web.json_response({"epoch": 1, "revision": 1})
-        return web.json_response({"server": self.name}, status=self.status)
+        answer = web.json_response({"server": self.name}, status=self.status)
+        if self.is_leaving:
+            answer.force_close()
+        return answer
 
     async def _stream(self, request: web.BaseRequest) -> web.StreamResponse:
         answer = web.StreamResponse()
@@ -202,7 +206,7 @@ def test_a_server_that_lost_the_store_loses_its_watches_and_one_that_drains_keep
 def test_a_slow_answer_moves_nobody_while_its_server_is_ready() -> None:
     async def scenario(client: ApiClient, first: Server, second: Server) -> None:
         for _ in range(3):
-            client._doubts.doubt(first.url)
+            client._doubts.doubt(first.url, client._state)
             await asyncio.gather(*client._doubts._asking.values())
         assert await client.get("/x") == {"server": first.name}
         assert not second.asked
@@ -226,6 +230,15 @@ def test_a_lease_outlives_the_hang_of_the_server_that_renewed_it() -> None:
 def test_clients_are_spread_over_the_servers() -> None:
     urls = ["a", "b", "c"]
     assert {Servers(urls, random.Random(seed)).current for seed in range(20)} == set(urls)
+
+
+def test_a_server_that_says_good_bye_is_asked_no_more() -> None:
+    async def scenario(client: ApiClient, first: Server, second: Server) -> None:
+        first.is_leaving = True
+        assert await client.get("/x") == {"server": first.name}
+        assert await client.get("/x") == {"server": second.name}
+
+    run(scenario)
 
 
 def test_many_failures_of_one_server_move_everybody_on_once() -> None:
