@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from oarlock.cluster.apiserver.authentication import MASTERS, User
+from oarlock.cluster.apiserver.health import SERVING
 from oarlock.cluster.apiserver.requests import RequestInfo
 
-_OPEN_PATHS = frozenset({"/version", "/version/", "/healthz", "/livez", "/readyz"})
+_OPEN_PATHS = frozenset({"/version", "/version/", "/healthz", "/livez", "/readyz", SERVING})
 _OPEN_PREFIXES = ("/healthz/", "/livez/", "/readyz/")
 
 
 def is_open(path: str) -> bool:
-    """Tell whether `path` is answered to anybody. Source: upstream's system:public-info-viewer and health roles."""
+    """Tell whether `path` is answered to anybody: upstream's health and version paths, and one of ours.
+
+    Source: upstream's system:public-info-viewer and health roles.
+    """
     return path in _OPEN_PATHS or path.startswith(_OPEN_PREFIXES)
 
 

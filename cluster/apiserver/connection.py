@@ -1,4 +1,4 @@
-"""The HTTP server's connections."""
+"""The HTTP server's connections, and how each is left when the server is about to stop."""
 
 from __future__ import annotations
 
@@ -12,12 +12,52 @@ from aiohttp import web
 from oarlock.cluster.apiserver.exchange import JSON, chunk
 from oarlock.cluster.objects.status import ApiError
 from oarlock.cluster.takeover import TakenConnection
+from oarlock.cluster.unread import unread_bytes
+
+LOOK_S = 0.05
+LASTING_S = 2.0
+"""How long answers that have no end of their own go on when nothing else does: the last lines of a log may pass."""
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's connection, but answers what it can't parse with a Status that repeats nothing of the request."""
+    """aiohttp's connection, but answers what it can't parse with a Status that repeats nothing of the request.
 
-    __slots__ = ()
+    `is_lasting` tells that the present answer ends when the client says so: nobody waits for that.
+    """
+
+    __slots__ = ("_quiet_since", "is_lasting")
+
+    def __init__(self, manager: ConnectionServer, **settings: Any) -> None:
+        super().__init__(manager, **settings)
+        self.is_lasting = False
+        self._quiet_since = self._loop.time()
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the present answer is to be the last one on this connection."""
+        manager = self._manager
+        return isinstance(manager, ConnectionServer) and manager.leaving
+
+    def data_received(self, data: bytes) -> None:
+        self._quiet_since = self._loop.time()
+        super().data_received(data)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        finished = await super().finish_response(request, resp, start_time)
+        self._quiet_since = self._loop.time()
+        return finished
+
+    def leave_if_quiet(self, since: float) -> None:
+        """Close if nothing has come or gone since that time of the loop, and nothing is on its way to be read.
+
+        A client may send its next request at the very moment at which an idle connection is closed, and then can't
+        know whether it arrived. The longer the connection was quiet, the less likely that is.
+        """
+        idle = not self._request_in_progress and not self._messages
+        if idle and self._quiet_since <= since and not unread_bytes(self.transport):
+            self.force_close()
 
     @property
     def turns(self) -> asyncio.Lock:
@@ -55,7 +95,7 @@ class HandedConnection(Connection):
 
     __slots__ = ("_ended",)
 
-    def __init__(self, ended: Callable[[], None], manager: web.Server, **settings: Any) -> None:
+    def __init__(self, ended: Callable[[], None], manager: ConnectionServer, **settings: Any) -> None:
         super().__init__(manager, **settings)
         self._ended = ended
 
@@ -71,14 +111,46 @@ class Refused(asyncio.Protocol):
         transport.close()
 
 
-class ConnectionServer(web.Server):
-    """Makes our connections; aiohttp offers no setting for their class. Once `closing`, it refuses those that come."""
+class _Asked(web.BaseRequest):
+    """A request whose answer says `Connection: close` when the server is leaving."""
 
+    @property
+    def keep_alive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return super().keep_alive and not cast(Connection, self.protocol).is_leaving
+
+
+class ConnectionServer(web.Server):
+    """Makes our connections; aiohttp offers no setting for their class.
+
+    Once `leaving`, each answer is its connection's last. Once `closing`, it refuses the connections that come.
+    """
+
+    leaving = False
     closing = False
 
     def __init__(self, handler: Any, **settings: Any) -> None:
-        super().__init__(handler, **settings)
+        super().__init__(handler, request_factory=self._asked, **settings)
         self.turns = asyncio.Lock()
+
+    def _asked(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+        return _Asked(message, payload, protocol, writer, task, self._loop)
+
+    async def drain(self, quiet_s: float, grace_s: float) -> None:
+        """Return once every client has left, or after `grace_s`.
+
+        Requests are still answered; connections on which nothing happens are closed after `quiet_s`.
+        """
+        self.leaving = True
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (now := loop.time()) - began < grace_s:
+            for connection in self.connections:
+                cast(Connection, connection).leave_if_quiet(now - quiet_s)
+            left = [cast(Connection, connection) for connection in self.connections]
+            lasting = bool(left) and now - began < LASTING_S
+            if all(connection.is_lasting for connection in left) and not lasting:
+                return
+            await asyncio.sleep(LOOK_S)
 
     def __call__(self) -> Any:
         if self.closing:

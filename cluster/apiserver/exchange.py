@@ -134,12 +134,16 @@ class Wire(Protocol):
 
 @dataclass(slots=True)
 class Stream:
-    """An answer that is written while `run` lasts. The handler is cancelled when the client goes away."""
+    """An answer that is written while `run` lasts. The handler is cancelled when the client goes away.
+
+    A `lasting` one has no end of its own and knows of none of the server's.
+    """
 
     run: Callable[[Wire], Awaitable[None]]
     status: int = 200
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)
+    lasting: bool = False
 
 
 @dataclass(slots=True)

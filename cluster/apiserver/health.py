@@ -14,6 +14,10 @@ from oarlock.cluster.apiserver.exchange import TEXT, Request, Response
 
 log = logging.getLogger(__name__)
 CHECK_TIMEOUT_S = 2.0
+SERVING = "/oarlock/v1/serving"
+"""What /readyz says, for balancers that tell a server which leaves from one that fails by the status: 404 means "give
+me nothing new, and let go on what I have". Source: HAProxy's `http-check disable-on-404`."""
+_LEAVING = {"shutdown"}
 _SAFE = {"X-Content-Type-Options": "nosniff"}
 _GAUGE_HEAD = (
     "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.",
@@ -43,6 +47,8 @@ class Health:
 
     async def serve(self, request: Request) -> Response | None:
         """Answer a health path; None for any other."""
+        if request.path == SERVING:
+            return await self._serving()
         kind, _, name = request.path.strip("/").partition("/")
         checks = self._kinds.get(kind)
         if checks is None or (name and name not in checks):
@@ -63,6 +69,13 @@ class Health:
         ]
         lines = [*_GAUGE_HEAD, *gauges, *_COUNTER_HEAD, *counts]
         return Response(200, ("\n".join(lines) + "\n").encode(), "text/plain; version=0.0.4; charset=utf-8")
+
+    async def _serving(self) -> Response:
+        passing = await self._passing("readyz", self._kinds["readyz"])
+        failing = {name for name, passes in passing.items() if not passes}
+        if not failing:
+            return Response(200, b"ok", TEXT)
+        return Response(404, b"leaving", TEXT) if failing == _LEAVING else Response(503, b"not ready", TEXT)
 
     async def _single(self, kind: str, name: str) -> Response:
         """Answer one check's own path. Anybody may read it here, so that the reason goes to the log alone."""

@@ -59,14 +59,28 @@ class HttpFront:
         if self._handed is not None:
             self._handed.start()
 
-    async def stop(self, grace_s: float) -> None:
-        """Listen no more, let requests under way end within `grace_s`, then drop what is left."""
+    async def drain(self, quiet_s: float, grace_s: float) -> None:
+        """Let every client leave after its next answer; return once all have, or after `grace_s`.
+
+        It still listens: a balancer that asks how the server is must be told, and who knows no other is served.
+        """
+        if self._connections is not None:
+            await self._connections.drain(quiet_s, grace_s)
+
+    async def stop(self, late_s: float, grace_s: float) -> None:
+        """Listen no more, let requests under way end within `grace_s`, then drop what is left.
+
+        `late_s` is how long a connection may take from its beginning to its first request: a client may have connected
+        just before the end, and be about to show its certificate.
+        """
         server, self._server = self._server, None
         if server is None or self._connections is None:
             return
         server.close()
         if self._handed is not None:
             self._handed.stop()
+        await asyncio.sleep(late_s)
+        await self._connections.drain(late_s, grace_s)
         self._connections.closing = True
         self._connections.pre_shutdown()
         await self._connections.shutdown(grace_s)

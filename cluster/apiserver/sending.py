@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import cast
 
 from aiohttp import web
@@ -31,16 +32,32 @@ PIECE_BYTES = 128 * 1024
 async def send(raw: web.BaseRequest, request: Request, answer: Answer) -> web.StreamResponse:
     """Send `answer` in the form that the request asks for."""
     match answer:
+        case Stream(lasting=True):
+            with _lasting(raw):
+                return await _stream(raw, answer)
         case Stream():
             return await _stream(raw, answer)
         case Relayed():
             return await _relay(raw, answer)
         case Takeover():
-            return await _take_over(raw, answer)
+            with _lasting(raw):
+                return await _take_over(raw, answer)
     answer = await wireform.finished(request, answer)
     if isinstance(answer.body, Parts):
         return await _pieces(raw, answer, answer.body, request.warnings)
     return whole(answer, request.warnings)
+
+
+@contextlib.contextmanager
+def _lasting(raw: web.BaseRequest) -> Iterator[None]:
+    """Mark the connection while an answer lasts whose end is up to others."""
+    connection = raw.protocol
+    assert isinstance(connection, Connection)
+    connection.is_lasting = True
+    try:
+        yield
+    finally:
+        connection.is_lasting = False
 
 
 def whole(answer: Response, warnings: list[str]) -> web.Response:

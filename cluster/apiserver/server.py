@@ -55,6 +55,9 @@ from oarlock.consensus.model import Store, StoreError
 
 log = logging.getLogger(__name__)
 
+LATE_S, CUT_S = 0.1, 0.2
+"""How long connections made at the last moment may take to ask for something, and what is left then to end."""
+
 
 class ApiServer:
     """One API server over an already started store. Stateless: any number may run over one store."""
@@ -163,15 +166,23 @@ class ApiServer:
         log.info("apiserver started name=%s url=%s", self._settings.name, self.url)
 
     async def stop(self) -> None:
-        """Turn not ready, end watches, let requests under way finish, close. May be called more than once."""
+        """Turn not ready, serve until that is known, let clients leave one by one, close. May be called repeatedly.
+
+        Source: the shutdown sequence described in apiserver pkg/server/genericapiserver.go.
+        """
         if self._stopping:
             await self._stopped.wait()
             return
         self._stopping = True
+        settings = self._settings
+        if self._bootstrapped:
+            await asyncio.sleep(settings.shutdown_delay_s)
+        # Watches end only now: their clients come back at once, and must come to another server.
         self._watching.stop()
-        await self._definitions.stop()
         self._leases.stop()
-        await self._front.stop(self._settings.shutdown_grace_s)
+        await self._front.drain(settings.shutdown_quiet_s, settings.shutdown_grace_s)
+        await self._definitions.stop()
+        await self._front.stop(min(LATE_S, settings.shutdown_quiet_s), CUT_S)
         await self._flow_schemas.stop()
         await self._cache.stop()
         await self._relays.stop()
@@ -248,7 +259,7 @@ def _flags(settings: ApiServerSettings) -> dict[str, str]:
         "service-account-issuer": f"[{settings.issuer}]",
         "service-cluster-ip-range": settings.service_cidr,
         "service-node-port-range": f"{low}-{high}",
-        "shutdown-delay-duration": f"{settings.shutdown_grace_s:g}s",
+        "shutdown-delay-duration": f"{settings.shutdown_delay_s:g}s",
     }
 
 

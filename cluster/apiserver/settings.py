@@ -49,8 +49,15 @@ class ApiServerSettings:
     disabled_plugins: tuple[str, ...] = ()
     pod_security: PodSecurity = PodSecurity()
     """What namespaces without labels are held to, and who is exempt."""
+    shutdown_delay_s: float = 0.0
+    """How long a server that was asked to stop serves as before while /readyz says that it is leaving.
+
+    Balancers need that time to notice. Source: kube-apiserver's --shutdown-delay-duration.
+    """
+    shutdown_quiet_s: float = 0.0
+    """After that, connections are closed on which nothing has happened for so long; others after their next answer."""
     shutdown_grace_s: float = 5.0
-    """How long requests under way may go on after the server was asked to stop."""
+    """How long after the delay requests under way may go on."""
     reads_inflight_max: int = 2000
     """Reads decided upon at one time, more are answered with 429. Upstream queues far more than it works on."""
     writes_inflight_max: int = 1000

@@ -57,7 +57,7 @@ class Logs:
                     wire.write(part)
                     await wire.drain()
 
-        return Stream(run, content_type=_TEXT)
+        return Stream(run, content_type=_TEXT, lasting=query.flag("follow"))
 
 
 def _options(query: Query, pod_name: str) -> list[tuple[str, str]]:

@@ -64,7 +64,7 @@ def test_a_client_that_reads_nothing_stops_none_of_the_others() -> None:
             for writer in (slow, *(writer for _, writer in others)):
                 writer.transport.abort()
         finally:
-            await front.stop(0.1)
+            await front.stop(0, 0.1)
 
     asyncio.run(scenario())
     made.clear()
@@ -99,7 +99,7 @@ def test_many_that_are_sent_much_leave_turns_to_the_others() -> None:
         assert {len(body) for body in bodies.result()} == {each * len(item)}
         for _, writer in streams:
             writer.transport.abort()
-        await front.stop(0.1)
+        await front.stop(0, 0.1)
 
     asyncio.run(scenario())
     a_piece = sending.PIECE_BYTES // len(item) + 1

@@ -69,7 +69,7 @@ class Rig:
     async def stop(self) -> None:
         await self.balancer.stop()
         for front in self.fronts:
-            await front.stop(0.1)
+            await front.stop(0, 0.1)
 
     async def dial(self) -> Stream:
         return await asyncio.open_connection("127.0.0.1", self.balancer.port, ssl=self.client_context)
@@ -184,7 +184,7 @@ def test_a_server_that_stops_ends_what_it_has_in_order_and_the_next_gets_what_co
         asking = [asyncio.create_task(ask(stream)) for stream in streams]
         await until(lambda: sum(len(front._connections.connections) for front in made.fronts if front._connections) > 1)
         await made.reached.wait()
-        stopping = asyncio.create_task(made.fronts[0].stop(10))
+        stopping = asyncio.create_task(made.fronts[0].stop(0.1, 10))
         await until(lambda: not Path(made.path("a")).exists())
         made.gate.set()
         assert sorted([await one for one in asking]) == ["a", "b"]
@@ -281,7 +281,7 @@ def test_what_a_server_had_not_taken_when_it_died_is_given_to_another(tmp_path: 
     async def scenario(made: Rig) -> None:
         async with stuck(made) as (one, dialing, _):
             one.die()
-            await made.fronts[0].stop(0)
+            await made.fronts[0].stop(0, 0)
             stream = await dialing
             assert await ask(stream) == "b"
             stream[1].close()
