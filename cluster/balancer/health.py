@@ -55,15 +55,17 @@ class HealthCheck:
             await self._pause(self._settings.retry_interval_s)
 
     async def _follow_connection(self) -> None:
-        """Check over one connection while it lasts. Returns when a healthy backend has closed it."""
+        """Check over one connection while it lasts. Returns when a backend has closed it, or says that it will."""
         async with asyncio.timeout(self._settings.check_timeout_s):
             reader, writer = await asyncio.open_connection(*self._backend.address, ssl=self._context)
         try:
             while True:
                 async with asyncio.timeout(self._settings.check_timeout_s):
-                    health, reason = await self._ask(reader, writer)
+                    health, reason, kept = await self._ask(reader, writer)
                 self._heard = asyncio.get_running_loop().time()
                 self._report(health, reason)
+                if not kept:
+                    return
                 interval = (
                     self._settings.check_interval_s if health is Health.READY else self._settings.retry_interval_s
                 )
@@ -74,7 +76,8 @@ class HealthCheck:
         finally:
             writer.transport.abort()
 
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[Health, str]:
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[Health, str, bool]:
+        """Return how the backend is, in words too, and whether it keeps the connection."""
         host, port = self._backend.address
         writer.write(f"GET /readyz HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: */*\r\n\r\n".encode())
         try:
@@ -88,11 +91,12 @@ class HealthCheck:
         if not 0 <= length <= BODY_BYTES_MAX:
             raise CheckError("the answer to /readyz has no usable Content-Length")
         body = await reader.readexactly(length)
+        kept = headers.get(b"connection", b"").strip() != b"close"
         if status == 200:
-            return Health.READY, "ready"
+            return Health.READY, "ready", kept
         if SHUTDOWN_MARK in body:
-            return Health.DRAINING, "shutting down"
-        return Health.NOT_READY, f"/readyz answers {status}"
+            return Health.DRAINING, "shutting down", kept
+        return Health.NOT_READY, f"/readyz answers {status}", kept
 
     async def _ended(self, reader: asyncio.StreamReader, interval_s: float) -> bool:
         """Wait for the next check's time and tell whether the backend closed the connection meanwhile."""

@@ -48,17 +48,10 @@ class Backend:
         self._open.set(len(self._cuts))
 
     def set_health(self, health: Health, reason: str) -> bool:
-        """Record what a check found and tell whether that is news.
-
-        A backend that turns dead or not ready loses its connections, so that clients come back and get another one.
-        A draining one keeps them: it ends them itself, each after the answer. So does a slow one: a machine that has
-        too much to do would have still more with all of its clients coming back at once.
-        """
+        """Record what a check found and tell whether that is news."""
         changed = health is not self.health
         self.health, self.reason = health, reason
         self._up.set(health is Health.READY)
-        if changed and health in (Health.DEAD, Health.NOT_READY):
-            self.cut_all()
         return changed
 
     def cut_all(self) -> None:
@@ -74,6 +67,18 @@ class Pool:
     def __init__(self, addresses: Sequence[Address]) -> None:
         self.backends = [Backend(address) for address in addresses]
         self._turn = 0
+
+    def cut_lost(self) -> None:
+        """Cut the connections of backends that are dead or not ready, so that clients come back and get another one.
+
+        Only once there is another one: till then they are no worse off where they are, and it may be that the whole
+        machine is slow. A draining backend keeps its connections: it ends them itself, each after the answer. So does
+        a slow one: a machine that has too much to do would have still more with all of its clients coming back at once.
+        """
+        if any(backend.health is Health.READY for backend in self.backends):
+            for backend in self.backends:
+                if backend.health in (Health.DEAD, Health.NOT_READY) and backend.connections:
+                    backend.cut_all()
 
     def candidates(self, excluded: Iterable[Backend] = ()) -> list[Backend]:
         """Return backends to try, best first: by health, then by fewest connections, equals taking turns.

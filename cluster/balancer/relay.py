@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from oarlock.cluster.unread import unread_bytes
+
 
 class Half(asyncio.Protocol):
     """One end of a relay. Reads nothing until it is joined, so that no byte waits in our memory for a backend."""
@@ -16,6 +18,8 @@ class Half(asyncio.Protocol):
         self._other: Half | None = None
         self._ended: Callable[[BaseException | None], None] | None = None
         self.half_closed = False
+        self.heard_at = 0.0
+        """When something last came from here, on the loop's clock."""
         self._early: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -26,17 +30,30 @@ class Half(asyncio.Protocol):
         """Let bytes flow from here to `other`; `ended` is told once when this connection is over."""
         assert self.transport is not None
         self._other, self._ended = other, ended
+        self.heard_at = asyncio.get_running_loop().time()
         for data in self._early:
             self.data_received(data)
         self._early.clear()
         if not self.lost:
             self.transport.resume_reading()
 
+    def end_if_quiet(self, since: float) -> None:
+        """End a client's connection that waits for nothing: its last word was the backend's and is older than `since`.
+
+        A client that has begun a request meanwhile can't be told from one that has not, but by what has arrived.
+        """
+        other = self._other
+        if other is None or self.transport is None or other.heard_at > since or self.heard_at > other.heard_at:
+            return
+        if not unread_bytes(self.transport):
+            self.transport.close()
+
     def abort(self) -> None:
         if self.transport is not None:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
         other = self._other
         if other is None:
             # uvloop starts to read after connection_made, whatever that said: one read may come before it stops.

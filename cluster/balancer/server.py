@@ -17,9 +17,11 @@ from oarlock.cluster.balancer.relay import Half
 from oarlock.cluster.balancer.settings import BalancerSettings
 
 log = logging.getLogger(__name__)
+
 BACKLOG = 1024
 ACCEPTED_AT_ONCE = 64
 ACCEPT_RETRY_S = 0.1
+DRAIN_LOOK_S = 0.05
 
 
 class Balancer:
@@ -29,11 +31,21 @@ class Balancer:
 
     A connection that a backend refuses goes to the next one before the client notices. When none takes it, it waits
     `hold_s` for one to come back, which bridges the restart of a lone API server.
+
+    With a `listener`, a socket that others may hold too, its successor takes the connections that come while this one
+    still carries those that it has: no connection is refused in between.
     """
 
-    def __init__(self, settings: BalancerSettings, *, context: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        settings: BalancerSettings,
+        *,
+        context: ssl.SSLContext | None = None,
+        listener: socket.socket | None = None,
+    ) -> None:
         self._settings = settings
         self._context = context
+        self._listener = listener
         self._pool = Pool(settings.backends)
         self._checks: dict[Backend, HealthCheck] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,8 +74,10 @@ class Balancer:
             for backend in self._pool.backends
             if backend.name in self._settings.handovers
         }
-        for host in (self._settings.host, *self._settings.also):
-            self._listen(socket.create_server((host, self._settings.port), backlog=BACKLOG))
+        port = self._settings.port
+        self._listen(self._listener or socket.create_server((self._settings.host, port), backlog=BACKLOG))
+        for host in self._settings.also:
+            self._listen(socket.create_server((host, port), backlog=BACKLOG))
         self._checks = {b: HealthCheck(b, self._settings, context, self._changed) for b in self._pool.backends}
         self._check_tasks = [asyncio.create_task(check.run()) for check in self._checks.values()]
 
@@ -84,22 +98,34 @@ class Balancer:
             await self._news.wait()
 
     async def stop(self) -> None:
-        """Take no more connections, give open ones `drain_s` to end, then cut them."""
-        self._stopped.set()
-        while self._listeners:
-            listener = self._listeners.pop()
-            asyncio.get_running_loop().remove_reader(listener)
-            listener.close()
+        """Take no more connections, let those that there are end as `settings` say, then cut the rest.
+
+        What was given away is the API servers' own.
+        """
+        if self._listeners:
+            while self._listeners:
+                listener = self._listeners.pop()
+                asyncio.get_running_loop().remove_reader(listener)
+                listener.close()
+            await self._drain()
         for task in [*self._check_tasks, *self._tasks]:
             task.cancel()
         await asyncio.gather(*self._check_tasks, *self._tasks, return_exceptions=True)
-        deadline = asyncio.get_running_loop().time() + self._settings.drain_s
-        while self._clients and await self._news_before(deadline):
-            pass
         for client in list(self._clients):
             client.abort()
         for handover in self._handovers.values():
             handover.close()
+        self._stopped.set()
+
+    async def _drain(self) -> None:
+        """Return once no client is left, or after `drain_s`."""
+        loop, settings = asyncio.get_running_loop(), self._settings
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.drain_s):
+                while self._clients or self._tasks:
+                    for client in list(self._clients):
+                        client.end_if_quiet(loop.time() - settings.quiet_s)
+                    await asyncio.sleep(DRAIN_LOOK_S)
 
     def _listen(self, listener: socket.socket) -> None:
         listener.settimeout(0)
@@ -203,8 +229,6 @@ class Balancer:
         def client_ended(_: BaseException | None) -> None:
             self._clients.discard(client)
             backend.detach(client)
-            if self._stopped.is_set():
-                self._tell()
 
         def server_ended(error: BaseException | None) -> None:
             if error is not None:
@@ -216,10 +240,11 @@ class Balancer:
         server.join(client, server_ended)
 
     def _changed(self, _: Backend) -> None:
+        self._pool.cut_lost()
         self._tell()
 
     def _tell(self) -> None:
-        """Wake whoever waits for news of backends or connections."""
+        """Wake whoever waits for news of backends."""
         news, self._news = self._news, asyncio.Event()
         news.set()
 

@@ -27,6 +27,8 @@ class BalancerSettings:
     this host takes connections themselves.
 
     `hold_s` is how long a new connection waits for a backend when none takes it; `held_max` bounds how many may wait.
+    A balancer that stops ends connections whose last word was the backend's and is `quiet_s` old, the others as they
+    end or get quiet, and cuts what is left after `drain_s`.
     """
 
     host: str
@@ -34,7 +36,7 @@ class BalancerSettings:
     backends: tuple[Address, ...]
     tls: Tls
     also: tuple[str, ...] = ()
-    check_interval_s: float = 0.5
+    check_interval_s: float = 0.25
     check_timeout_s: float = 1.0
     silence_s: float = 5.0
     retry_interval_s: float = 0.25
@@ -42,7 +44,8 @@ class BalancerSettings:
     hold_s: float = 5.0
     held_max: int = 1024
     handovers: Mapping[str, str] = field(default_factory=dict[str, str])
-    drain_s: float = 1.0
+    quiet_s: float = 1.0
+    drain_s: float = 20.0
 
     def __post_init__(self) -> None:
         if not self.backends:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ class FakeServer:
         self.status = 200
         self.body = b"ok"
         self.is_silent = False
+        self.closes = False
+        self.checks = 0
         self.port = 0
         self._context = context
         self._writers: set[asyncio.StreamWriter] = set()
@@ -49,8 +53,12 @@ class FakeServer:
                     await reader.readuntil(b"\r\n\r\n")
                     if self.is_silent:
                         continue
-                    head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(self.body)}\r\n\r\n"
+                    self.checks += 1
+                    ending = "Connection: close\r\n" if self.closes else ""
+                    head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(self.body)}\r\n{ending}\r\n"
                     writer.write(head.encode() + self.body)
+                    if self.closes:
+                        return
                 else:
                     writer.write(self.name.encode() + b":" + line)
         except (OSError, asyncio.IncompleteReadError):
@@ -201,6 +209,22 @@ def test_a_backend_that_stays_silent_is_dead(tmp_path: Path) -> None:
     run(tmp_path, scenario, check_timeout_s=0.05, silence_s=0.3)
 
 
+def test_a_silent_backend_keeps_its_connections_until_there_is_another(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        mine, other = [await made.dial(), await made.dial()]
+        if (await ask(mine)).startswith(b"b"):
+            mine = other
+        await made.servers[1].kill()
+        await made.until(Health.READY, Health.DEAD)
+        made.servers[0].is_silent = True
+        await made.until(Health.DEAD, Health.DEAD)
+        assert await ask(mine) == b"a:hello\n", "it may be that only the checks are late"
+        await made.servers[1].start()
+        assert await ended(mine)
+
+    run(tmp_path, scenario, check_timeout_s=0.05, silence_s=0.2)
+
+
 def test_a_new_connection_waits_for_a_backend_that_restarts(tmp_path: Path) -> None:
     async def scenario(made: Rig) -> None:
         for server in made.servers:
@@ -254,6 +278,69 @@ def test_stop_ends_open_connections_and_frees_the_port(tmp_path: Path) -> None:
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", port)
         await made.balancer.wait()
+
+    run(tmp_path, scenario)
+
+
+def test_a_successor_on_the_same_listener_takes_what_comes_while_the_old_one_carries_what_it_has(
+    tmp_path: Path,
+) -> None:
+    async def scenario(made: Rig) -> None:
+        listener = socket.create_server(("127.0.0.1", 0))
+        settings = replace(made.balancer._settings, drain_s=20.0, quiet_s=0.3)
+        old, new = (Balancer(settings, listener=listener.dup()) for _ in range(2))
+        await old.start()
+        await old.wait_ready()
+        address = listener.getsockname()
+        waiting, quiet = [await asyncio.open_connection(*address, ssl=made.client_context) for _ in range(2)]
+        assert await ask(quiet)
+        waiting[1].write(b"slow ")  # half a line: the server has not answered yet
+        await new.start()
+        await new.wait_ready()
+        stopping = asyncio.create_task(old.stop())
+        fresh = [await asyncio.open_connection(*address, ssl=made.client_context) for _ in range(8)]
+        assert all([await ask(connection) for connection in fresh])
+        assert await quiet[0].read(1) == b"", "nobody waits for anything there"
+        assert not stopping.done()
+        assert (await ask(waiting, b"answer\n")).endswith(b":slow answer\n")
+        waiting[1].close()
+        await stopping
+        assert await ask(fresh[0])
+        assert sum(backend.connections for backend in new.backends) == 8
+        for _, writer in fresh:
+            writer.close()
+        await new.stop()
+        listener.close()
+
+    run(tmp_path, scenario)
+
+
+def test_a_connection_at_its_beginning_is_served_by_a_balancer_that_stops(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        for server in made.servers:
+            await server.kill()
+        await made.until(Health.DEAD, Health.DEAD)
+        waiting = asyncio.create_task(made.dial())
+        while not made.balancer._held:  # noqa: ASYNC110 - a state of the loop itself
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(made.balancer.stop())
+        await made.servers[1].start()
+        assert await ask(await waiting) == b"b:hello\n"
+        await stopping
+
+    run(tmp_path, scenario, drain_s=20.0, quiet_s=0.2)
+
+
+def test_a_server_that_closes_after_each_answer_is_asked_no_more_often(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        server = made.servers[0]
+        server.closes = True
+        server.body, server.status = b"[-]shutdown failed", 500
+        await made.until(Health.DRAINING, Health.READY)
+        before, began = server.checks, asyncio.get_running_loop().time()
+        while server.checks < before + 5:  # noqa: ASYNC110 - the other end's state
+            await asyncio.sleep(0)
+        assert asyncio.get_running_loop().time() - began >= 4 * made.balancer._settings.retry_interval_s
 
     run(tmp_path, scenario)
 

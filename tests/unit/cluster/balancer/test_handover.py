@@ -305,6 +305,7 @@ def test_a_server_that_is_dead_to_us_loses_what_it_holds(tmp_path: Path) -> None
         async with stuck(made) as (one, dialing, number):
             one.take(number)
             made.balancer.backends[0].set_health(Health.DEAD, "no answer in time")
+            made.balancer._changed(made.balancer.backends[0])
             with pytest.raises((OSError, EOFError)):
                 await dialing
             assert made.balancer.backends[0].connections == 0
