@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,8 +104,10 @@ class Storage:
         """How many volumes of a driver each node takes, by node and driver."""
         self.counting_drivers: set[str] = set()
         """Drivers that publish their capacity."""
-        self.attached: dict[str, tuple[str, str, str]] = {}
-        """(node, driver, handle) of volumes by the attachment's name."""
+        self._attachments: dict[str, tuple[str, str]] = {}
+        """(Node, volume) by the attachment's name."""
+        self._attached: dict[str, Counter[str]] = defaultdict(Counter)
+        """Volumes by node, with how many attachments say so; also such as aren't known yet."""
         self._by_class: dict[str, dict[str, None]] = defaultdict(dict)
         self._assumed_claims: dict[str, ClaimFacts] = {}
         self._assumed_volumes: dict[str, VolumeFacts] = {}
@@ -119,6 +121,24 @@ class Storage:
     def volumes_of(self, class_name: str) -> Iterable[VolumeFacts]:
         """Return the volumes of a class, in the order in which they came."""
         return (self._assumed_volumes.get(name) or self.volumes[name] for name in self._by_class.get(class_name, ()))
+
+    def attached_to(self, node: str) -> Iterator[VolumeFacts]:
+        """Yield the known volumes that are attached to the node."""
+        return (volume for name in self._attached.get(node, ()) if (volume := self.volume(name)) is not None)
+
+    def put_attachment(self, name: str, node: str, volume: str) -> None:
+        """Take what the API server says; no volume if it is gone, or isn't about one."""
+        before = self._attachments.pop(name, None)
+        if before is not None:
+            there = self._attached[before[0]]
+            there[before[1]] -= 1
+            if not there[before[1]]:
+                del there[before[1]]
+            if not there:
+                del self._attached[before[0]]
+        if volume:
+            self._attachments[name] = node, volume
+            self._attached[node][volume] += 1
 
     def put_claim(self, key: str, claim: ClaimFacts | None) -> None:
         """Take what the API server says; None if it is gone."""

@@ -69,11 +69,9 @@ class StorageView:
             self._storage.counting_drivers.add(name)
 
     def _put_attachment(self, name: str, obj: Object | None) -> None:
-        self._storage.attached.pop(name, None)
         spec = (obj or {}).get("spec") or {}
-        volume = self._storage.volumes.get((spec.get("source") or {}).get("persistentVolumeName") or "")
-        if volume is not None and volume.driver:
-            self._storage.attached[name] = (spec["nodeName"], volume.driver, volume.handle)
+        volume = (spec.get("source") or {}).get("persistentVolumeName") or ""
+        self._storage.put_attachment(name, spec.get("nodeName") or "", volume)
 
 
 def _into(known: dict[str, Any], read: Callable[[Object], object]) -> Put:

@@ -33,7 +33,7 @@ class NodeVolumeLimits(FilterDefaults):
             if not limits:
                 return None
             present: Attachable = set().union(*(attachable(other, storage) for other in node.pods.values()))
-            present.update((driver, handle) for name, driver, handle in storage.attached.values() if name == node.name)
+            present.update((one.driver, one.handle) for one in storage.attached_to(node.name) if one.driver)
             added = Counter(driver for driver, _ in wanted - present)
             held = Counter(driver for driver, _ in present)
             over = any(held[driver] + count > limits[driver] for driver, count in added.items() if driver in limits)

@@ -39,7 +39,8 @@ class VolumeRestrictions(FilterDefaults):
 
 
 def _uses(other: PodFacts, pod: PodFacts, claims: set[str]) -> bool:
-    return other.namespace == pod.namespace and any(name in claims for name, _ in other.claims)
+    """A claim that was made along with a pod is that pod's anyway."""
+    return other.namespace == pod.namespace and any(name in claims for name, own in other.claims if not own)
 
 
 def _collide(one: Disk, other: Disk) -> bool:

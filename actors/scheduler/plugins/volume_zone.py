@@ -59,11 +59,9 @@ def _zones(claim: ClaimFacts, snapshot: Snapshot) -> list[tuple[str, frozenset[s
     volume = storage.volume(claim.volume_name)
     if volume is None:
         raise Impossible(f'persistentvolume "{claim.volume_name}" not found')
-    return [
-        (label, frozenset(zone.strip() for zone in volume.labels[label].split(_SEPARATOR)))
-        for label in _LABELS
-        if label in volume.labels
-    ]
+    named = ((label, frozenset(map(str.strip, volume.labels.get(label, "").split(_SEPARATOR)))) for label in _LABELS)
+    # A list with an empty name in it says nothing, as upstream reads it.
+    return [(label, zones) for label, zones in named if "" not in zones]
 
 
 def _later(claim: ClaimFacts, snapshot: Snapshot) -> list[tuple[str, frozenset[str]]]:
