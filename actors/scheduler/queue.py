@@ -2,9 +2,10 @@
 
 A change is named: NodeAdded, NodeLabelChanged, NodeTaintChanged, NodeSpecChanged, NodeAllocatableChanged,
 AssignedPodAdded, AssignedPodChanged, AssignedPodDeleted, AssignedPodShrunk, PodChanged, and one or two for each kind
-of storage and of devices. A refused pod waits for one
-that a filter which refused it lists in its `events`. Times as upstream: back-off 1 s doubling to 10 s, and a refused
-pod is tried again after 5 minutes whatever happens.
+of storage and of devices. A refused pod waits for one that a filter which refused it lists in its `events`. Times as
+upstream: back-off 1 s doubling to 10 s, and a refused pod is tried again after 5 minutes whatever happens. While nobody
+else is ready a refused pod's back-off serves no purpose and is cut short (KEP-5142); that of a pod whose attempt went
+wrong never is.
 """
 
 from __future__ import annotations
@@ -53,6 +54,16 @@ class Waiting:
     tried: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a pod is in the queue; `due_s` is how long until it is tried again whatever happens, if that is known."""
+
+    place: str
+    attempts: int
+    filters: frozenset[str]
+    due_s: float | None = None
+
+
 class SchedulingQueue:
     """Holds each pod once, so it never holds more than there are pods. For one event loop; only `pop()` waits."""
 
@@ -63,6 +74,8 @@ class SchedulingQueue:
         self._waiting: dict[str, Waiting] = {}
         self._active: list[tuple[Any, int, str]] = []
         self._backoff: list[tuple[float, str]] = []
+        self._spare: list[tuple[int, Any, int, str]] = []
+        """Those backing off that may come early: who would be ready in the same second, by priority."""
         self._refused: dict[str, Waiting] = {}
         """Oldest first, since a pod joins at the end."""
         self._held: dict[str, Waiting] = {}
@@ -75,6 +88,15 @@ class SchedulingQueue:
 
     def __contains__(self, key: str) -> bool:
         return key in self._waiting
+
+    def standing(self, key: str) -> Standing | None:
+        """Return where the pod is, None if it isn't waiting."""
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            return None
+        due = {_BACKOFF: self._due(waiting), _REFUSED: waiting.since + REFUSED_MAX_S}.get(waiting.place)
+        due_s = None if due is None else max(0.0, due - self._clock())
+        return Standing(waiting.place, waiting.attempts, waiting.filters, due_s)
 
     def use(self, rules: Rules) -> None:
         """Go by other rules from now on; every pod that waits is sorted and held back anew."""
@@ -172,7 +194,19 @@ class SchedulingQueue:
                 if waiting is not None and waiting.place == _ACTIVE and waiting.order == order:
                     del self._waiting[key]
                     return waiting.pod, waiting.attempts + 1
+            if (waiting := self._pop_spare()) is not None:
+                return waiting.pod, waiting.attempts + 1
             await self._wait_change()
+
+    def _pop_spare(self) -> Waiting | None:
+        while self._spare:
+            _, _, order, key = heapq.heappop(self._spare)
+            waiting = self._waiting.get(key)
+            if waiting is not None and waiting.place == _BACKOFF and waiting.order == order:
+                del self._waiting[key]
+                INCOMING.labels(_ACTIVE, "PopFromBackoffQ").inc()
+                return waiting
+        return None
 
     def count(self) -> None:
         """Bring the gauges up to date."""
@@ -189,11 +223,19 @@ class SchedulingQueue:
         self._waiting[pod.key] = waiting
         return waiting
 
+    def _due(self, waiting: Waiting) -> float:
+        """Return when the pod's back-off ends."""
+        most = self._rules.backoff_max_s
+        return waiting.tried + min(self._rules.backoff_s * 2 ** min(waiting.attempts - 1, 10), most)
+
     def _retry(self, waiting: Waiting, event: str) -> None:
-        due = waiting.tried + min(self._rules.backoff_s * 2 ** min(waiting.attempts - 1, 10), self._rules.backoff_max_s)
+        due = self._due(waiting)
         if waiting.attempts and due > self._clock():
             self._move(waiting, _BACKOFF, event)
             heapq.heappush(self._backoff, (due, waiting.pod.key))
+            if waiting.filters:
+                place = (int(due), self._rules.order(waiting.pod), waiting.order, waiting.pod.key)
+                heapq.heappush(self._spare, place)
         else:
             self._move(waiting, _ACTIVE, event)
 

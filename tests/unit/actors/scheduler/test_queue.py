@@ -74,6 +74,63 @@ def test_back_off_doubles_to_ten_seconds(make_pod: MakePod) -> None:
     asyncio.run(story())
 
 
+def test_back_off_is_cut_short_while_nobody_else_is_ready(make_pod: MakePod) -> None:
+    """Source: KEP-5142, on by default since v1.33."""
+
+    async def story() -> None:
+        queue, clock = make()
+        for name, priority, attempts in (("lesser", 1, 4), ("greater", 9, 4), ("soon", 0, 1)):
+            queue.refuse(make_pod(name, priority=priority), frozenset(("NodeResourcesFit",)), attempts)
+        queue.fail(make_pod("wrong"), 1)
+        queue.note("AssignedPodDeleted")
+        queue.add(make_pod("new"))
+        # Who is ready goes first; then who would be ready sooner; in the same second the more important.
+        assert [await popped(queue) for _ in range(5)] == [
+            ("new", 1),
+            ("soon", 2),
+            ("greater", 5),
+            ("lesser", 5),
+            None,
+        ]
+        clock.now += 1.01
+        assert await popped(queue) == ("wrong", 2)
+
+    asyncio.run(story())
+
+
+def test_who_left_while_backing_off_does_not_come_early(make_pod: MakePod) -> None:
+    async def story() -> None:
+        queue, clock = make()
+        for name in ("gone", "gated"):
+            queue.refuse(make_pod(name), frozenset(("NodeResourcesFit",)), 4)
+        queue.note("AssignedPodDeleted")
+        queue.remove("default/gone")
+        queue.add(make_pod("gated", schedulingGates=[{"name": "quota"}]))
+        assert await popped(queue) is None
+        clock.now += 100
+        assert await popped(queue) is None
+
+    asyncio.run(story())
+
+
+def test_where_a_pod_stands_is_told(make_pod: MakePod) -> None:
+    queue, clock = make()
+    queue.refuse(make_pod("refused"), frozenset(("NodeName",)), 2)
+    queue.fail(make_pod("wrong"), 3)
+    queue.add(make_pod("gated", schedulingGates=[{"name": "quota"}]))
+    queue.add(make_pod("new"))
+    clock.now += 1
+    told = {name: queue.standing(f"default/{name}") for name in ("refused", "wrong", "gated", "new", "unknown")}
+    places = {name: None if one is None else (one.place, one.attempts, one.due_s) for name, one in told.items()}
+    assert places == {
+        "refused": ("unschedulable", 2, 299.0),
+        "wrong": ("backoff", 3, 3.0),
+        "gated": ("gated", 0, None),
+        "new": ("active", 0, None),
+        "unknown": None,
+    }
+
+
 def test_a_refused_pod_is_tried_again_after_five_minutes(make_pod: MakePod) -> None:
     async def story() -> None:
         queue, clock = make()
