@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from oarlock.actors.scheduler.framework import SCORE_MAX, Filter, Gate, Score, Step
+from oarlock.actors.scheduler.framework import SCORE_MAX, Filter, Gate, Rescue, Score, Step
 from oarlock.actors.scheduler.located import Section
 from oarlock.actors.scheduler.plugins import FILTERS, GATES, SCORES, STEPS
 from oarlock.actors.scheduler.plugins.allocation_score import (
@@ -46,6 +46,7 @@ class Parts:
     step: Step | None = None
     preemption: PreemptionLimits | None = None
     gate: Gate | None = None
+    rescue: Rescue | None = None
 
 
 def _defaults() -> dict[str, Parts]:

@@ -135,6 +135,7 @@ class _Profiles:
             nodes_percent=_percent(section, self._percent),
             releases="DynamicResources" in enabled.at("preemption"),
             gates=tuple(gate for one in enabled.at("gate") if (gate := parts[one].gate) is not None),
+            rescues=tuple(one for name in enabled.at("preemption") if (one := parts[name].rescue) is not None),
             guarded=any(one in self._plugins for one in enabled.names),
         )
         section.done()
@@ -167,6 +168,7 @@ class _Profiles:
             plugin.weight,
             plugin,
             gate=guarded.gate if has(kind, "preEnqueue") else None,
+            rescue=guarded.rescue if has(kind, "postFilter") else None,
         )
 
     def _sort(self, section: Section, sorters: Iterable[str], parts: Mapping[str, Parts]) -> None:

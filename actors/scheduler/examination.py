@@ -33,6 +33,12 @@ class Examination:
         # What a filter says of a node by that node alone holds for the node as it would be, too.
         self._wide = [one for one in filters if not one.local]
         self._order = {one.name: place for place, one in enumerate(filters)}
+        self._refusals: dict[Failure, Refusal] = {}
+
+    @property
+    def kinds(self) -> int:
+        """How many different refusals there were."""
+        return len(self._refusals)
 
     def judge(self, node: NodeState) -> Refusal | None:
         """Return the first refusal of the node as it is, or None."""
@@ -43,8 +49,15 @@ class Examination:
         for name, check in self._checks:
             failure = check(node)
             if failure is not None:
-                return Refusal(name, failure)
+                return self._refusal(name, failure)
         return None
+
+    def _refusal(self, name: str, failure: Failure) -> Refusal:
+        """Return the one refusal of that kind: thousands of nodes share it, for as long as an attempt is kept."""
+        known = self._refusals.get(failure)
+        if known is None or known.filter != name:
+            known = self._refusals[failure] = Refusal(name, failure)
+        return known
 
     def judge_changed(self, node: NodeState) -> Refusal | None:
         """Return the first refusal of a node as it would be, with some of its pods gone."""

@@ -24,6 +24,8 @@ Check = Callable[[NodeState], Failure | None]
 """Judges one node; None lets it pass."""
 Gate = Callable[[PodFacts, Snapshot], "str | None"]
 """Returns why a pod isn't tried at all yet, or None."""
+Rescue = Callable[[PodFacts, Snapshot, Mapping[str, Failure]], "str | None"]
+"""Is told why no node will do for a pod; returns the node on which it has made room, or None."""
 Grades = Mapping[str, int]
 """Grades by node name, 0 to SCORE_MAX, higher is better."""
 

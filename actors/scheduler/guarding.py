@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from oarlock.actors.scheduler.facts import PodFacts
@@ -48,6 +48,12 @@ class Guarded:
             return self._asked("filter", lambda: made(node))
 
         return check
+
+    def rescue(self, pod: PodFacts, snapshot: Snapshot, failures: Mapping[str, Failure]) -> str | None:
+        node = self._asked("post filter", lambda: self._plugin.post_filter(pod, snapshot, failures))
+        if node is not None and node not in snapshot.nodes:
+            raise PluginFailed(f'running "{self.name}" post filter plugin: there is no node {node!r}')
+        return node
 
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:
         grades = self._asked("score", lambda: self._plugin.grade(pod, snapshot, nodes))

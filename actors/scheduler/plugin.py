@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from oarlock.actors.scheduler.facts import PodFacts
-from oarlock.actors.scheduler.framework import Check, FilterDefaults, Grades, StepDefaults
+from oarlock.actors.scheduler.framework import Check, Failure, FilterDefaults, Grades, StepDefaults
 from oarlock.actors.scheduler.snapshot import NodeState, Snapshot
 
 
@@ -47,6 +47,13 @@ class Plugin(FilterDefaults, StepDefaults):
     def prepare(self, pod: PodFacts, snapshot: Snapshot) -> Check | None:  # noqa: ARG002
         return None
 
+    def post_filter(self, pod: PodFacts, snapshot: Snapshot, failures: Mapping[str, Failure]) -> str | None:  # noqa: ARG002
+        """Return the node that will do before long, on which the pod then waits, or None; `failures` say why none does.
+
+        Asked when preemption has found nothing either. As quick as the others: what takes time is started only.
+        """
+        return None
+
     def grade(self, pod: PodFacts, snapshot: Snapshot, nodes: Sequence[NodeState]) -> Grades | None:  # noqa: ARG002
         return None
 
@@ -55,6 +62,7 @@ POINTS: Mapping[str, tuple[str, ...]] = {
     "queueSort": ("order",),
     "preEnqueue": ("pre_enqueue",),
     "filter": ("prepare", "only"),
+    "postFilter": ("post_filter",),
     "score": ("grade",),
     "step": ("reserve", "unreserve", "permit", "pre_bind", "bind", "post_bind"),
 }

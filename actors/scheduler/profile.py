@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oarlock.actors.scheduler.framework import Filter, Gate, Score, Step
+from oarlock.actors.scheduler.framework import Filter, Gate, Rescue, Score, Step
 from oarlock.actors.scheduler.preemption import PreemptionLimits
 
 DEFAULT_NAME = "default-scheduler"
@@ -29,5 +29,7 @@ class Profile:
     """Whether idle claims may have to give back their devices."""
     gates: tuple[Gate, ...] = ()
     """What holds the profile's pods back before any attempt."""
+    rescues: tuple[Rescue, ...] = ()
+    """Who is asked, after preemption has found nothing, to make room for a pod."""
     guarded: bool = False
     """Whether foreign code takes part, so that an attempt must be limited in time."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from oarlock.actors.scheduler.guarding import limited
 from oarlock.actors.scheduler.loading import found
 from oarlock.actors.scheduler.located import Broken
 from oarlock.actors.scheduler.plugins import FILTERS, SCORES
+from oarlock.actors.scheduler.preemption import Nomination
 from oarlock.actors.scheduler.snapshot import Snapshot
 from oarlock.actors.scheduler.testing import Trial
 
@@ -225,6 +227,67 @@ def test_a_gate_of_ones_own_holds_back_also_when_it_fails(tmp_path: Path, body: 
     ).profiles.values()
     made, pod = snapshot(n0="4"), pod_facts(pod_object())
     assert [why for one in profile.gates if (why := one(pod, made)) is not None] == ([said] if said else [])
+
+
+RESCUE = """
+from oarlock.actors.scheduler.plugin import Plugin
+
+
+class Rescue(Plugin):
+    name = "Rescue"
+
+    def post_filter(self, pod, snapshot, failures):
+        return "n1" if failures["n1"].reasons == ("Insufficient cpu",) and pod.name == "p" else None
+"""
+
+
+def test_a_plugin_makes_room_where_preemption_finds_none(tmp_path: Path) -> None:
+    plugins = found([plugin_file(tmp_path, RESCUE)])
+    text = "profiles: [{plugins: {postFilter: {%senabled: [{name: Rescue}]}}}]"
+    for more in ("", "disabled: [{name: '*'}], "):
+        (profile,) = configured(text % more, plugins).profiles.values()
+        made = snapshot(n0="2", n1="2")
+        refused = decide(pod_facts(pod_object(cpu="3")), made, profile=profile)
+        assert isinstance(refused, Unschedulable)
+        assert refused.nomination == Nomination("n1", ())
+        assert refused.message == "0/2 nodes are available: 2 Insufficient cpu."
+        left = decide(pod_facts(pod_object("q", cpu="3")), made, profile=profile)
+        assert isinstance(left, Unschedulable)
+        assert left.nomination is None
+
+
+def test_preemption_comes_before_a_plugins_rescue_and_its_word_is_checked(tmp_path: Path) -> None:
+    plugins = found([plugin_file(tmp_path, RESCUE.replace('return "n1" if', 'return "n9" if'))])
+    (profile,) = configured(
+        "profiles: [{plugins: {multiPoint: {enabled: [{name: Rescue}]}}}]", plugins
+    ).profiles.values()
+    made = snapshot(n0="2", n1="2")
+    with pytest.raises(PluginFailed, match="there is no node 'n9'"):
+        decide(pod_facts(pod_object(cpu="2", priority=9)), _full(made), profile=replace(profile, preemption=None))
+    refused = decide(pod_facts(pod_object(cpu="2", priority=9)), made, profile=profile)
+    assert isinstance(refused, Unschedulable)
+    assert refused.nomination is not None
+    assert [one.name for one in refused.nomination.victims] == ["lesser"]
+
+
+def _full(made: Snapshot) -> Snapshot:
+    for name in made.nodes:
+        made.put_pod(pod_facts(pod_object("lesser", cpu="2")), name)
+    return made
+
+
+def test_a_plugin_is_found_behind_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a package that was installed offers it."""
+    (tmp_path / "spots_plugin.py").write_text(PLUGIN)
+    metadata = tmp_path / "spots-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: spots\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[oarlock.scheduler_plugins]\nspots = spots_plugin:SpotsLast\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert found([])["SpotsLast"].weight == 1
+    (metadata / "entry_points.txt").write_text("[oarlock.scheduler_plugins]\nspots = spots_plugin:Missing\n")
+    with pytest.raises(Broken, match="spots_plugin:Missing:1: can't be loaded: AttributeError"):
+        found([])
 
 
 @pytest.mark.parametrize(
