@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 
-from oarlock.actors.scheduler import sources
+from oarlock.actors.scheduler import attempt_page, sources
+from oarlock.actors.scheduler.attempts import Attempts
 from oarlock.actors.scheduler.binding import Reservation, bind, reserve, unreserve
 from oarlock.actors.scheduler.changes import Changes
 from oarlock.actors.scheduler.cluster_view import WORKLOADS, ClusterView, selector_only
@@ -29,6 +30,7 @@ from oarlock.actors.scheduler.queue import Rules, SchedulingQueue
 from oarlock.actors.scheduler.reporting import Reporter
 from oarlock.actors.scheduler.storage_view import StorageView
 from oarlock.actors.shell.component import ComponentContext, fence_revision
+from oarlock.cluster.client.cache import Change, Object, key_of
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.events import Recorder
 from oarlock.cluster.client.http import ApiClient
@@ -72,8 +74,10 @@ class Scheduler:
         name = str(context.settings.get("scheduler_name", DEFAULT_NAME))
         self._sources = sources.of(context.settings, name)
         self._stamps = self._sources.stamps()
-        self._clock = clock
+        self._clock, self._wall_clock = clock, wall_clock
         self._fence: str | None = None
+        self._attempts = Attempts()
+        self._acting_since = 0.0
         self._client = ApiClient(replace(context.client, fence=lambda: self._fence, user_agent="oarlock-scheduler"))
         self._recorder = Recorder(self._client, name)
         self._reporter = Reporter(self._client, self._recorder, clock=wall_clock)
@@ -107,6 +111,7 @@ class Scheduler:
             namespaces=informers.cache("", "v1", "namespaces"),
             budgets=informers.cache("policy", "v1", "poddisruptionbudgets"),
         )
+        self._pods.add_handler(self._forget_gone)
         return Handle(self._client, snapshot, changes.next, self._reporter.tell)
 
     def _use(self, configuration: Configuration) -> None:
@@ -127,8 +132,7 @@ class Scheduler:
         self._extenders = [Extender(settings) for settings in configuration.extenders]
 
     def _held(self, pod: PodFacts) -> bool:
-        profile = self._profiles.get(pod.scheduler_name)
-        return profile is not None and any(gate(pod, self.view.snapshot) is not None for gate in profile.gates)
+        return self._held_by(pod) is not None
 
     async def warm(self) -> None:
         """Fill the caches and keep them current; the queue fills along with them."""
@@ -140,6 +144,9 @@ class Scheduler:
         written = (self._pods, *(self._informers.cache(group, "v1", plural) for group, plural in _WRITTEN))
         await asyncio.gather(*(cache.wait_revision(fence_revision(fence)) for cache in written))
         self._fence = fence
+        # In between another copy may have tried pods: what this one knows of them isn't the last.
+        self._attempts.clear()
+        self._acting_since = self._wall_clock()
         self._recorder.start()
         reloading = asyncio.create_task(self._reload())
         _log.info("scheduler acting fence=%s pending=%d", fence, len(self._queue))
@@ -150,6 +157,27 @@ class Scheduler:
             await self._abandon_writes()
             self._fence = None
             await self._recorder.stop()
+
+    def answer(self, path: str) -> object | None:
+        """Tell of one pod, `attempts/NAMESPACE/NAME`, while acting. See `oarlock.actors.shell.component.Answering`."""
+        what, _, key = path.partition("/")
+        if what != "attempts" or self._fence is None:
+            return None
+        found, pod = self._attempts.get(key), self.view.current(key)
+        standing = self._queue.standing(key)
+        held = None if pod is None or standing is None or standing.place != "gated" else self._held_by(pod)
+        waiting = attempt_page.waiting(standing, pod.gates if pod is not None else (), held or "")
+        return attempt_page.page(found, waiting, self._acting_since, len(self._attempts))
+
+    def _held_by(self, pod: PodFacts) -> str | None:
+        """Return why a plugin holds the pod back, None if none does."""
+        profile = self._profiles.get(pod.scheduler_name)
+        reasons = (gate(pod, self.view.snapshot) for gate in (profile.gates if profile is not None else ()))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    def _forget_gone(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
+        if new is None and old is not None:
+            self._attempts.forget(key_of(old))
 
     async def stop(self) -> None:
         """End the watches and close the connections. Idempotent."""
@@ -199,6 +227,7 @@ class Scheduler:
             decision = await self._decide(pod, profile)
             if not self.view.is_pending(pod):
                 return
+            self._attempts.decide(pod, attempt, profile.name, self._wall_clock(), decision)
             if isinstance(decision, Unschedulable):
                 self._refuse(pod, decision, attempt, started)
                 return
@@ -211,6 +240,7 @@ class Scheduler:
             if self.view.forget(pod):
                 self._queue.fail(pod, attempt)
             self._count("error", profile, started)
+            self._fail(pod, profile, attempt, str(error) or type(error).__name__)
             self._write(self._explain(pod, str(error) or type(error).__name__))
             return
         delegated = any(one.settings.bind_verb and one.wants(pod) for one in self._extenders)
@@ -238,19 +268,26 @@ class Scheduler:
         result = "scheduled"
         try:
             await bind(reservation, self._handle, self._reporter, self._extenders)
+            self._attempts.bind(reservation.pod, attempt)
         except (StepFailed, ExtenderFailed) as failure:
             result = "unschedulable"
             self._take_back(reservation, attempt)
+            self._fail(reservation.pod, reservation.profile, attempt, str(failure))
             await self._explain(reservation.pod, str(failure))
         except (ApiError, Unreachable) as error:
             # Whether or not the binding arrived: if it did, the pod's next event says so and ends its waiting.
             result = "error"
             _log.warning("binding failed pod=%s node=%s error=%r", reservation.pod.key, reservation.node, str(error))
             self._take_back(reservation, attempt)
+            self._fail(reservation.pod, reservation.profile, attempt, f"binding rejected: {error}")
         except asyncio.CancelledError:
             self._take_back(reservation, attempt)
             raise
         self._count(result, reservation.profile, started)
+
+    def _fail(self, pod: PodFacts, profile: Profile, attempt: int, message: str) -> None:
+        if self.view.current(pod.key) is not None:
+            self._attempts.fail(pod, attempt, profile.name, self._wall_clock(), message)
 
     def _take_back(self, reservation: Reservation, attempt: int) -> None:
         unreserve(reservation, self._handle)
@@ -297,8 +334,9 @@ class Scheduler:
             self._queue.activate(pod.key)
 
     async def _make_room(self, pod: PodFacts, nomination: Nomination) -> None:
-        PREEMPTIONS.inc()
-        VICTIMS.observe(len(nomination.victims))
+        if nomination.victims:
+            PREEMPTIONS.inc()
+            VICTIMS.observe(len(nomination.victims))
         for other in list(lower_nominated(pod, nomination.node, self.view.snapshot)):
             await self._reporter.nominate(self.view.nominate(other, ""))
         for victim in nomination.victims:

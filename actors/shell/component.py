@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 from oarlock.cluster.client.settings import ClientSettings
 
@@ -26,6 +26,18 @@ class Component(Protocol):
 
     async def stop(self) -> None:
         """Drop caches and connections. Idempotent; called last."""
+        ...
+
+
+@runtime_checkable
+class Answering(Protocol):
+    """A component that tells people about itself, beyond its metrics."""
+
+    def answer(self, path: str) -> object | None:
+        """Return a JSON value for `path`, which has no slash in front; None if there is nothing of that name.
+
+        Called on the component's event loop, so it must be quick.
+        """
         ...
 
 

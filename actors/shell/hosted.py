@@ -12,13 +12,13 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import uvloop
-from prometheus_client import start_http_server
 
 from oarlock.actors.shell.component import ComponentContext
 from oarlock.actors.shell.hosting import ComponentHost, host_of
+from oarlock.actors.shell.pages import MetricsTls, listen
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.settings import ClientSettings
@@ -33,15 +33,6 @@ which hold none, would make it stop the process for longer than a lease can wait
 _LOG_BYTES_MAX, _LOG_FILES = 4 * 1024 * 1024, 1
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class MetricsTls:
-    """PEM files of the metrics listener; a scraper shows a certificate of `ca_file`."""
-
-    ca_file: str
-    cert_file: str
-    key_file: str
 
 
 @dataclass(frozen=True)
@@ -96,8 +87,8 @@ async def _serve(copy: str, factory: str, settings: HostedSettings, leaving: Lea
         lease_ttl_ms=settings.lease_ttl_ms,
         settings=settings.settings,
     )
-    address = _listen(settings)
     host = host_of(factory, context)
+    address = listen(settings.metrics_ip, settings.metrics_tls, host.answer, asyncio.get_running_loop())
     registering = asyncio.create_task(_register(copy, address, settings))
     try:
         await host.start()
@@ -116,20 +107,6 @@ async def _until_left(host: ComponentHost, leaving: Leaving | None) -> None:
         other.cancel()
     for one in done:
         one.result()
-
-
-def _listen(settings: HostedSettings) -> str:
-    """Serve /metrics on a free port and return `ip:port`."""
-    tls: dict[str, Any] = {}
-    if settings.metrics_tls is not None:
-        tls = {
-            "certfile": settings.metrics_tls.cert_file,
-            "keyfile": settings.metrics_tls.key_file,
-            "client_cafile": settings.metrics_tls.ca_file,
-            "client_auth_required": True,
-        }
-    server, _ = start_http_server(0, settings.metrics_ip, **tls)
-    return f"{settings.metrics_ip}:{server.server_port}"
 
 
 async def _register(copy: str, address: str, settings: HostedSettings) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
+import orjson
 from prometheus_client import Counter, Gauge
 
-from oarlock.actors.shell.component import Component, ComponentContext, factory
+from oarlock.actors.shell.component import Answering, Component, ComponentContext, factory
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.leases import LeaseHolder
 
@@ -113,6 +114,13 @@ class ComponentHost:
                 await task
         await self._component.stop()
         await self._leases.close()
+
+    async def answer(self, path: str) -> bytes | None:
+        """Return what the active copy tells about `path` as JSON, None if this copy isn't it or there is nothing."""
+        if not self.active or not isinstance(self._component, Answering):
+            return None
+        told = self._component.answer(path)
+        return None if told is None else orjson.dumps(told)
 
     async def _live(self) -> None:
         pause_s = _RETRY_S_MIN

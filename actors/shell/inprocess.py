@@ -31,6 +31,13 @@ class InProcessShell:
         """Return when stopped; raises what ended a component otherwise."""
         await asyncio.gather(*(host.wait() for host in self._hosts))
 
+    async def answer(self, path: str) -> bytes | None:
+        """Return what one of the components tells about `path` as JSON, None if none does."""
+        for host in self._hosts:
+            if (told := await host.answer(path)) is not None:
+                return told
+        return None
+
     async def stop(self) -> None:
         """Stop every component and give up its lease. Idempotent."""
         hosts, self._hosts = self._hosts, []

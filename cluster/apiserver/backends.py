@@ -60,6 +60,10 @@ class Backends:
         port = state.get("daemonEndpoints", {}).get("kubeletEndpoint", {}).get("Port") or KUBELET_PORT
         return Backend(host, port, self._agents if verified else self._unchecked_agents)
 
+    def component(self, host: str, port: int) -> Backend:
+        """Return a process of the control plane, verified as agents are."""
+        return Backend(host, port, self._agents)
+
     def other(self, scheme: str, host: str, port: int) -> Backend:
         """Return a backend that is no agent."""
         return Backend(host, port, self._strangers if scheme == "https" else None)

@@ -16,6 +16,8 @@ from oarlock.cluster.apiserver.documents import Documents
 from oarlock.cluster.apiserver.exchange import TEXT, Answer, Request, Response
 from oarlock.cluster.apiserver.extensions import Extensions, unavailable
 from oarlock.cluster.apiserver.health import Health
+from oarlock.cluster.apiserver.holders import PREFIX as HOLDERS_PREFIX
+from oarlock.cluster.apiserver.holders import Holders
 from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import PREFIX as LEASES_PREFIX
 from oarlock.cluster.apiserver.leases import Leases
@@ -49,6 +51,7 @@ class Dispatcher:
         pages: ZPages,
         leases: Leases,
         targets: Targets,
+        holders: Holders,
         inflight: InFlight,
         cache: WatchCache,
         served: Served,
@@ -64,6 +67,7 @@ class Dispatcher:
         self._now = now
         self._leases = leases
         self._targets = targets
+        self._holders = holders
         self._inflight = inflight
         self._cache = cache
         self._served = served
@@ -136,6 +140,8 @@ class Dispatcher:
             return await self._leases.handle(request)
         if path.startswith(TARGETS_PREFIX):
             return await self._targets.handle(request)
+        if path.startswith(HOLDERS_PREFIX):
+            return await self._holders.handle(request)
         answer = (
             await self._health.serve(request)
             or self._pages.serve(request, self._now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -28,6 +29,7 @@ from oarlock.cluster.apiserver.extensions import Extensions
 from oarlock.cluster.apiserver.flowschemas import FlowSchemaConditions
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.health import Check, Health
+from oarlock.cluster.apiserver.holders import Holders, Page
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import Leases
@@ -60,9 +62,18 @@ LATE_S, CUT_S = 0.1, 0.2
 
 
 class ApiServer:
-    """One API server over an already started store. Stateless: any number may run over one store."""
+    """One API server over an already started store. Stateless: any number may run over one store.
 
-    def __init__(self, settings: ApiServerSettings, store: Store, now: clock.Clock = clock.now) -> None:
+    `pages` are those of components that live in the same process, by their leases; more may come later.
+    """
+
+    def __init__(
+        self,
+        settings: ApiServerSettings,
+        store: Store,
+        now: clock.Clock = clock.now,
+        pages: Mapping[str, Page] | None = None,
+    ) -> None:
         self._settings = settings
         self._store = store
         self._stopping = False
@@ -74,6 +85,7 @@ class ApiServer:
         backends = Backends(self._cache, settings.kubelet_tls)
         upgrades = Upgrades()
         self._relays = Relays()
+        self._holders = Holders(store, backends, self._relays, {} if pages is None else pages)
         self._logs = Logs(backends, self._relays)
         self._connecting = Connecting(backends, upgrades)
         self._proxying = Proxying(self._cache, backends, self._relays, upgrades, loopback=settings.loopback_network)
@@ -146,6 +158,7 @@ class ApiServer:
                 ZPages(self._now(), build, _flags(self._settings)),
                 self._leases,
                 Targets(self._store),
+                self._holders,
                 InFlight(self._settings.reads_inflight_max, self._settings.writes_inflight_max),
                 self._cache,
                 self._served,

@@ -11,7 +11,7 @@ from oarlock.cluster.objects import status
 from oarlock.consensus.model import LeaseNotFound, Put, Range, Store, Transaction
 
 PREFIX = "/oarlock/v1/targets"
-_KEYS = b"/oarlock/targets/"
+TARGETS = b"/oarlock/targets/"
 TTL_DEFAULT_MS = 60_000
 
 
@@ -31,12 +31,12 @@ class Targets:
         raise status.method_not_allowed()
 
     async def _list(self) -> Response:
-        found = await self._store.range(Range(_KEYS, _KEYS[:-1] + b"0"))
+        found = await self._store.range(Range(TARGETS, TARGETS[:-1] + b"0"))
         return Response(200, orjson.dumps([_shown(orjson.loads(kv.value)) for kv in found.kvs]))
 
     async def _register(self, name: str, raw: bytes) -> Response:
         value, ttl_ms = _read(name, raw)
-        key = _KEYS + name.encode()
+        key = TARGETS + name.encode()
         present = await self._store.range(Range(key))
         if present.kvs and present.kvs[0].value == value and present.kvs[0].lease:
             try:

@@ -1,15 +1,17 @@
 """`oarlock explain pod NAME` and `oarlock whatif -f FILE`: the scheduler's decision, told node by node.
 
-Decided here, from what the API server shows, by the code and the configuration that the scheduler itself runs by. It is
-the decision for the cluster as it is now: for a bound pod, as if the pod had just come.
+The active scheduler tells what it found in the pod's last attempt. Where it has none, and for `whatif`, the decision is
+made here, from what the API server shows, by the code and the configuration that the scheduler itself runs by: for the
+cluster as it is now, and for a bound pod as if the pod had just come.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import yaml
 
@@ -29,6 +31,7 @@ from oarlock.actors.scheduler.framework import PluginFailed
 from oarlock.actors.scheduler.located import Broken
 from oarlock.actors.scheduler.profile import DEFAULT_NAME
 from oarlock.actors.scheduler.sources import Sources
+from oarlock.cluster.boot import last_attempt
 from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.client.errors import BadKubeconfig, Unreachable
 from oarlock.cluster.client.http import ApiClient
@@ -37,11 +40,53 @@ from oarlock.cluster.client.kubeconfig import load
 from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
+T = TypeVar("T")
 
 
-def explain_pod(kubeconfig: Path, namespace: str, name: str, sources: Sources, out: TextIO) -> int:
-    """Print why the pod is where it is, or is nowhere. Raises BootError."""
-    return _tell(kubeconfig, sources, out, path=f"/api/v1/namespaces/{namespace}/pods/{name}")
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What `explain` was asked: `now` decides anew whatever the scheduler knows, `every` prints every node kept."""
+
+    namespace: str
+    name: str
+    now: bool = False
+    every: bool = False
+
+    @property
+    def path(self) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods/{self.name}"
+
+
+def explain_pod(kubeconfig: Path, asked: Asked, sources: Sources, out: TextIO) -> int:
+    """Print why the pod is where it is, or is nowhere: its last attempt, or else a new decision. Raises BootError."""
+    if not asked.now:
+        pod, page, problem = _run(_last(kubeconfig, asked.path))
+        for line in _about(pod):
+            print(line, file=out)
+        if page is not None and page["attempt"] is not None:
+            for line in last_attempt.lines(page, every=asked.every):
+                print(line, file=out)
+            return 0 if last_attempt.is_placed(page["attempt"]) else 1
+        for line in last_attempt.none(pod, page) if page is not None else (problem,):
+            print(line, file=out)
+        print("\nfor the cluster as it is now, decided here and not by the scheduler:", file=out)
+    return _tell(kubeconfig, sources, out, heading=asked.now, path=asked.path)
+
+
+async def _last(kubeconfig: Path, path: str) -> tuple[Object, Object | None, str]:
+    async with ApiClient(load(kubeconfig)) as client:
+        pod = await client.get(path)
+        return pod, *await last_attempt.ask(client, pod)
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Return what comes of it. Raises BootError."""
+    try:
+        return asyncio.run(work)
+    except (BadKubeconfig, Unreachable) as error:
+        raise BootError(str(error)) from None
+    except ApiError as error:
+        raise BootError(error.message) from None
 
 
 def what_if(kubeconfig: Path, namespace: str, file: Path, sources: Sources, out: TextIO) -> int:
@@ -55,16 +100,14 @@ def what_if(kubeconfig: Path, namespace: str, file: Path, sources: Sources, out:
     return _tell(kubeconfig, sources, out, pod=pod, namespace=namespace)
 
 
-def _tell(kubeconfig: Path, sources: Sources, out: TextIO, **asked: Any) -> int:
+def _tell(kubeconfig: Path, sources: Sources, out: TextIO, *, heading: bool = True, **asked: Any) -> int:
     try:
         configuration = sources.load()
-        pod, objects = asyncio.run(_read(kubeconfig, **asked))
+        pod, objects = _run(_read(kubeconfig, **asked))
         explanation = _explained(pod, objects, configuration)
-    except (Broken, BadKubeconfig, Unreachable, PluginFailed) as error:
+    except (Broken, PluginFailed) as error:
         raise BootError(str(error)) from None
-    except ApiError as error:
-        raise BootError(error.message) from None
-    for line in lines(pod, explanation):
+    for line in (*(_about(pod) if heading else ()), *lines(explanation)):
         print(line, file=out)
     return 0 if isinstance(explanation.decision, Placement) else 1
 
@@ -100,11 +143,8 @@ def _explained(pod: Object, objects: dict[tuple[str, str], list[Object]], config
     return explain(incoming(pod), snapshot, profile)
 
 
-def lines(pod: Object, explanation: Explanation) -> Iterator[str]:
+def lines(explanation: Explanation) -> Iterator[str]:
     """Yield what people read: the decision, then each node with what speaks against it or for it."""
-    yield f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
-    if node := pod["spec"].get("nodeName"):
-        yield f"is on {node}"
     decision = explanation.decision
     if isinstance(decision, Placement):
         yield f"would go to {decision.node}"
@@ -116,6 +156,12 @@ def lines(pod: Object, explanation: Explanation) -> Iterator[str]:
     for report in explanation.nodes:
         yield ""
         yield from _node_lines(report)
+
+
+def _about(pod: Object) -> Iterator[str]:
+    yield f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    if node := pod["spec"].get("nodeName"):
+        yield f"is on {node}"
 
 
 def _node_lines(report: NodeReport) -> Iterator[str]:

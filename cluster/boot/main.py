@@ -95,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     explain.add_argument("kind", choices=("pod",))
     explain.add_argument("pod", metavar="NAME")
+    explain.add_argument("--now", action="store_true", help="decide anew for the cluster as it is now")
+    explain.add_argument("--all", action="store_true", help="show every node that was kept, not only the first ones")
     explain.set_defaults(run=_explain)
     what_if = commands.add_parser(
         "whatif", parents=[asking], help="tell where a pod would go", description=_what_if.__doc__
@@ -156,10 +158,11 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _explain(options: argparse.Namespace) -> int:
-    """Print each filter's verdict and each score per node for a pod, decided for the cluster as it is now."""
+    """Print each filter's verdict and each score per node in a pod's last attempt to be scheduled."""
     from oarlock.cluster.boot import explain
 
-    return explain.explain_pod(_asked(options), options.namespace, options.pod, _sources(options), sys.stdout)
+    asked = explain.Asked(options.namespace, options.pod, options.now, options.all)
+    return explain.explain_pod(_asked(options), asked, _sources(options), sys.stdout)
 
 
 def _what_if(options: argparse.Namespace) -> int:

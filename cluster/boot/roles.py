@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from oarlock.actors.shell.hosted import HostedSettings
+    from oarlock.cluster.apiserver.holders import Page
     from oarlock.cluster.apiserver.settings import ApiServerSettings
     from oarlock.consensus.certificates import Tls as StoreTls
     from oarlock.consensus.client import StoreClient
@@ -194,7 +195,8 @@ async def run_ray_node(settings: Settings) -> Running:
 
 
 def hosted_settings(component: Settings, log_folder: str) -> HostedSettings:
-    from oarlock.actors.shell.hosted import HostedSettings, MetricsTls
+    from oarlock.actors.shell.hosted import HostedSettings
+    from oarlock.actors.shell.pages import MetricsTls
     from oarlock.cluster.client.settings import ClientSettings
 
     return HostedSettings(
@@ -208,8 +210,8 @@ def hosted_settings(component: Settings, log_folder: str) -> HostedSettings:
     )
 
 
-async def run_in_process(component: Settings) -> Running:
-    """Host one component in this process, without Ray."""
+async def run_in_process(component: Settings, pages: dict[str, Page] | None = None) -> Running:
+    """Host one component in this process, without Ray; `pages` gets what it tells people, by its lease."""
     from oarlock.actors.shell.component import ComponentContext
     from oarlock.actors.shell.inprocess import InProcessShell
     from oarlock.cluster.client.settings import ClientSettings
@@ -223,6 +225,8 @@ async def run_in_process(component: Settings) -> Running:
     )
     shell = InProcessShell([(component["factory"], context)])
     await shell.start()
+    if pages is not None:
+        pages[component["lease"]] = shell.answer
     return Running(shell, "")
 
 
@@ -251,10 +255,10 @@ class SingleStore:
         await leads.wait()
         return Running(self._server, self._address)
 
-    async def run_api_server(self, settings: Settings) -> Running:
+    async def run_api_server(self, settings: Settings, pages: Mapping[str, Page]) -> Running:
         from oarlock.cluster.apiserver.server import ApiServer
 
-        server = ApiServer(api_server_settings(settings), self._server.store)
+        server = ApiServer(api_server_settings(settings), self._server.store, pages=pages)
         await server.start()
         return Running(server, f"{settings['host']}:{settings['port']}")
 

@@ -8,11 +8,14 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oarlock.cluster.boot import roles
 from oarlock.cluster.boot.board import Board
 from oarlock.cluster.boot.roles import Running, Startable
+
+if TYPE_CHECKING:
+    from oarlock.cluster.apiserver.holders import Page
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +75,12 @@ class SingleProcess:
     def _plan(self) -> list[tuple[tuple[str, str], Starter]]:
         settings = self._settings
         store = roles.SingleStore(settings["store"], settings["cluster_id"])
+        pages: dict[str, Page] = {}
         plan: list[tuple[tuple[str, str], Starter]] = [
             (("store", "store-1"), store.run),
-            (("apiserver", "apiserver"), partial(store.run_api_server, settings["apiserver"])),
+            (("apiserver", "apiserver"), partial(store.run_api_server, settings["apiserver"], pages)),
         ]
-        components = [(("actor", c["name"]), partial(roles.run_in_process, c)) for c in settings["components"]]
+        components = [(("actor", c["name"]), partial(roles.run_in_process, c, pages)) for c in settings["components"]]
         agents = [(("agent", a["name"]), partial(roles.run_agent, a)) for a in settings["agents"]]
         hollow = [(("hollow", "hollow"), partial(roles.run_hollow, h)) for h in settings["hollow"]]
         return [*plan, *components, *agents, *hollow]

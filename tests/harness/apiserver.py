@@ -8,7 +8,7 @@ async with start_api_server(tmp_path) as api:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from oarlock.cluster.apiserver import clock
+from oarlock.cluster.apiserver.holders import Page
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings, Tls
 from oarlock.cluster.boot.pki import Authority
@@ -39,11 +40,16 @@ class RunningApiServer:
 
 @asynccontextmanager
 async def start_api_server(
-    folder: Path, store: MemoryStore | None = None, now: clock.Clock = clock.now, **settings: Any
+    folder: Path,
+    store: MemoryStore | None = None,
+    now: clock.Clock = clock.now,
+    pages: Mapping[str, Page] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[RunningApiServer]:
     """Run an API server with TLS on a free port of loopback; its files stand in `folder`.
 
-    `now` is its clock, `settings` are further fields of ApiServerSettings. A given `store` is left open at the end.
+    `now` is its clock, `pages` are those of components, `settings` are further fields of ApiServerSettings. A given
+    `store` is left open at the end.
     """
     authority = Authority(_private(folder / "pki"))
     serving = _tls(authority.issue("apiserver", "kube-apiserver", hosts=[HOST, "localhost"]))
@@ -51,7 +57,7 @@ async def start_api_server(
     stranger = _tls(authority.issue("stranger", "stranger", ["nobody"]))
     used = store or MemoryStore()
     chosen: dict[str, Any] = {"tls": serving, "kubelet_tls": admin, "loopback_network": True, **settings}
-    server = ApiServer(ApiServerSettings(name="test", host=HOST, shutdown_grace_s=1.0, **chosen), used, now)
+    server = ApiServer(ApiServerSettings(name="test", host=HOST, shutdown_grace_s=1.0, **chosen), used, now, pages)
     await server.start()
     try:
         kubeconfig = _kubeconfig(folder / "kubeconfig", server.url, admin)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from oarlock.actors.shell import ray_remains
-from oarlock.actors.shell.hosted import HostedSettings, MetricsTls
+from oarlock.actors.shell.hosted import HostedSettings
+from oarlock.actors.shell.pages import MetricsTls
 from oarlock.actors.shell.ray_processes import (
     MARK,
     HeadSettings,

@@ -48,8 +48,8 @@ async def _fill(client: ApiClient) -> None:
     await client.create("/api/v1/namespaces/default/pods", pod)
 
 
-def test_explain_tells_every_verdict_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert asked(tmp_path, "explain", "pod", "web") == 0
+def test_explain_now_tells_every_verdict_and_score(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(tmp_path, "explain", "pod", "web", "--now") == 0
     said = capsys.readouterr().out.splitlines()
     assert said[:3] == ["pod default/web", "is on roomy", "would go to roomy"]
     words = [" ".join(line.split()) for line in said]
