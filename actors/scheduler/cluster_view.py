@@ -64,7 +64,7 @@ class ClusterView:
         if node is not None:
             self.snapshot.drop_pod(pod.key, node)
             self._queue.note("AssignedPodDeleted")
-            self.snapshot.nominate(pod, pod.nominated_node)
+            self.snapshot.nominate(pod, pod.nominated_node if current is None else current.nominated_node)
         return current is not None and current.uid == pod.uid
 
     def nominate(self, pod: PodFacts, node: str) -> PodFacts:

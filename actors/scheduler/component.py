@@ -267,6 +267,7 @@ class Scheduler:
     async def _bind(self, reservation: Reservation, attempt: int, started: float) -> None:
         result = "scheduled"
         try:
+            await self._announce(reservation)
             await bind(reservation, self._handle, self._reporter, self._extenders)
             self._attempts.bind(reservation.pod, attempt)
         except (StepFailed, ExtenderFailed) as failure:
@@ -285,6 +286,19 @@ class Scheduler:
             raise
         self._count(result, reservation.profile, started)
 
+    async def _announce(self, reservation: Reservation) -> None:
+        """Tell on which node the pod will be, if that takes a while: whoever makes or removes nodes wants to know.
+
+        It stays if binding fails: the node is tried first then. Source: NominatedNodeNameForExpectation (v1.35).
+        """
+        pod = reservation.pod
+        if not reservation.may_wait or pod.nominated_node == reservation.node:
+            return
+        try:
+            await self._reporter.nominate(replace(pod, nominated_node=reservation.node))
+        except (ApiError, Unreachable) as error:
+            _log.warning("nomination not written pod=%s error=%r", pod.key, str(error))
+
     def _fail(self, pod: PodFacts, profile: Profile, attempt: int, message: str) -> None:
         if self.view.current(pod.key) is not None:
             self._attempts.fail(pod, attempt, profile.name, self._wall_clock(), message)
@@ -292,7 +306,7 @@ class Scheduler:
     def _take_back(self, reservation: Reservation, attempt: int) -> None:
         unreserve(reservation, self._handle)
         if self.view.forget(reservation.pod):
-            self._queue.fail(reservation.pod, attempt)
+            self._queue.fail(self.view.current(reservation.pod.key) or reservation.pod, attempt)
 
     async def _explain(self, pod: PodFacts, message: str) -> None:
         try:

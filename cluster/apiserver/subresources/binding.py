@@ -40,6 +40,8 @@ async def bind(call: Call, writer: Writer, now: clock.Clock) -> Obj:
         if annotations:
             pod["metadata"].setdefault("annotations", {}).update(annotations)
         pod.setdefault("status", {})["conditions"] = _scheduled(pod, clock.text(now()))
+        # What was hoped for has come to pass, or not. Source: ClearingNominatedNodeNameAfterBinding, on since v1.35.
+        pod["status"].pop("nominatedNodeName", None)
         return pod
 
     await writer.rewrite(call, compute, wanted, subresource="binding")
