@@ -129,9 +129,10 @@ class World:
                     live = self.cache(obj).get(key_of(obj))
                     if live is not None:
                         self.put(merge_patch(copy.deepcopy(live), patch))
-                case Delete(obj):
+                case Delete(obj, _, grace_s):
                     live = self.cache(obj).get(key_of(obj))
-                    if live is not None and obj["kind"] == "Pod" and live["spec"].get("nodeName"):
+                    is_running = obj["kind"] == "Pod" and grace_s != 0 and (live or {}).get("spec", {}).get("nodeName")
+                    if live is not None and is_running:
                         self.put({**live, "metadata": {**live["metadata"], "deletionTimestamp": self.stamp}})
                     elif live is not None:
                         self.remove(live)

@@ -14,6 +14,7 @@ from harness.ownership_graphs import graphs, survivors
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from oarlock.actors.controllers import monitors
 from oarlock.actors.controllers.actions import Action, Delete, Patch
 from oarlock.actors.controllers.garbage import (
     FOREGROUND,
@@ -306,5 +307,84 @@ def test_exactly_these_go_from_a_server_too(drawn: list[list[Object]], first: in
                 return all(one.is_collected(uid, live) for one, uid in zip(planted, firsts, strict=True))
 
             await here.until(are_collected)
+
+    asyncio.run(scenario())
+
+
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_MAPS, _THINGS = "/api/v1/namespaces/default/configmaps", "/apis/x.io/v1/namespaces/default/things"
+
+
+def _definition(kind: str) -> Object:
+    plural = f"{kind.lower()}s"
+    names = {"plural": plural, "singular": kind.lower(), "kind": kind, "listKind": f"{kind}List"}
+    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    versions = [{"name": "v1", "served": True, "storage": True, "schema": schema}]
+    spec = {"group": "x.io", "names": names, "scope": "Namespaced", "versions": versions}
+    return {"metadata": {"name": f"{plural}.x.io"}, "spec": spec}
+
+
+@pytest.mark.parametrize(
+    ("policy", "left"),
+    [("Background", {"apart"}), ("Foreground", {"apart"}), ("Orphan", {"apart", "below", "child", "under"})],
+)
+def test_custom_resources_own_and_are_owned_like_others(policy: str, left: set[str]) -> None:
+    """A Thing has a ConfigMap and a Thing below it, the latter a ConfigMap in turn; one more is nobody's."""
+
+    async def scenario() -> None:
+        async with cluster() as here:
+            definitions = here.watch("apiextensions.k8s.io", "v1", "customresourcedefinitions")
+            here.informers.start()
+            await here.client.create(_DEFINITIONS, _definition("Thing"))
+            await here.until(lambda: any("Established" in str(one.get("status")) for one in definitions))
+            things, maps = here.watch("x.io", "v1", "things"), here.watch("", "v1", "configmaps")
+            await here.informers.synced()
+
+            async def made(path: str, kind: str, name: str, owner: Object | None = None) -> Object:
+                metadata: Object = {"name": name, "labels": {"app": "x"}}
+                if owner is not None:
+                    named = {part: owner["metadata"][part] for part in ("name", "uid")}
+                    kinds = {"apiVersion": owner["apiVersion"], "kind": owner["kind"]}
+                    metadata["ownerReferences"] = [{**kinds, **named, "blockOwnerDeletion": True}]
+                version = "v1" if kind == "ConfigMap" else "x.io/v1"
+                return await here.client.create(path, {"apiVersion": version, "kind": kind, "metadata": metadata})
+
+            top = await made(_THINGS, "Thing", "top")
+            child = await made(_THINGS, "Thing", "child", top)
+            await made(_MAPS, "ConfigMap", "below", top)
+            await made(_MAPS, "ConfigMap", "under", child)
+            await made(_MAPS, "ConfigMap", "apart")
+
+            def names() -> set[str]:
+                both = (one["metadata"] for cache in (things, maps) for one in cache)
+                return {one["name"] for one in both if "app" in (one.get("labels") or {})}
+
+            async with acting(here, controllers=["garbagecollector"]):
+                await here.client.delete(f"{_THINGS}/top", {"propagationPolicy": policy})
+                await here.until(lambda: names() == left)
+            if policy == "Orphan":
+                assert not (things.get("default/child") or {})["metadata"].get("ownerReferences")
+
+    asyncio.run(scenario())
+
+
+def test_what_an_unknown_kind_owns_is_judged_once_the_kind_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitors, "_DISCOVERY_S", 0.1)
+    owner = {"apiVersion": "x.io/v1", "kind": "Thing", "name": "of-old", "uid": "of-old"}
+
+    async def scenario() -> None:
+        async with cluster() as here:
+            maps = here.watch("", "v1", "configmaps")
+            here.informers.start()
+            await here.informers.synced()
+            metadata = {"name": "owned", "ownerReferences": [owner]}
+            gone = {**owner, "apiVersion": "v1", "kind": "ConfigMap"}
+            async with acting(here, controllers=["garbagecollector"]):
+                await here.client.create(_MAPS, {"metadata": metadata})
+                await here.client.create(_MAPS, {"metadata": {"name": "sooner", "ownerReferences": [gone]}})
+                await here.until(lambda: maps.get("default/sooner") is None)
+                assert maps.get("default/owned") is not None
+                await here.client.create(_DEFINITIONS, _definition("Thing"))
+                await here.until(lambda: maps.get("default/owned") is None)
 
     asyncio.run(scenario())

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from typing import Any
+
+from harness.controllers import acting, cluster
 
 from oarlock.actors.controllers.kinds import Kinds
 from oarlock.actors.controllers.namespace import Found, order, verdicts
@@ -61,3 +64,38 @@ def test_what_failed_is_told_in_upstreams_words() -> None:
         "x.io/v1: stale GroupVersion discovery: x.io/v1"
     )
     assert found["NamespaceDeletionDiscoveryFailure"] == ("True", "DiscoveryFailed", message)
+
+
+# Through the API server ----------------------------------------------------------------------------------------
+
+
+def test_a_namespace_waits_for_its_pods_and_a_successor_ends_what_was_begun() -> None:
+    """What is left is told meanwhile; the first controller is stopped before the pod has gone."""
+    path = "/api/v1/namespaces/n"
+
+    async def scenario() -> None:
+        async with cluster() as here:
+            namespaces, maps = here.watch("", "v1", "namespaces"), here.watch("", "v1", "configmaps")
+            here.informers.start()
+            await here.informers.synced()
+            await here.client.create("/api/v1/namespaces", {"metadata": {"name": "n"}})
+            await here.client.create(f"{path}/serviceaccounts", {"metadata": {"name": "default"}})
+            await here.client.create(f"{path}/configmaps", {"metadata": {"name": "used"}})
+            pod = {"schedulerName": "nobody", "containers": [{"name": "c", "image": "x"}]}
+            held = {"name": "slow", "finalizers": ["x.io/held"]}
+            await here.client.create(f"{path}/pods", {"metadata": held, "spec": pod})
+
+            def remaining() -> str:
+                found = ((namespaces.get("n") or {}).get("status") or {}).get("conditions") or ()
+                return next((one["message"] for one in found if one["type"] == "NamespaceFinalizersRemaining"), "")
+
+            async with acting(here, identity="a", controllers=["namespace"]):
+                await here.client.delete(path)
+                await here.until(lambda: "x.io/held in 1 resource instances" in remaining())
+            assert maps.get("n/used") is not None, "a pod may still need it"
+            async with acting(here, identity="b", controllers=["namespace"]):
+                await here.client.patch(f"{path}/pods/slow", {"metadata": {"finalizers": None}})
+                await here.until(lambda: namespaces.get("n") is None)
+            assert maps.get("n/used") is None
+
+    asyncio.run(scenario())
