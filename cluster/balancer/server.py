@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 import struct
+from collections.abc import Sequence
 from contextlib import suppress
 
 from oarlock.cluster.balancer import metrics
@@ -32,7 +33,7 @@ class Balancer:
     A connection that a backend refuses goes to the next one before the client notices. When none takes it, it waits
     `hold_s` for one to come back, which bridges the restart of a lone API server.
 
-    With a `listener`, a socket that others may hold too, its successor takes the connections that come while this one
+    With `listeners`, sockets that others may hold too, its successor takes the connections that come while this one
     still carries those that it has: no connection is refused in between.
     """
 
@@ -41,11 +42,11 @@ class Balancer:
         settings: BalancerSettings,
         *,
         context: ssl.SSLContext | None = None,
-        listener: socket.socket | None = None,
+        listeners: Sequence[socket.socket] = (),
     ) -> None:
         self._settings = settings
         self._context = context
-        self._listener = listener
+        self._inherited = listeners
         self._pool = Pool(settings.backends)
         self._checks: dict[Backend, HealthCheck] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,10 +75,9 @@ class Balancer:
             for backend in self._pool.backends
             if backend.name in self._settings.handovers
         }
-        port = self._settings.port
-        self._listen(self._listener or socket.create_server((self._settings.host, port), backlog=BACKLOG))
-        for host in self._settings.also:
-            self._listen(socket.create_server((host, port), backlog=BACKLOG))
+        addresses = [(host, self._settings.port) for host in (self._settings.host, *self._settings.also)]
+        for listener in self._inherited or [socket.create_server(one, backlog=BACKLOG) for one in addresses]:
+            self._listen(listener)
         self._checks = {b: HealthCheck(b, self._settings, context, self._changed) for b in self._pool.backends}
         self._check_tasks = [asyncio.create_task(check.run()) for check in self._checks.values()]
 

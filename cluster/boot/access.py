@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,7 +16,10 @@ from oarlock.cluster.boot.state import StateFolder
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the balancer listens, and the PEM files that speak for this host; `start` is what starts it."""
+    """Where the balancer listens, and the PEM files that speak for this host; `start` is what starts it.
+
+    `stores` are the addresses at which all replicas serve clients, `api_servers` those of all API servers.
+    """
 
     host: str
     port: int
@@ -24,6 +27,8 @@ class Access:
     single: bool
     start: str
     kubeconfig: str
+    stores: Sequence[tuple[str, int]]
+    api_servers: Sequence[tuple[str, int]]
 
 
 def access_to(folder: StateFolder) -> Access | None:
@@ -32,20 +37,32 @@ def access_to(folder: StateFolder) -> Access | None:
     if host is not None:
         url = urlsplit(HostLayout(host, folder, HeldCertificate(folder.pki)).server)
         name = NODE_FILE if host.role == "node" else "admin"
-        port = host.cluster.ports["api"]
+        ports, addresses = host.cluster.ports, list(host.cluster.members.values())
         return Access(
             url.hostname or LOOPBACK,
-            port,
+            ports["api"],
             _files(folder, name),
             single=False,
             start=f"oarlock {host.role}",
             kubeconfig=host.kubeconfig,
+            stores=[(address, ports["store-client"]) for address in addresses],
+            api_servers=[(address, ports["apiserver"]) for address in addresses],
         )
     record = folder.load()
     if record is None:
         return None
-    start = f"oarlock up --name {record.name}"
-    return Access(LOOPBACK, record.port, _files(folder, "admin"), record.single, start, record.kubeconfig)
+    named = sorted(record.ports.items())
+    api_servers = [(LOOPBACK, port) for name, port in named if name.startswith("apiserver-")]
+    return Access(
+        LOOPBACK,
+        record.port,
+        _files(folder, "admin"),
+        record.single,
+        start=f"oarlock up --name {record.name}",
+        kubeconfig=record.kubeconfig,
+        stores=[(LOOPBACK, port) for name, port in named if name.startswith("store-") and name.endswith("-client")],
+        api_servers=api_servers or [(LOOPBACK, record.port)],
+    )
 
 
 def _files(folder: StateFolder, name: str) -> dict[str, Path]:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 NOTICE_BYTES_MAX = 65_536
-STOP_S = 10.0
+LISTEN = "OARLOCK_LISTEN_FDS"
+"""An environment variable that names the inherited sockets on which the process is to take connections."""
 
 
 class ChildFailed(Exception):
@@ -47,7 +49,7 @@ class Child:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
-                    pass_fds=(write_end,),
+                    pass_fds=(write_end, *map(int, environment.get(LISTEN, "").split())),
                     start_new_session=True,
                     env={**os.environ, **environment, "OARLOCK_NOTIFY_FD": str(write_end)},
                 )
@@ -81,7 +83,7 @@ class Child:
         """Return how the process ended, as a phrase."""
         return _ending(await self._process.wait())
 
-    async def stop(self, within_s: float = STOP_S) -> None:
+    async def stop(self, within_s: float) -> None:
         """End the process: SIGTERM, after `within_s` SIGKILL; then whatever is left of its process group."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
@@ -94,6 +96,11 @@ class Child:
             await self._process.wait()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def inherited_listeners() -> list[socket.socket]:
+    """Return the sockets that the supervisor holds for this process, if it holds any."""
+    return [socket.socket(fileno=int(descriptor)) for descriptor in os.environ.pop(LISTEN, "").split()]
 
 
 class Notifier:

@@ -15,11 +15,12 @@ from typing import Any
 
 LINE_BYTES_MAX = 4 << 20
 Answer = dict[str, Any]
-Handler = Callable[[str], AsyncIterator[Answer]]
+Handler = Callable[[str, str], AsyncIterator[Answer]]
+"""Yields the answers to an operation on a part; most have "" for the part and mean all."""
 
 
 class ControlServer:
-    """Serves `handler(operation)`; each value that it yields is sent as one line."""
+    """Serves `handler(operation, part)`; each value that it yields is sent as one line."""
 
     def __init__(self, path: Path, handler: Handler) -> None:
         self._path = path
@@ -43,18 +44,18 @@ class ControlServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
             request = json.loads(await reader.readline())
-            async for answer in self._handler(str(request.get("operation"))):
+            async for answer in self._handler(str(request.get("operation")), str(request.get("part", ""))):
                 writer.write(json.dumps(answer).encode() + b"\n")
                 await writer.drain()
         writer.close()
 
 
-def ask(path: Path, operation: str, timeout_s: float | None = 30.0) -> Iterator[Answer]:
+def ask(path: Path, operation: str, timeout_s: float | None = 30.0, part: str = "") -> Iterator[Answer]:
     """Yield the answers of a running cluster. Raises OSError when none listens or none answers in `timeout_s`."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(timeout_s)
         connection.connect(str(path))
-        connection.sendall(json.dumps({"operation": operation}).encode() + b"\n")
+        connection.sendall(json.dumps({"operation": operation, "part": part}).encode() + b"\n")
         with connection.makefile("rb") as lines:
             for line in lines:
                 yield json.loads(line)

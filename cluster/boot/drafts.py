@@ -27,6 +27,10 @@ LEASES = "/oarlock/leases/"
 LATE_S = 86_400.0
 """How long a part may wait for what only other hosts can give: whoever founds a cluster may be alone for long."""
 
+SHUTDOWN = {"shutdown_delay_s": 1.0, "shutdown_quiet_s": 2.0, "shutdown_grace_s": 20.0}
+"""How an API server behind a balancer leaves. The balancer asks how it is every 0.25 s."""
+LEAVES_WITHIN_S = 30.0
+
 Address = tuple[str, int]
 
 
@@ -94,7 +98,9 @@ class Drafts:
 
     def api_server(self, name: str, network: Mapping[str, object], first_service_ip: str) -> Part:
         settings = self.api_server_settings(name, self.api_servers[name], network, first_service_ip)
-        return Part(name, "apiserver", "apiserver", settings, ready_within_s=self._ready_within_s)
+        settings["shutdown"] = SHUTDOWN
+        soon = self._ready_within_s
+        return Part(name, "apiserver", "apiserver", settings, ready_within_s=soon, stop_within_s=LEAVES_WITHIN_S)
 
     def api_server_settings(
         self, name: str, address: Address, network: Mapping[str, object], first_service_ip: str
@@ -113,6 +119,7 @@ class Drafts:
             "client_tls": files(client),
             "service_account_key": str(self.issuer.service_account_key()),
             "handover": self._handover(name) if self.stores else "",
+            "shutdown": {},
             **network,
         }
 
@@ -131,7 +138,8 @@ class Drafts:
             "tls": dict(tls),
             "metrics": self._metrics(tls),
         }
-        return Part(name, "balancer", "balancer", settings)
+        listens = tuple((host, port) for host in hosts)
+        return Part(name, "balancer", "balancer", settings, listens=listens, stop_within_s=LEAVES_WITHIN_S)
 
     def agent(
         self, part: str, name: str, tls: Mapping[str, str], network: Mapping[str, object], after: str = "balancer"

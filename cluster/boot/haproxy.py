@@ -6,25 +6,32 @@ from typing import TextIO
 
 from oarlock.cluster.balancer.haproxy import HaproxySettings, configuration
 from oarlock.cluster.balancer.settings import Address
+from oarlock.cluster.boot.access import access_to
 from oarlock.cluster.boot.errors import BootError
-from oarlock.cluster.boot.network import LOOPBACK
 from oarlock.cluster.boot.state import StateFolder
 
 CONNECTIONS_MAX = 1_000_000
+CHECKS_MAX = 1000
 
 
-def show(folder: StateFolder, name: str, bind: str, metrics: str, connections_max: int, out: TextIO) -> None:
+def show(
+    folder: StateFolder, name: str, bind: str, metrics: str, connections_max: int, checks_max: int, out: TextIO
+) -> None:
     """Print the configuration; the cluster need not run. Raises BootError."""
-    record = folder.load()
-    if record is None:
+    access = access_to(folder)
+    if access is None:
         raise BootError(f"there is no cluster {name} in {folder.path}", f"Make it: oarlock up --name {name}.")
-    if not 1 <= connections_max <= CONNECTIONS_MAX:
-        raise BootError(f"--connections {connections_max} is out of range", f"Use 1 to {CONNECTIONS_MAX}.")
-    ports = [record.port] if record.single else [p for n, p in record.ports.items() if n.startswith("apiserver-")]
+    for flag, number, most in (
+        ("--connections", connections_max, CONNECTIONS_MAX),
+        ("--checks", checks_max, CHECKS_MAX),
+    ):
+        if not 1 <= number <= most:
+            raise BootError(f"{flag} {number} is out of range", f"Use a number from 1 to {most}.")
     settings = HaproxySettings(
         address("--bind", bind),
-        [(LOOPBACK, port) for port in ports],
+        access.api_servers,
         str(folder.pki / "ca.crt"),
+        checks_failed_max=checks_max,
         connections_max=connections_max,
         metrics=address("--metrics", metrics) if metrics else None,
     )

@@ -1,4 +1,4 @@
-"""The command line: `oarlock up`, `down`, `status`, `explain`, `whatif`, `version`, and those of `hostcommands`."""
+"""The command line: `oarlock up`, `down`, `restart`, `status`, `explain`, `whatif`, `version`, and `hostcommands`."""
 
 from __future__ import annotations
 
@@ -72,6 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     down.add_argument("--delete", action="store_true", help="remove its data and its kubeconfig entry as well")
     down.set_defaults(run=_down)
 
+    again = commands.add_parser(
+        "restart", parents=[where], help="replace its processes one at a time", description=_restart.__doc__
+    )
+    again.add_argument("parts", nargs="*", metavar="PART", help="parts or kinds as status shows them (all)")
+    again.set_defaults(run=_restart)
+
     status = commands.add_parser("status", parents=[where], help="show a cluster's parts", description=_status.__doc__)
     status.add_argument("-o", "--output", choices=("table", "json"), default="table")
     status.set_defaults(run=_status)
@@ -103,6 +109,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     what_if.add_argument("-f", "--filename", type=Path, required=True, metavar="FILE", help="the manifest of a Pod")
     what_if.set_defaults(run=_what_if)
+
+    haproxy = commands.add_parser(
+        "haproxy-config", parents=[where], help="print HAProxy's configuration", description=_haproxy.__doc__
+    )
+    haproxy.add_argument("--bind", default="127.0.0.1:7443", metavar="HOST:PORT", help="where clients connect")
+    haproxy.add_argument("--metrics", default="", metavar="HOST:PORT", help="where HAProxy serves /metrics (nowhere)")
+    haproxy.add_argument("--connections", type=int, default=4000, metavar="N", help="at most at one time (4000)")
+    vain = "checks, 250 ms apart, that a server may fail before it is down (10)"
+    haproxy.add_argument("--checks", type=int, default=10, metavar="N", help=vain)
+    haproxy.set_defaults(run=_haproxy)
 
     version = commands.add_parser("version", help="print the version")
     version.set_defaults(run=_version)
@@ -150,6 +166,14 @@ def _down(options: argparse.Namespace) -> int:
     return 0
 
 
+def _restart(options: argparse.Namespace) -> int:
+    """Replace a cluster's processes one at a time, each once all is whole without it. No request fails for it."""
+    from oarlock.cluster.boot.restart import restart
+
+    restart(_folder(options), options.name, options.parts, sys.stdout)
+    return 0
+
+
 def _status(options: argparse.Namespace) -> int:
     """Show each part of a cluster: its address, whether it leads or holds its lease, its age."""
     from oarlock.cluster.boot.status import show
@@ -183,6 +207,16 @@ def _sources(options: argparse.Namespace) -> Sources:
     from oarlock.actors.scheduler.sources import Sources
 
     return Sources(DEFAULT_NAME, str(options.scheduler_config or ""), tuple(map(str, options.scheduler_plugin)))
+
+
+def _haproxy(options: argparse.Namespace) -> int:
+    """Print a configuration with which HAProxy stands in front of a cluster's API servers; TLS passes through it."""
+    from oarlock.cluster.boot import haproxy
+
+    folder = _folder(options)
+    most = (options.connections, options.checks)
+    haproxy.show(folder, options.name, options.bind, options.metrics, *most, sys.stdout)
+    return 0
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -13,7 +13,9 @@ PartState = Literal["waiting", "starting", "ready", "failed", "stopped"]
 class Part:
     """One process to keep running. It is first started when all of `after` have been ready once.
 
-    `kind` is what people call it (store, apiserver, …), `role` names what `roles` builds from `settings`.
+    `kind` is what people call it (store, apiserver, …), `role` names what `roles` builds from `settings`. Where
+    `listens` names hosts and ports, the supervisor holds those sockets and gives them to the process: connections that
+    come while there is no process wait, and a successor is started before its predecessor ends.
     """
 
     name: str
@@ -23,6 +25,8 @@ class Part:
     after: tuple[str, ...] = ()
     ready_within_s: float = 60.0
     environment: Mapping[str, str] = field(default_factory=dict)
+    listens: tuple[tuple[str, int], ...] = ()
+    stop_within_s: float = 10.0
 
 
 @dataclass(slots=True)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from oarlock.cluster.boot.child import inherited_listeners
+
 if TYPE_CHECKING:
     from oarlock.actors.shell.hosted import HostedSettings
     from oarlock.cluster.apiserver.holders import Page
@@ -144,6 +146,7 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         advertise_also=tuple(settings.get("advertise_also", ())),
         handover=settings["handover"],
         loopback_network=settings["loopback_network"],
+        **settings["shutdown"],
     )
 
 
@@ -164,9 +167,8 @@ async def run_balancer(settings: Settings) -> Running:
 
     backends = tuple((host, port) for host, port in settings["backends"])
     also, handovers, tls = tuple(settings["also"]), settings["handovers"], Tls(**settings["tls"])
-    balancer = Balancer(
-        BalancerSettings(settings["host"], settings["port"], backends, tls, also=also, handovers=handovers)
-    )
+    chosen = BalancerSettings(settings["host"], settings["port"], backends, tls, also=also, handovers=handovers)
+    balancer = Balancer(chosen, listeners=inherited_listeners())
     await balancer.start()
     return Running(balancer, f"{settings['host']}:{settings['port']}")
 

@@ -35,6 +35,10 @@ class Runner(Protocol):
 
     async def stop(self) -> None: ...
 
+    async def restart(self, name: str) -> str:
+        """Replace one part's process; return "" once it is ready again, else what went wrong."""
+        ...
+
     async def fault(self) -> str:
         """Return when the runner can't go on by itself, with the reason."""
         ...
@@ -69,12 +73,14 @@ async def _serve(folder: StateFolder, plan: dict[str, Any]) -> int:
     runner = _runner(folder, plan)
     stopped = asyncio.Event()
 
-    async def handle(operation: str) -> AsyncIterator[Answer]:
+    async def handle(operation: str, part: str) -> AsyncIterator[Answer]:
         if operation == "watch":
             async for answer in runner.board.watch():
                 yield answer
         elif operation == "status":
             yield runner.board.snapshot()
+        elif operation == "restart":
+            yield {"error": await runner.restart(part)}
         elif operation == "down":
             names = [part["name"] for part in runner.board.snapshot()["parts"]]
             stop.set()

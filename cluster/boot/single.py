@@ -48,6 +48,9 @@ class SingleProcess:
             await self.board.set(name, "stopped", pid=0)
         self._running.clear()
 
+    async def restart(self, name: str) -> str:
+        return f"{name} shares its process with all others"
+
     async def fault(self) -> str:
         return await asyncio.shield(self._fault)
 

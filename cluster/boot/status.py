@@ -9,7 +9,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from oarlock.cluster.boot import control
 from oarlock.cluster.boot.access import Access, access_to
@@ -17,6 +17,9 @@ from oarlock.cluster.boot.components import is_component_lease
 from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.boot.hoststate import load_host
 from oarlock.cluster.boot.state import StateFolder
+
+if TYPE_CHECKING:
+    from oarlock.consensus.model import MemberStatus
 
 ANSWER_S = 3.0
 COLUMNS = ("NAME", "KIND", "STATE", "PID", "ADDRESS", "ACTIVE", "AGE", "RESTARTS")
@@ -94,29 +97,33 @@ def _row(part: Mapping[str, Any], active: set[str]) -> Row:
 
 def _store_leader(access: Access, parts: list[dict[str, Any]]) -> str:
     """Return the leading replica's name, "" while there is none or nobody answers."""
-    from oarlock.cluster.boot.roles import store_client
-
-    endpoints = [part["address"] for part in parts if part["kind"] == "store" and part["address"] and part["pid"]]
-    if not endpoints:
-        return ""
     if access.single:
         return next((str(part["name"]) for part in parts if part["kind"] == "store"), "")
+    endpoints = [part["address"] for part in parts if part["kind"] == "store" and part["address"] and part["pid"]]
+    members = store_members(access, endpoints)
+    return max(members, key=lambda member: member.term).leader if members else ""
+
+
+def store_members(access: Access, endpoints: list[str]) -> list[MemberStatus]:
+    """Return what each replica that answers says of itself."""
+    from oarlock.cluster.boot.roles import store_client
+    from oarlock.consensus.model import Unavailable
+
     tls = {key: str(file) for key, file in access.files.items()}
 
-    async def ask() -> str:
+    async def ask() -> list[MemberStatus]:
         client = store_client(endpoints, tls)
         try:
             async with asyncio.timeout(ANSWER_S):
                 await client.start()
-                members = await client.status()
+                return await client.status()
         finally:
             await client.close()
-        return max(members, key=lambda member: member.term).leader if members else ""
 
     try:
-        return asyncio.run(ask())
-    except (OSError, TimeoutError):
-        return ""
+        return asyncio.run(ask()) if endpoints else []
+    except (OSError, TimeoutError, Unavailable):
+        return []
 
 
 def _api_view(access: Access) -> tuple[list[dict[str, Any]], set[str]]:

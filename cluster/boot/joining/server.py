@@ -95,7 +95,7 @@ class JoinServer:
         if learning is not None:
             learning.cancel()
             await asyncio.gather(learning, return_exceptions=True)
-        await self._front.stop(GRACE_S)
+        await self._front.stop(0, GRACE_S)
         await self._api.close()
 
     async def handle(self, request: Request) -> Response:

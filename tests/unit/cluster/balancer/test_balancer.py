@@ -288,7 +288,7 @@ def test_a_successor_on_the_same_listener_takes_what_comes_while_the_old_one_car
     async def scenario(made: Rig) -> None:
         listener = socket.create_server(("127.0.0.1", 0))
         settings = replace(made.balancer._settings, drain_s=20.0, quiet_s=0.3)
-        old, new = (Balancer(settings, listener=listener.dup()) for _ in range(2))
+        old, new = (Balancer(settings, listeners=[listener.dup()]) for _ in range(2))
         await old.start()
         await old.wait_ready()
         address = listener.getsockname()

@@ -8,20 +8,20 @@ import pytest
 from oarlock.cluster.boot.control import Answer, ControlServer, ask
 
 
-async def count(operation: str) -> AsyncIterator[Answer]:
+async def count(operation: str, part: str) -> AsyncIterator[Answer]:
     for number in range(3):
-        yield {"operation": operation, "number": number}
+        yield {"operation": operation, "part": part, "number": number}
 
 
 def test_every_answer_arrives(tmp_path: Path) -> None:
     async def scenario() -> list[Answer]:
         server = ControlServer(tmp_path / "control", count)
         await server.start()
-        answers = await asyncio.to_thread(lambda: list(ask(tmp_path / "control", "status", 5)))
+        answers = await asyncio.to_thread(lambda: list(ask(tmp_path / "control", "restart", 5, "a")))
         await server.stop()
         return answers
 
-    assert asyncio.run(scenario()) == [{"operation": "status", "number": number} for number in range(3)]
+    assert asyncio.run(scenario()) == [{"operation": "restart", "part": "a", "number": number} for number in range(3)]
     assert not (tmp_path / "control").exists()
 
 
@@ -56,7 +56,7 @@ def test_the_socket_appears_only_once_it_answers(tmp_path: Path, monkeypatch: py
         return server
 
     async def scenario() -> None:
-        async def handler(_: str) -> AsyncIterator[dict[str, Any]]:
+        async def handler(_: str, __: str) -> AsyncIterator[dict[str, Any]]:
             yield {"answer": 1}
 
         server = ControlServer(path, handler)

@@ -1,13 +1,14 @@
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from oarlock.cluster.boot import supervisor as module
-from oarlock.cluster.boot.child import ChildFailed
+from oarlock.cluster.boot.child import LISTEN, ChildFailed
 from oarlock.cluster.boot.parts import Part
 from oarlock.cluster.boot.state import StateFolder
 from oarlock.cluster.boot.supervisor import Supervisor
@@ -21,6 +22,8 @@ class FakeChild:
         self.readiness: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.stopped = False
+        self.going = asyncio.Event()
+        self.going.set()
 
     async def ready(self, within_s: float) -> dict[str, Any]:
         return await asyncio.shield(self.readiness)
@@ -28,8 +31,9 @@ class FakeChild:
     async def wait(self) -> str:
         return await asyncio.shield(self.ending)
 
-    async def stop(self) -> None:
+    async def stop(self, within_s: float) -> None:
         self.stopped = True
+        await self.going.wait()
 
     def serve(self, address: str = "127.0.0.1:1") -> None:
         self.readiness.set_result({"address": address, "metrics": ""})
@@ -41,10 +45,12 @@ class Stage:
     def __init__(self, folder: StateFolder, parts: list[Part]) -> None:
         self.started: asyncio.Queue[tuple[str, FakeChild]] = asyncio.Queue()
         self.children: list[FakeChild] = []
+        self.listeners: list[str] = []
         self.supervisor = Supervisor(parts, folder, self._spawn)
 
     async def _spawn(self, role: str, settings: Path, log: Path, environment: Mapping[str, str]) -> FakeChild:
         child = FakeChild(1000 + len(self.children))
+        self.listeners.append(environment.get(LISTEN, ""))
         self.children.append(child)
         self.started.put_nowait((settings.stem, child))
         return child
@@ -163,5 +169,96 @@ def test_processes_are_on_record_while_they_run(folder: StateFolder) -> None:
         assert "supervisor" in recorded
         await stage.supervisor.stop()
         assert "a" not in json.loads(folder.processes_file.read_bytes())
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_waits_for_the_old_process_and_then_for_the_new_one(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        first = await started_one(stage)
+        first.going.clear()
+        restarting = asyncio.create_task(stage.supervisor.restart("a"))
+        while not first.stopped:  # noqa: ASYNC110 - a state of the loop itself
+            await asyncio.sleep(0)
+        assert len(stage.children) == 1
+        first.going.set()
+        _, second = await stage.next()
+        assert not restarting.done()
+        second.serve("127.0.0.1:8")
+        assert await restarting == ""
+        status = stage.supervisor.board.statuses["a"]
+        assert (status.pid, status.address, status.restarts) == (1001, "127.0.0.1:8", 0), "nothing has failed"
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_part_with_a_listener_is_never_without_a_process(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [replace(part("a"), listens=(("127.0.0.1", 0),))])
+        first = await started_one(stage)
+        restarting = asyncio.create_task(stage.supervisor.restart("a"))
+        _, second = await stage.next()
+        assert not first.stopped
+        assert "a (old)" in json.loads(folder.processes_file.read_bytes()), "a down must find both"
+        second.serve()
+        assert await restarting == ""
+        assert first.stopped
+        assert stage.listeners[0] == stage.listeners[1] != ""
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_successor_that_fails_leaves_the_old_process_serving(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [replace(part("a"), listens=(("127.0.0.1", 0),))])
+        first = await started_one(stage)
+        restarting = asyncio.create_task(stage.supervisor.restart("a"))
+        _, second = await stage.next()
+        second.readiness.set_exception(ChildFailed("no"))
+        assert await restarting == "no"
+        assert second.stopped
+        assert not first.stopped
+        status = stage.supervisor.board.statuses["a"]
+        assert (status.state, status.pid) == ("ready", 1000)
+        first.ending.set_result("killed by signal 9")
+        await stage.next()
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_that_fails_says_why_and_is_tried_again(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        await started_one(stage)
+        restarting = asyncio.create_task(stage.supervisor.restart("a"))
+        _, second = await stage.next()
+        second.readiness.set_exception(ChildFailed("no"))
+        assert await restarting == "no"
+        await stage.next()
+        assert await stage.supervisor.restart("a") == "a is starting"
+        assert await stage.supervisor.restart("b") == "there is no part b"
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_stop_during_a_restart_leaves_no_process(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        first = await started_one(stage)
+        first.going.clear()
+        restarting = asyncio.create_task(stage.supervisor.restart("a"))
+        while not first.stopped:  # noqa: ASYNC110 - a state of the loop itself
+            await asyncio.sleep(0)
+        first.stopped = False
+        asyncio.get_running_loop().call_later(0.01, first.going.set)
+        await stage.supervisor.stop()
+        assert first.stopped, "it was ended for good, although somebody else was about it"
+        assert "a" not in json.loads(folder.processes_file.read_bytes())
+        restarting.cancel()
 
     asyncio.run(scenario())

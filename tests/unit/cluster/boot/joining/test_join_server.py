@@ -96,7 +96,7 @@ async def serving(path: Path) -> AsyncIterator[World]:
         yield world
     finally:
         await server.stop()
-        await api.stop(0)
+        await api.stop(0, 0)
 
 
 def asked(**changes: Any) -> Asked:
@@ -220,7 +220,7 @@ def test_who_shows_the_right_ca_without_its_key_learns_no_secret(tmp_path: Path)
             with pytest.raises(NotReached, match="certificate is refused"):
                 await asyncio.to_thread(client.join, met, SERVER, world.token(world.secrets.server), asked(host="b"))
         finally:
-            await front.stop(0)
+            await front.stop(0, 0)
         assert heard == [OPEN]
 
     run(tmp_path, use)
