@@ -28,14 +28,14 @@ from oarlock.cluster.apiserver.targets import Targets
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.zpages import ZPages
-from oarlock.cluster.objects import status, warnings
+from oarlock.cluster.objects import durations, status, warnings
 from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import InvalidRequest, StoreError, Unavailable, UnknownOutcome
 
 log = logging.getLogger(__name__)
 _ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 REQUEST_TIMEOUT_S = 60.0
-"""Source: kube-apiserver's --request-timeout. Requests that may last are exempt."""
+"""How long a request may take that doesn't ask for less. Source: kube-apiserver's --request-timeout."""
 
 
 class Dispatcher:
@@ -86,7 +86,7 @@ class Dispatcher:
         counted = None
         try:
             counted = self._inflight.enter(info)
-            async with asyncio.timeout(None if info.is_long_running else REQUEST_TIMEOUT_S):
+            async with asyncio.timeout(None if info.is_long_running else _allowed_s(request)):
                 return await self._serve(request, info)
         except ApiError as error:
             return failure(error)
@@ -150,6 +150,21 @@ class Dispatcher:
         if answer is None:
             return Response(404, b"404 page not found\n", TEXT)
         return answer
+
+
+def _allowed_s(request: Request) -> float:
+    """Return how long the request may take, as its URL says or as long as any. Raises ApiError 400.
+
+    Source: apiserver pkg/endpoints/filters/request_deadline.go.
+    """
+    text = request.query.get("timeout")
+    if not text:
+        return REQUEST_TIMEOUT_S
+    try:
+        asked_s = durations.parse_duration(text)
+    except ValueError as error:
+        raise status.bad_request(f"invalid timeout specified in the request URL - {error}") from None
+    return asked_s if 0 < asked_s < REQUEST_TIMEOUT_S else REQUEST_TIMEOUT_S
 
 
 def failure(error: ApiError) -> Response:

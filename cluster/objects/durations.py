@@ -5,12 +5,17 @@ Times are seconds since the Unix epoch (float); ages are written as kubectl's us
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
+
+from oarlock.cluster.objects.gotext import quote
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _YEAR = 365 * _DAY
+_UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)", re.ASCII)
 
 
 def parse_time(text: str) -> float:
@@ -61,6 +66,25 @@ def age(timestamp: str | None, now: float) -> str:
         return human(now - parse_time(timestamp))
     except ValueError:
         return "<invalid>"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a duration in Go's form (1h30m, 250ms, -1.5s, 0). Raises ValueError in Go's words.
+
+    Source: Go's time.ParseDuration.
+    """
+    sign, rest = (-1.0, text[1:]) if text.startswith("-") else (1.0, text.removeprefix("+"))
+    if rest == "0":
+        return 0.0
+    parts = _DURATION.findall(rest)
+    if not rest or "".join(number + unit for number, unit in parts) != rest:
+        raise ValueError(f"time: invalid duration {quote(text)}")
+    for _, unit in parts:
+        if not unit:
+            raise ValueError(f"time: missing unit in duration {quote(text)}")
+        if unit not in _UNITS_S:
+            raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
+    return sign * sum(float(number) * _UNITS_S[unit] for number, unit in parts)
 
 
 def _two(whole: int, unit: int, name: str, lesser: int, lesser_name: str) -> str:

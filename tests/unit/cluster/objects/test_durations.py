@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,3 +58,28 @@ def test_times_need_a_zone() -> None:
 @given(st.integers(min_value=0, max_value=2**32))
 def test_times_round_trip(moment: int) -> None:
     assert durations.parse_time(durations.format_time(moment)) == moment
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("-0", 0), ("10s", 10), ("1h30m", 5400), ("250ms", 0.25), ("-1.5s", -1.5), (".5m", 30), ("1.s", 1)],
+)
+def test_durations_in_gos_form(text: str, seconds: float) -> None:
+    assert durations.parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", 'time: invalid duration ""'),
+        ("invalid", 'time: invalid duration "invalid"'),
+        ("s", 'time: invalid duration "s"'),
+        ("-", 'time: invalid duration "-"'),
+        ("1 s", 'time: unknown unit " s" in duration "1 s"'),
+        ("5", 'time: missing unit in duration "5"'),
+        ("3x", 'time: unknown unit "x" in duration "3x"'),
+    ],
+)
+def test_what_is_no_duration(text: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        durations.parse_duration(text)
