@@ -19,6 +19,7 @@ from oarlock.cluster.apiserver.allocation.services import ServiceAllocation
 from oarlock.cluster.apiserver.authentication import AUTHENTICATED, MASTERS, Authenticator, User, load_tokens
 from oarlock.cluster.apiserver.backends import Backends
 from oarlock.cluster.apiserver.bootstrap import Bootstrap
+from oarlock.cluster.apiserver.components import Components
 from oarlock.cluster.apiserver.definitions import Definitions
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.dispatch import Dispatcher
@@ -225,6 +226,7 @@ class ApiServer:
             self._proxying,
             reviews,
             accounts,
+            Components(self._store),
             self._now,
         )
 

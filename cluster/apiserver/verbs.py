@@ -7,6 +7,7 @@ from typing import Any
 
 from oarlock.cluster.apiserver import clock, deleting, rendering
 from oarlock.cluster.apiserver.call import Call
+from oarlock.cluster.apiserver.components import COMPONENT, Components
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.exchange import Answer, Response
 from oarlock.cluster.apiserver.listing import Reader
@@ -48,8 +49,10 @@ class Verbs:
         proxying: Proxying,
         reviews: Reviews,
         accounts: ServiceAccounts,
+        components: Components,
         now: clock.Clock,
     ) -> None:
+        self._components = components
         self._reviews = reviews
         self._accounts = accounts
         self._reader = reader
@@ -125,13 +128,18 @@ class Verbs:
 
     async def _get(self, call: Call) -> Answer:
         representation = negotiate(call.accept)
-        entry = await self._reader.get(call)
+        entry = await self._source(call).get(call)
         return rendering.entry(call.resource, entry, representation, self._options(call))
 
     async def _list(self, call: Call) -> Answer:
         representation = negotiate(call.accept, is_list=True)
         options = self._options(call)
-        return rendering.page(call.resource, await self._reader.page(call), representation, options)
+        return rendering.page(call.resource, await self._source(call).page(call), representation, options)
+
+    def _source(self, call: Call) -> Reader | Components:
+        """Return who knows the resource's objects."""
+        is_component = (call.resource.group, call.resource.kind) == COMPONENT
+        return self._components if is_component else self._reader
 
     async def _watch(self, call: Call) -> Answer:
         return await self._watching.watch(call, self._options(call))
