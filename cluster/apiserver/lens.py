@@ -6,6 +6,7 @@ A change that a hundred clients watch alike is judged, encoded and framed for th
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import orjson
@@ -21,13 +22,22 @@ from oarlock.cluster.apiserver.selection import Selection
 class Lens:
     """One selection in one representation."""
 
-    __slots__ = ("__weakref__", "_options", "_seen", "chosen", "representation")
+    __slots__ = ("__weakref__", "_next", "_options", "_seen", "chosen", "representation")
 
-    def __init__(self, chosen: Selection, representation: Representation, options: TableOptions) -> None:
+    def __init__(
+        self, chosen: Selection, representation: Representation, options: TableOptions, after: Lens | None = None
+    ) -> None:
+        """`after` is the lens through which everything but a watch's first event is seen, if that differs."""
         self.chosen = chosen
         self.representation = representation
         self._options = options
         self._seen: dict[Change, bytes] = {}
+        self._next = after
+
+    @property
+    def next(self) -> Lens:
+        """The lens through which a watch sees what comes after its first event."""
+        return self._next or self
 
     def chunk(self, change: Change) -> bytes:
         """Return the event that a change is here, as a chunk of the answer; b"" if it is none.
@@ -77,8 +87,11 @@ class Lenses:
     def of(self, chosen: Selection, representation: Representation, options: TableOptions) -> Lens:
         """Return the lens of a selection in a representation, the same for all who look through it."""
         # Two generations of a custom kind are equal, but show objects by rules of their own.
-        key = (chosen, representation, options.include, id(chosen.resource.custom))
+        key = (chosen, representation, options.include, options.headers, id(chosen.resource.custom))
         lens = self._lenses.get(key)
         if lens is None:
-            lens = self._lenses[key] = Lens(chosen, representation, options)
+            # Only a watch's first table tells its columns.
+            told = representation.transform == "Table" and options.headers
+            after = self.of(chosen, representation, replace(options, headers=False)) if told else None
+            lens = self._lenses[key] = Lens(chosen, representation, options, after)
         return lens

@@ -32,7 +32,10 @@ PAGE_KEYS = 1000
 SCANNED_MAX = 200
 """Objects that are looked at in one turn of the loop."""
 _CONTINUE_VERSION = "meta.k8s.io/v1"
-_EXPIRED = (
+_WHATEVER = -1
+"""The revision in a token that goes on with what there is now, since that of the first page is forgotten."""
+_EXPIRED = "The resourceVersion for the provided list is too old."
+_PAGE_EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
     "the continue parameter, or use the continue token in this response to retrieve the remainder of the results. "
     "Continuing with the provided token results in an inconsistent list - objects that were created, modified, or "
@@ -154,10 +157,19 @@ class Reader:
         chosen = selection(call)
         if wanted.token:
             start, revision = _read_token(wanted.token, chosen)
-            return await self._past(chosen, start, revision, wanted.limit)
+            if revision == _WHATEVER:
+                await self._cache.fresh()
+                revision = self._cache.revision
+            try:
+                return await self._past(chosen, start, revision, wanted.limit)
+            except Compacted:
+                raise status.expired(_PAGE_EXPIRED, _token(_WHATEVER, start, chosen)) from None
         exact = wanted.match == "Exact" or (not wanted.match and wanted.limit and wanted.version not in ("", "0"))
         if exact:
-            return await self._past(chosen, chosen.start, parse_version(wanted.version), wanted.limit)
+            try:
+                return await self._past(chosen, chosen.start, parse_version(wanted.version), wanted.limit)
+            except Compacted:
+                raise status.expired(_EXPIRED) from None
         await settle(self._cache, wanted.version)
         return await self._present(chosen, wanted.limit)
 
@@ -210,13 +222,11 @@ class Reader:
         return entries, False
 
     async def _past(self, chosen: Selection, start: bytes, revision: int, limit: int) -> Page:
-        """Read the store's history at `revision`: later pages show what the first one showed."""
+        """Read the store's history at `revision`: later pages show what the first one showed. Raises Compacted."""
         entries: list[Entry] = []
         while True:
             try:
                 answer = await self._store.range(Range(start, chosen.end, limit=PAGE_KEYS, revision=revision))
-            except Compacted:
-                raise status.expired(_EXPIRED) from None
             except FutureRevision:
                 raise status.version_too_large(revision, self._cache.revision) from None
             found = (Entry.of(kv) for kv in answer.kvs)
@@ -264,8 +274,10 @@ def _read_token(text: str, chosen: Selection) -> tuple[bytes, int]:
     try:
         body = orjson.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
         version, revision, start = body["v"], body["rv"], body["start"]
-        if version != _CONTINUE_VERSION or not isinstance(revision, int) or revision <= 0 or start[:1] != "/":
+        if version != _CONTINUE_VERSION or not isinstance(revision, int) or start[:1] != "/":
             raise ValueError(version)
+        if revision != _WHATEVER and revision <= 0:
+            raise ValueError(revision)
     except (ValueError, KeyError, TypeError):
         raise status.bad_request("continue key is not valid: illegal base64 data or unknown format") from None
     key = chosen.start + start[1:].encode()

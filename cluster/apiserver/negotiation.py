@@ -64,10 +64,10 @@ def _quality(text: str) -> float:
 
 
 @lru_cache(maxsize=256)
-def negotiate(accept: str, *, is_list: bool = False, transforms: bool = True) -> Representation:
+def negotiate(accept: str, *, is_list: bool = False, transforms: bool = True, tables: bool = True) -> Representation:
     """Choose the representation for an Accept header. Raises ApiError 406 in upstream's words.
 
-    `is_list` only words the refusal; `transforms` permits Table and PartialObjectMetadata(List).
+    `is_list` only words the refusal; `transforms` permits Table and PartialObjectMetadata(List), `tables` the former.
     """
     if accept in ("", JSON, "*/*"):
         return PLAIN
@@ -82,7 +82,7 @@ def negotiate(accept: str, *, is_list: bool = False, transforms: bool = True) ->
         if not asked:
             return Representation(media_type)
         known = clause.get("g") == "meta.k8s.io" and clause.get("v") in ("v1", "v1beta1")
-        if transforms and known and asked in _TRANSFORMS:
+        if transforms and known and asked in _TRANSFORMS and (tables or asked != "Table"):
             return Representation(media_type, asked, clause.get("v"))
     raise status.not_acceptable(_AVAILABLE)
 

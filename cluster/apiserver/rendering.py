@@ -22,7 +22,7 @@ _INCLUDED: dict[str, tables.IncludeObject] = {"Object": "Object", "None": "None"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a collection at a revision. `remaining` None: not known."""
+    """Part of a collection at a revision, 0 for what has none. `remaining` None: not known."""
 
     entries: Sequence[Entry]
     revision: int
@@ -31,7 +31,7 @@ class Page:
 
     def metadata(self) -> dict[str, Any]:
         """The list's metadata."""
-        metadata: dict[str, Any] = {"resourceVersion": str(self.revision)}
+        metadata: dict[str, Any] = {"resourceVersion": str(self.revision)} if self.revision else {}
         if self.token:
             metadata["continue"] = self.token
             if self.remaining is not None:
@@ -41,10 +41,14 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class TableOptions:
-    """What a Table is made by. `include` is includeObject (Object, Metadata, None or ""); ages are told at `now`."""
+    """What a Table is made by. `include` is includeObject (Object, Metadata, None or ""); ages are told at `now`.
+
+    `headers` says whether its columns are told.
+    """
 
     include: str
     now: clock.Clock
+    headers: bool = True
 
 
 def document(body: dict[str, Any], representation: Representation, code: int = 200) -> Response:
@@ -158,7 +162,7 @@ def _table(
 ) -> dict[str, Any]:
     objects = [views.parsed(resource, one) for one in entries]
     wanted = _INCLUDED.get(options.include, "Metadata")
-    table = tables.render(resource, objects, metadata, wanted, options.now())
+    table = tables.render(resource, objects, metadata, wanted, options.now(), headers=options.headers)
     table["apiVersion"] = representation.api_version
     return table
 

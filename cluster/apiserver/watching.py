@@ -22,7 +22,7 @@ from oarlock.cluster.apiserver.listing import list_options, parse_version, settl
 from oarlock.cluster.apiserver.negotiation import negotiate
 from oarlock.cluster.apiserver.options import whole_number
 from oarlock.cluster.apiserver.rendering import TableOptions
-from oarlock.cluster.apiserver.selection import selection
+from oarlock.cluster.apiserver.selection import Selection, selection
 from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.status import ApiError
@@ -117,11 +117,23 @@ class _Watcher:
         return made
 
     def _send(self, changes: list[Change]) -> None:
-        chunks = [seen for change in changes if (seen := self._lens.chunk(change))]
+        chunks = [seen for change in changes if (seen := self._chunk(change))]
         if chunks:
             self.sent = changes[-1].revision
             self._events[0] += len(chunks)
             self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
+
+    def _chunk(self, change: Change) -> bytes:
+        seen = self._lens.chunk(change)
+        if seen:
+            self._lens = self._lens.next
+        return seen
+
+    def initial(self, entry: Entry) -> bytes:
+        """Return the line of an object that is there already."""
+        line = self._lens.initial(entry)
+        self._lens = self._lens.next
+        return line
 
     def progress(self, revision: int) -> None:
         """Tell the client that it has seen everything up to `revision`."""
@@ -183,11 +195,10 @@ class Watching:
         chosen = selection(call)
         query = call.request.query
         accept = ",".join(part for part in call.accept.split(",") if "protobuf" not in part)
-        representation = negotiate(accept, is_list=True)
+        initial_wanted, bookmarks = query.flag("sendInitialEvents"), query.flag("allowWatchBookmarks")
+        representation = negotiate(accept, is_list=True, tables=not (initial_wanted and bookmarks))
         timeout_s = float(whole_number(query, "timeoutSeconds")) or MIN_TIMEOUT_S * (1 + random.random())
-        initial_wanted = query.flag("sendInitialEvents")
-        lens = self._lenses.of(chosen, representation, options)
-        watcher = _Watcher(lens, self._forms, query.flag("allowWatchBookmarks"))
+        watcher = _Watcher(self._lenses.of(chosen, representation, options), self._forms, bookmarks)
         if initial_wanted or wanted.version == "":
             await settle(self._cache, "" if wanted.version in ("", "0") else wanted.version)
         from_state = initial_wanted or wanted.version in ("", "0")
@@ -210,7 +221,7 @@ class Watching:
             )
             gauge.inc()
             try:
-                await self._send_state(wire, lens, present)
+                await self._send_state(wire, watcher, chosen, present)
                 if watcher.is_done:
                     return  # changes are missing: the client must begin anew
                 if initial_wanted and watcher.bookmarks:
@@ -250,11 +261,10 @@ class Watching:
                         continue
             watcher.progress(self._cache.told_revision)
 
-    async def _send_state(self, wire: Wire, lens: Lens, present: list[Entry]) -> None:
-        chosen = lens.chosen
+    async def _send_state(self, wire: Wire, watcher: _Watcher, chosen: Selection, present: list[Entry]) -> None:
         for at in range(0, len(present), INITIAL_BATCH):
             batch = await self._forms.shown(chosen.resource, present[at : at + INITIAL_BATCH])
-            wire.write(b"".join(lens.initial(entry) for entry in batch if chosen.matches(entry)))
+            wire.write(b"".join(watcher.initial(entry) for entry in batch if chosen.matches(entry)))
             await wire.drain()
 
 

@@ -36,6 +36,7 @@ class ApiError(Exception):
         message: str,
         details: dict[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
@@ -43,13 +44,14 @@ class ApiError(Exception):
         self.message = message
         self.details = details
         self.headers: Mapping[str, str] = headers or {}
+        self.metadata: Mapping[str, str] = metadata or {}
 
     def status(self) -> dict[str, Any]:
         """The Status object, in upstream's field order; `reason` and `details` only where upstream has them."""
         body: dict[str, Any] = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": dict(self.metadata),
             "status": "Failure",
             "message": self.message,
         }
@@ -194,9 +196,9 @@ def gone(message: str) -> ApiError:
     return ApiError(410, "Gone", message)
 
 
-def expired(message: str) -> ApiError:
-    """410 for a resource version or continue token that is too old."""
-    return ApiError(410, "Expired", message)
+def expired(message: str, token: str = "") -> ApiError:
+    """410 for a resource version or continue token that is too old; `token` continues the list all the same."""
+    return ApiError(410, "Expired", message, metadata={"continue": token} if token else None)
 
 
 def too_large(limit_bytes: int) -> ApiError:

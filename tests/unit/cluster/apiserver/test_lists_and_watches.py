@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from oarlock.cluster.apiserver.server import ApiServer
@@ -50,6 +51,29 @@ def test_pages_show_the_first_pages_revision(with_api: Any, objects: Any) -> Non
         _, third = await api("GET", f"{MAPS}?limit=2&continue={second['metadata']['continue']}")
         assert names(third) == ["m4"]
         assert "continue" not in third["metadata"]
+
+    with_api(scenario)
+
+
+def test_a_list_whose_revision_is_forgotten_goes_on_with_what_there_is(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await fill(api, objects, 5)
+        _, first = await api("GET", f"{MAPS}?limit=2")
+        await api("DELETE", f"{MAPS}/m3")
+        await api.store.compact(await api.store.revision())
+        code, expired = await api("GET", f"{MAPS}?limit=2&continue={first['metadata']['continue']}")
+        assert (code, expired["reason"]) == (410, "Expired")
+        assert "or use the continue token in this response" in expired["message"]
+        _, second = await api("GET", f"{MAPS}?limit=2&continue={expired['metadata']['continue']}")
+        assert names(second) == ["m2", "m4"]
+        assert int(second["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
+        exact = f"resourceVersionMatch=Exact&resourceVersion={first['metadata']['resourceVersion']}"
+        code, expired = await api("GET", f"{MAPS}?{exact}")
+        assert (code, expired["message"], expired["metadata"]) == (
+            410,
+            "The resourceVersion for the provided list is too old.",
+            {},
+        )
 
     with_api(scenario)
 
@@ -133,6 +157,23 @@ def test_initial_events_end_with_a_marked_bookmark(with_api: Any, objects: Any) 
             mark = await event()
         assert mark["type"] == "BOOKMARK"
         assert mark["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+    with_api(scenario)
+
+
+def test_only_the_first_table_of_a_watch_tells_its_columns(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await fill(api, objects, 2)
+        table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+        async with api.session.get(
+            f"{api.server.url}{MAPS}?watch=1&timeoutSeconds=1", headers={"Accept": table}
+        ) as answer:
+            events = [orjson.loads(line) for line in (await answer.read()).splitlines()]
+        assert [bool(event["object"]["columnDefinitions"]) for event in events] == [True, False]
+        assert [len(event["object"]["rows"]) for event in events] == [1, 1]
+        initial = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+        code, refused = await api("GET", f"{MAPS}?watch=1&{initial}", Accept=table)
+        assert (code, refused["reason"]) == (406, "NotAcceptable")
 
     with_api(scenario)
 
