@@ -5,6 +5,7 @@ Source: upstream's pkg/registry/core/pod/storage (assignPod, LegacyBindingREST).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -39,9 +40,10 @@ async def bind(call: Call, writer: Writer, now: clock.Clock) -> Obj:
         annotations = metadata.get("annotations")
         if annotations:
             pod["metadata"].setdefault("annotations", {}).update(annotations)
-        pod.setdefault("status", {})["conditions"] = _scheduled(pod, clock.text(now()))
+        told = pod.setdefault("status", {})
+        told["conditions"] = _scheduled(told.get("conditions") or (), clock.text(now()))
         # What was hoped for has come to pass, or not. Source: ClearingNominatedNodeNameAfterBinding, on since v1.35.
-        pod["status"].pop("nominatedNodeName", None)
+        told.pop("nominatedNodeName", None)
         return pod
 
     await writer.rewrite(call, compute, wanted, subresource="binding")
@@ -81,9 +83,9 @@ def _check_pod(metadata: Obj, pod: Obj) -> None:
         raise status.conflict("pods/binding", name, f"pod {name} has non-empty .spec.schedulingGates")
 
 
-def _scheduled(pod: Obj, time: str) -> list[Obj]:
-    others = [one for one in pod["status"].get("conditions") or () if one.get("type") != "PodScheduled"]
+def _scheduled(conditions: Sequence[Obj], time: str) -> list[Obj]:
+    """Return the conditions with PodScheduled true, where it stood before if it did."""
     condition: Obj = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": time}
-    if pod["metadata"].get("generation"):
-        condition["observedGeneration"] = pod["metadata"]["generation"]
-    return [*others, condition]
+    if not any(one.get("type") == "PodScheduled" for one in conditions):
+        return [*conditions, condition]
+    return [condition if one.get("type") == "PodScheduled" else one for one in conditions]

@@ -148,10 +148,18 @@ def test_eviction_asks_the_disruption_budget(with_api: Any, objects: Any) -> Non
 def test_binding_happens_once(with_api: Any, objects: Any) -> None:
     async def scenario(api: Any) -> None:
         await api.made(PODS, objects.pod("p"))
+        waiting = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "observedGeneration": 1}
+        told = {"conditions": [waiting, {"type": "Mine", "status": "True"}], "nominatedNodeName": "n0"}
+        await api("PATCH", f"{PODS}/p/status", {"status": told}, MERGE)
         assert (await bind(api, "p"))[0] == 201
         _, bound = await api("GET", f"{PODS}/p")
         assert bound["spec"]["nodeName"] == "n1"
-        assert [one["type"] for one in bound["status"]["conditions"]] == ["PodScheduled"]
+        assert [one["type"] for one in bound["status"]["conditions"]] == ["PodScheduled", "Mine"]
+        scheduled = {
+            key: value for key, value in bound["status"]["conditions"][0].items() if key != "lastTransitionTime"
+        }
+        assert scheduled == {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
+        assert "nominatedNodeName" not in bound["status"]
         code, answer = await bind(api, "p", "n2")
         assert (code, answer["reason"]) == (409, "Conflict")
         assert 'pod p is already assigned to node "n1"' in answer["message"]
