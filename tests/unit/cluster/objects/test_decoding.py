@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,23 @@ def _refusal(plural: str, body: object, group: str = "") -> str:
         decode(_resource(plural, group), raw)
     assert (caught.value.code, caught.value.reason) == (400, "BadRequest")
     return caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("plural", "group", "part"),
+    [
+        ("jobs", "batch", {"status": {"failedIndexes": ""}}),
+        (
+            "resourceslices",
+            "resource.k8s.io",
+            {"spec": {"devices": [{"name": "", "attributes": {"a": {"string": ""}}}]}},
+        ),
+    ],
+)
+def test_empty_texts_stay_where_they_say_something(plural: str, group: str, part: dict[str, Any]) -> None:
+    decoded = decode(_resource(plural, group), json.dumps(part).encode()).object
+    ((field, value),) = part.items()
+    assert decoded[field] | value == decoded[field]
 
 
 @pytest.mark.parametrize(
