@@ -18,6 +18,9 @@ SERVING = "/oarlock/v1/serving"
 """What /readyz says, for balancers that tell a server which leaves from one that fails by the status: 404 means "give
 me nothing new, and let go on what I have". Source: HAProxy's `http-check disable-on-404`."""
 _LEAVING = {"shutdown"}
+_BALANCERS_ASK = ("/readyz", SERVING)
+REGULARLY_S = 3.0
+"""Who asked longer ago doesn't ask regularly: balancers do every second or more often."""
 _SAFE = {"X-Content-Type-Options": "nosniff"}
 _GAUGE_HEAD = (
     "# HELP kubernetes_healthcheck [STABLE] This metric records the result of a single healthcheck.",
@@ -38,6 +41,8 @@ class Health:
     def __init__(self, kinds: Mapping[str, Mapping[str, Check]]) -> None:
         self._kinds = kinds
         self._counted: Counter[tuple[str, str, str]] = Counter()
+        self._asked: dict[str, float] = {}
+        """When each path that balancers ask was asked last, on the loop's clock."""
 
     def paths(self) -> list[str]:
         """Every path that is answered."""
@@ -47,6 +52,8 @@ class Health:
 
     async def serve(self, request: Request) -> Response | None:
         """Answer a health path; None for any other."""
+        if request.path in _BALANCERS_ASK:
+            self._asked[request.path] = asyncio.get_running_loop().time()
         if request.path == SERVING:
             return await self._serving()
         kind, _, name = request.path.strip("/").partition("/")
@@ -56,6 +63,10 @@ class Health:
         if name:
             return await self._single(kind, name)
         return await self._all(kind, request)
+
+    def is_known(self, since: float) -> bool:
+        """Tell whether whoever asked regularly until `since` how ready the server is has asked again."""
+        return all(at > since or at < since - REGULARLY_S for at in self._asked.values())
 
     async def slis(self) -> Response:
         """The page of /metrics/slis: how every check stands now, and how often each has passed and failed."""

@@ -58,6 +58,7 @@ from oarlock.consensus.model import Store, StoreError
 
 log = logging.getLogger(__name__)
 
+LOOK_S, LATE_BALANCER_S = 0.1, 5.0
 LATE_S, CUT_S = 0.1, 0.2
 """How long connections made at the last moment may take to ask for something, and what is left then to end."""
 
@@ -112,6 +113,7 @@ class ApiServer:
         self._reader = reader
         self._now = now
         self._storage = storage
+        self._health = self._checks()
         self._dispatcher: Dispatcher | None = None
         self._front = HttpFront(settings.host, settings.port, settings.tls, self._handle, settings.handover)
 
@@ -148,7 +150,7 @@ class ApiServer:
             await self._front.start()
             port = self._settings.advertise_port or self.port
             authenticator = Authenticator(tokens, accounts, trusted)
-            health = self._health()
+            health = self._health
             extensions = Extensions(self._cache)
             self._dispatcher = Dispatcher(
                 authenticator,
@@ -189,8 +191,8 @@ class ApiServer:
             return
         self._stopping = True
         settings = self._settings
-        if self._bootstrapped:
-            await asyncio.sleep(settings.shutdown_delay_s)
+        if self._bootstrapped and settings.shutdown_delay_s:
+            await self._be_known()
         # Watches end only now: their clients come back at once, and must come to another server.
         self._watching.stop()
         self._leases.stop()
@@ -203,6 +205,15 @@ class ApiServer:
         await self._forms.stop()
         await self._webhooks.stop()
         self._stopped.set()
+
+    async def _be_known(self) -> None:
+        """Return once balancers must know that this server leaves; the delay is longer while they are late."""
+        loop, delay_s = asyncio.get_running_loop(), self._settings.shutdown_delay_s
+        since = loop.time()
+        await asyncio.sleep(delay_s)
+        ends = since + delay_s + LATE_BALANCER_S
+        while not self._health.is_known(since) and loop.time() < ends:  # noqa: ASYNC110 - it takes a few looks at most
+            await asyncio.sleep(LOOK_S)
 
     async def wait(self) -> None:
         """Return when the server has stopped; raise what keeps it from going on."""
@@ -234,7 +245,7 @@ class ApiServer:
         assert self._dispatcher is not None
         return await self._dispatcher.handle(request)
 
-    def _health(self) -> Health:
+    def _checks(self) -> Health:
         parts: dict[checks.Part, Check] = {
             "process": _fine,
             "store": self._check_store,

@@ -81,6 +81,20 @@ def test_it_serves_as_before_until_balancers_must_know(with_api: Any) -> None:
     with_api(scenario, shutdown_delay_s=2.0)
 
 
+def test_a_balancer_that_is_late_with_its_question_is_waited_for(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        kept = await Wire.to(api.server)
+        assert await kept.asked("GET", SERVING) == (200, "")
+        stopping = asyncio.create_task(api.server.stop())
+        await asyncio.sleep(0.3)  # longer than the delay
+        assert await kept.asked("GET", MAPS) == (200, ""), "nobody has been told yet"
+        assert await kept.asked("GET", SERVING) == (404, "")
+        await leaving(api.server)
+        await stopping
+
+    with_api(scenario, shutdown_delay_s=0.1)
+
+
 def test_then_each_answer_is_the_last_on_its_connection(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
         kept, quiet = await Wire.to(api.server), await Wire.to(api.server)
