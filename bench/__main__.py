@@ -24,9 +24,19 @@ BENCHMARKS = (
         "allocation",
         "scheduling",
     ),
-    *("api", "definitions", "failover", "rollouts", "rolling", "resync", "controllers", "size", "crowds"),
+    *("api", "definitions", "failover", "rollouts", "rolling", "restarts", "resync", "controllers", "size", "crowds"),
 )
-HAVE_QUICK = ("etcd", "takeover", "saturation", "ownership", "allocation", "scheduling", "rolling", "resync")
+HAVE_QUICK = (
+    "etcd",
+    "takeover",
+    "saturation",
+    "ownership",
+    "allocation",
+    "scheduling",
+    "rolling",
+    "restarts",
+    "resync",
+)
 
 
 def main() -> int:

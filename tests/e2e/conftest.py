@@ -29,10 +29,12 @@ class Cluster:
     def kubeconfig(self) -> Path:
         return self.folder / "kubeconfig"
 
-    def oarlock(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def oarlock(
+        self, *arguments: str, check: bool = True, timeout_s: float = COMMAND_S
+    ) -> subprocess.CompletedProcess[str]:
         where = ["--name", self.name, "--state", str(self.folder / "state")]
         command = [sys.executable, "-m", "oarlock.cluster.boot.main", arguments[0], *where, *arguments[1:]]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+        run = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
         assert not check or run.returncode == 0, f"{arguments}: {run.stdout}{run.stderr}\n{self.logs()}"
         return run
 
