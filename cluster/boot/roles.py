@@ -144,9 +144,9 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         advertise_address=advertise_address,
         advertise_port=advertise_port,
         advertise_also=tuple(settings.get("advertise_also", ())),
-        handover=settings["handover"],
+        handover=settings.get("handover", ""),
         loopback_network=settings["loopback_network"],
-        **settings["shutdown"],
+        **settings.get("shutdown", {}),
     )
 
 

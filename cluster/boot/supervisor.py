@@ -203,11 +203,12 @@ class Supervisor:
         """Return the part's environment, with the sockets that are held for it. Raises OSError."""
         if not part.listens:
             return part.environment
-        for address in part.listens:
-            if address not in self._listeners:
-                self._listeners[address] = socket.create_server(address, backlog=BACKLOG)
-        descriptors = " ".join(str(self._listeners[address].fileno()) for address in part.listens)
-        return {**part.environment, LISTEN: descriptors}
+        return {**part.environment, LISTEN: " ".join(str(self._listener(*one).fileno()) for one in part.listens)}
+
+    def _listener(self, host: str, port: int) -> socket.socket:
+        if (host, port) not in self._listeners:
+            self._listeners[host, port] = socket.create_server((host, port), backlog=BACKLOG)
+        return self._listeners[host, port]
 
     async def _stop_part(self, name: str) -> None:
         """Stop all of a part's processes for good."""
