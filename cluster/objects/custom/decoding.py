@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from oarlock.cluster.objects.conforming import Conforming, count_members, dotted
+from oarlock.cluster.objects.conforming import Conforming, Mismatch, count_members, dotted
 from oarlock.cluster.objects.custom.kind import CustomKind
 from oarlock.cluster.objects.extensions.pruning import pruned
+from oarlock.cluster.objects.extensions.structural import Structural
 from oarlock.cluster.objects.schemas import schema_of_type
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
@@ -32,8 +33,41 @@ def conformed(custom: CustomKind, document: Mapping[str, Any]) -> tuple[dict[str
         meta = {}
     whole = {**document, "metadata": meta}
     kept = whole if custom.preserves_unknown else pruned(custom.schema, whole, whole=True)
-    unknown += [dotted(path) for path in _lost(whole, kept, ())]
-    return kept, unknown, count_members(document)
+    typed = _embedded(custom.schema, kept, root=True)
+    unknown += [dotted(path) for path in (*_lost(whole, kept, ()), *_lost(kept, typed, ()))]
+    return typed, unknown, count_members(document)
+
+
+def _embedded(schema: Structural, value: Any, *, root: bool = False) -> Any:
+    """Return a value without what is unknown in the metadata of objects embedded in it; itself if there is nothing."""
+    if isinstance(value, list):
+        if schema.items is None:
+            return value
+        items = [_embedded(schema.items, one) for one in value]
+        return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+    if not isinstance(value, Mapping):
+        return value
+    changed = {}
+    whole = root or schema.embedded
+    for name, one in value.items():
+        below = schema.properties.get(name) or schema.additional
+        if name == "metadata" and whole:
+            known = one if root else _metadata(one)
+        else:
+            known = _embedded(below, one) if isinstance(below, Structural) else one
+        if known is not one:
+            changed[name] = known
+    return {**value, **changed} if changed else value
+
+
+def _metadata(value: Any) -> Any:
+    """Return an embedded object's metadata without what is unknown; of a wrong type they are left to validation."""
+    walk = Conforming()
+    try:
+        known = walk.value(schema_of_type(_META), value)
+    except Mismatch:
+        return value
+    return known if walk.unknown else value
 
 
 def _lost(before: Any, after: Any, path: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
