@@ -15,6 +15,7 @@ from oarlock.cluster.objects import decoding, schemas, status, yamltext
 from oarlock.cluster.objects.apply import clientside, fieldsets, ownership, shapes, skeleton
 from oarlock.cluster.objects.apply.ownership import Entry, Manager
 from oarlock.cluster.objects.apply.versions import Seen, Steps
+from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
 
@@ -150,9 +151,11 @@ def _decoded(call: Call, options: WriteOptions, raw: bytes) -> Obj:
     if (version, kind) != (resource.api_version, resource.kind):
         group, _, number = str(version).rpartition("/")
         raise status.bad_request(f"invalid object type: {group}/{number}, Kind={kind}")
-    complaints = [f"key {field} already set in map" for field in duplicates]
+    complaints = [f"line {one.line}: key {quote(one.key)} already set in map" for one in duplicates]
     if complaints and options.validation == "Strict":
-        raise status.bad_request("error strict decoding YAML: " + ", ".join(complaints))
+        listed = "".join(f"\n  {complaint}" for complaint in complaints)
+        text = f"error strict decoding YAML: error converting YAML to JSON: yaml: unmarshal errors:{listed}"
+        raise status.bad_request(text)
     if complaints and options.validation == "Warn":
         call.warn(complaints)
     metadata = config.setdefault("metadata", {})

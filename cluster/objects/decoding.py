@@ -162,7 +162,8 @@ def _parse(kind: str, raw: bytes, content_type: str) -> tuple[Any, list[str] | N
         from oarlock.cluster.objects import yamltext
 
         try:
-            return yamltext.load(raw)
+            document, duplicates = yamltext.load(raw)
+            return document, [one.path for one in duplicates]
         except yamltext.YamlError as error:
             raise _unrecognized(kind, f"error converting YAML to JSON: {error}", raw) from None
     raise unsupported_media_type(ACCEPTED)

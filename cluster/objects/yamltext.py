@@ -6,7 +6,7 @@ Times stay strings, keys become strings, and aliases that would blow a small bod
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import yaml
 
@@ -59,12 +59,20 @@ def encode(document: Any) -> bytes:
     return text.encode()
 
 
+class Duplicate(NamedTuple):
+    """A key that a mapping has more than once: its path, and the line of a later one."""
+
+    path: str
+    key: str
+    line: int
+
+
 class YamlError(Exception):
     """The text is no YAML that stands for JSON; the message is in upstream's form."""
 
 
-def load(raw: bytes) -> tuple[Any, list[str]]:
-    """Return the first document of `raw` and the paths of its duplicate keys. Raises YamlError."""
+def load(raw: bytes) -> tuple[Any, list[Duplicate]]:
+    """Return the first document of `raw` and its duplicate keys. Raises YamlError."""
     try:
         loader = _Loader(raw)
         try:
@@ -90,7 +98,7 @@ class _Reader:
     """Turns composed nodes into JSON values, counting them so that aliases cannot multiply without bound."""
 
     def __init__(self, loader: Any) -> None:
-        self.duplicates: list[str] = []
+        self.duplicates: list[Duplicate] = []
         self._loader = loader
         self._nodes = 0
 
@@ -111,7 +119,7 @@ class _Reader:
             key = self._key(key_node)
             place = f"{path}.{key}" if path else key
             if key in out:
-                self.duplicates.append(place)
+                self.duplicates.append(Duplicate(place, key, key_node.start_mark.line + 1))
             out[key] = self.value(value_node, place)
         return out
 
