@@ -272,6 +272,7 @@ class Writer:
         await self.admission.mutate(attributes)
         owned = new["metadata"].pop("managedFields", None)
         strategy.prepare_update(resource, new, old, part)
+        strategy.date_conditions(resource, new, old, part, clock.text(self._now()))
         if not proposal.tracked:
             owned = await applying.updated(call, old, new, owned, part, self._forms, self._now)
         if owned:

@@ -397,6 +397,25 @@ def _updated_signing_request(new: Obj, old: Obj) -> None:
     _keep(("spec",), new, old)
 
 
+def date_conditions(resource: Resource, new: Obj, old: Obj, part: str, time: str) -> None:
+    """Date what is told of a signing request without times: changed at `time`, or as long ago as it says the same.
+
+    Source: pkg/registry/certificates/certificates/strategy.go (populateConditionTimestamps).
+    """
+    if (resource.group, resource.kind) != ("certificates.k8s.io", "CertificateSigningRequest"):
+        return
+    if part not in ("approval", "status"):
+        return
+    known = {
+        (one.get("type"), one.get("status")): one.get("lastTransitionTime")
+        for one in (old.get("status") or {}).get("conditions") or ()
+    }
+    for condition in (new.get("status") or {}).get("conditions") or ():
+        condition["lastUpdateTime"] = condition.get("lastUpdateTime") or time
+        since = known.get((condition.get("type"), condition.get("status")))
+        condition["lastTransitionTime"] = condition.get("lastTransitionTime") or since or time
+
+
 _ON_CREATE: Final[Mapping[tuple[str, str], Callable[[Obj], None]]] = {
     ("", "LimitRange"): _new_limit_range,
     ("", "Namespace"): _new_namespace,
