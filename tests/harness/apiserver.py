@@ -8,7 +8,7 @@ async with start_api_server(tmp_path) as api:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +16,19 @@ from typing import Any
 
 import yaml
 
+from oarlock.actors.shell.component import ComponentContext
+from oarlock.actors.shell.inprocess import InProcessShell
 from oarlock.cluster.apiserver import clock
 from oarlock.cluster.apiserver.holders import Page
 from oarlock.cluster.apiserver.server import ApiServer
 from oarlock.cluster.apiserver.settings import ApiServerSettings, Tls
 from oarlock.cluster.boot.pki import Authority
+from oarlock.cluster.client.settings import ClientSettings
 from oarlock.consensus.memory import MemoryStore
 
 HOST = "127.0.0.1"
+#: Long: everything shares one process, and on a busy machine the lease must not pass on in the middle.
+_LEASE_TTL_MS = 20_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,20 @@ async def start_api_server(
         await server.stop()
         if store is None:
             await used.close()
+
+
+@asynccontextmanager
+async def controllers_beside(api: RunningApiServer, without: Sequence[str] = ()) -> AsyncIterator[None]:
+    """Run all controllers but those in `without`, in this loop."""
+    client = ClientSettings(api.url, api.admin.ca_file, api.admin.cert_file, api.admin.key_file)
+    chosen: dict[str, object] = {"ca_pem": "a CA", "controllers": ["*", *(f"-{name}" for name in without)]}
+    context = ComponentContext(client, "controllers-a", "controllers", _LEASE_TTL_MS, chosen)
+    shell = InProcessShell([("oarlock.actors.controllers.component:create", context)])
+    await shell.start()
+    try:
+        yield
+    finally:
+        await shell.stop()
 
 
 def _private(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""An API server in a thread of its own, for clients that block: without controllers or nodes."""
+"""An API server in a thread of its own, for clients that block: without nodes, and with controllers if asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.apiserver import start_api_server
+from harness.apiserver import controllers_beside, start_api_server
 
 from oarlock.consensus.memory import MemoryStore
 
@@ -20,8 +20,8 @@ PATIENCE_S = 60
 class ThreadedApiServer:
     """May be stopped and started again, at the same address and over the same store."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        self._folder, self._settings = folder, settings
+    def __init__(self, folder: Path, settings: dict[str, Any], *, controllers: bool = False) -> None:
+        self._folder, self._settings, self._controllers = folder, settings, controllers
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -37,6 +37,8 @@ class ThreadedApiServer:
         context = start_api_server(self._folder, self._store, **self._settings)
         running = self._run(self._running.enter_async_context(context))
         self._settings["port"] = running.server.port
+        if self._controllers:
+            self._run(self._running.enter_async_context(controllers_beside(running)))
 
     def stop(self) -> None:
         running, self._running = self._running, None
@@ -69,9 +71,9 @@ async def _made(make: type[T]) -> T:
 
 
 @contextmanager
-def threaded_api_server(folder: Path, **settings: Any) -> Iterator[ThreadedApiServer]:
+def threaded_api_server(folder: Path, *, controllers: bool = False, **settings: Any) -> Iterator[ThreadedApiServer]:
     """Run an API server beside the test; `settings` are fields of ApiServerSettings."""
-    server = ThreadedApiServer(folder, settings)
+    server = ThreadedApiServer(folder, settings, controllers=controllers)
     try:
         server.start()
         yield server
