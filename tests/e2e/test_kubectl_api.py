@@ -150,6 +150,62 @@ def test_a_deployments_life(kubectl: Kubectl) -> None:
     assert kubectl.run("get", "deployment", "web").returncode == 1
 
 
+ROLES = """
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: reader, namespace: reconciled}
+rules: [{apiGroups: [""], resources: [pods], verbs: VERBS}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: reader, namespace: reconciled}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: reader}
+subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: u}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: reconciled}
+rules: [{apiGroups: [""], resources: [pods], verbs: VERBS}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: reconciled}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: reconciled}
+subjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: u}]
+"""
+
+
+def test_roles_are_reconciled(kubectl: Kubectl) -> None:
+    few, more = ROLES.replace("VERBS", "[get]"), ROLES.replace("VERBS", "[get, list]")
+    first = kubectl.run("auth", "reconcile", "-f", "-", given=few)
+    assert (first.returncode, first.stderr.count("reconciliation required create")) == (0, 4), first.stderr
+    assert kubectl("get", "namespace", "reconciled", "-o", "name") == "namespace/reconciled\n"
+    assert kubectl.run("auth", "reconcile", "-f", "-", given=few).stderr == ""
+    second = kubectl.run("auth", "reconcile", "-f", "-", given=more)
+    assert second.stderr.count("missing rules added") == 2
+    assert "list" in kubectl("get", "role", "reader", "-n", "reconciled", "-o", "jsonpath={.rules[*].verbs}")
+    third = kubectl.run("auth", "reconcile", "-f", "-", "--remove-extra-permissions", given=few)
+    assert third.stderr.count("extra rules removed") == 2
+    nowhere = few.replace(", namespace: reconciled", "")
+    told = kubectl.run("auth", "reconcile", "-f", "-", given=nowhere)
+    assert (told.returncode, set(told.stderr.splitlines())) == (1, {"resource name may not be empty"}), (
+        "kubectl itself refuses to look for a namespace without a name, whoever serves"
+    )
+
+
+def test_components_are_told_of(kubectl: Kubectl) -> None:
+    told = kubectl.run("get", "componentstatuses")
+    assert "Warning: v1 ComponentStatus is deprecated in v1.19+" in told.stderr
+    rows = [line.split() for line in told.stdout.splitlines()]
+    assert rows[0] == ["NAME", "STATUS", "MESSAGE", "ERROR"]
+    assert rows[2] == ["etcd-0", "Healthy", "ok"]
+    assert [row[:2] for row in rows[1:]] == [
+        ["controller-manager", "Unhealthy"],
+        ["etcd-0", "Healthy"],
+        ["scheduler", "Unhealthy"],
+    ], "no one holds their leases here"
+
+
 def test_a_watch_shows_a_change(kubectl: Kubectl) -> None:
     kubectl("create", "configmap", "watched", "--from-literal=a=b")
     process = kubectl.popen("get", "configmap", "watched", "-w", "--no-headers")
