@@ -225,8 +225,8 @@ class SchedulingQueue:
 
     def _due(self, waiting: Waiting) -> float:
         """Return when the pod's back-off ends."""
-        most = self._rules.backoff_max_s
-        return waiting.tried + min(self._rules.backoff_s * 2 ** min(waiting.attempts - 1, 10), most)
+        longest_s = self._rules.backoff_s * 2.0 ** min(waiting.attempts - 1, 10)
+        return waiting.tried + min(longest_s, self._rules.backoff_max_s)
 
     def _retry(self, waiting: Waiting, event: str) -> None:
         due = self._due(waiting)

@@ -73,7 +73,7 @@ def explain_pod(kubeconfig: Path, asked: Asked, sources: Sources, out: TextIO) -
     return _tell(kubeconfig, sources, out, heading=asked.now, path=asked.path)
 
 
-async def _last(kubeconfig: Path, path: str) -> tuple[Object, Object | None, str]:
+async def _last(kubeconfig: Path, path: str) -> tuple[Object, last_attempt.Object | None, str]:
     async with ApiClient(load(kubeconfig)) as client:
         pod = await client.get(path)
         return pod, *await last_attempt.ask(client, pod)
