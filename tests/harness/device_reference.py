@@ -27,6 +27,24 @@ def first_way(claims: Sequence[Object], slices: Sequence[Object], taken: Sequenc
     return None
 
 
+def points(claims: Sequence[Object], way: Sequence[Choice]) -> int:
+    """Return how much the claims like a way of being served: a request's first alternative is worth 8, the next 7, …"""
+    found = 0
+    for claim, choice in zip(claims, way, strict=True):
+        given = {name for name, _ in choice}
+        for one in claim["spec"]["devices"]["requests"]:
+            for place, alternative in enumerate(one.get("firstAvailable") or ()):
+                found += 8 - place if f"{one['name']}/{alternative['name']}" in given else 0
+    return found
+
+
+def grades(claims: Sequence[Object], ways: Mapping[str, Sequence[Choice]]) -> dict[str, int]:
+    """Return the grade of each node by the way in which it serves the claims; the best has 100."""
+    found = {node: points(claims, way) for node, way in ways.items()}
+    most = max(found.values(), default=0)
+    return {node: 100 * one // most if most else 0 for node, one in found.items()}
+
+
 def _ways(claim: Object, devices: Mapping[str, Object]) -> Iterator[Choice]:
     """A request's alternatives come in their order, each with all its sets; later requests change first."""
     options = [

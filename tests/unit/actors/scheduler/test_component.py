@@ -179,6 +179,8 @@ def test_a_pod_gets_its_volume_before_its_node(tmp_path: Path) -> None:
 
             await until(kept)
             assert not await cluster.is_on("p", "n-b"), "the volume controller has not spoken yet"
+            waiting = await cluster.get("p") or {}
+            assert waiting["status"]["nominatedNodeName"] == "n-b", "others are told where it will be"
             await cluster.client.patch(
                 f"{claims}/c",
                 {
@@ -187,6 +189,37 @@ def test_a_pod_gets_its_volume_before_its_node(tmp_path: Path) -> None:
                 },
             )
             await until(lambda: cluster.is_on("p", "n-b"))
+            bound = await cluster.get("p") or {}
+            assert "nominatedNodeName" not in bound["status"]
+
+    asyncio.run(story())
+
+
+def test_requests_that_nobody_can_meet_hold_nobody_up(tmp_path: Path) -> None:
+    """The most important pods ask for more than there can be, and their owners hear of it."""
+    terms = [{"matchExpressions": [{"key": "size", "operator": "Gt", "values": ["9"]}]}]
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+    absurd: dict[str, tuple[str, Object]] = {
+        "huge": ("Insufficient cpu", {"cpu": "9E"}),
+        "endless": ("Insufficient memory", {"memory": "9223372036854775807"}),
+        "choosy": ("affinity/selector", {"affinity": {"nodeAffinity": required}}),
+    }
+    modest = [f"p{place}" for place in range(4)]
+
+    async def story() -> None:
+        async with scheduled(tmp_path) as cluster:
+            await cluster.priority("high", 1000)
+            await cluster.node("n0", cpu="4")
+            for name, (_, words) in absurd.items():
+                await cluster.pod(name, priorityClassName="high", **words)
+            for name in modest:
+                await cluster.pod(name, cpu="1")
+
+            async def settled() -> bool:
+                placed = [await cluster.is_on(name, "n0") for name in modest]
+                return all(placed) and all([await cluster.says(name, why) for name, (why, _) in absurd.items()])
+
+            await until(settled)
 
     asyncio.run(story())
 
