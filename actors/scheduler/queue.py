@@ -102,8 +102,12 @@ class SchedulingQueue:
         """Go by other rules from now on; every pod that waits is sorted and held back anew."""
         self._rules = rules
         self._events = {one.name: one.events for one in rules.filters}
+        # What one order returns may not compare with what another does.
         self._active.clear()
+        self._spare.clear()
         for waiting in self._waiting.values():
+            if waiting.place == _BACKOFF:
+                self._may_come_early(waiting)
             if waiting.place in (_ACTIVE, _GATED):
                 self._move(waiting, _GATED if self._is_gated(waiting.pod) else _ACTIVE, "PodChanged")
 
@@ -233,11 +237,14 @@ class SchedulingQueue:
         if waiting.attempts and due > self._clock():
             self._move(waiting, _BACKOFF, event)
             heapq.heappush(self._backoff, (due, waiting.pod.key))
-            if waiting.filters:
-                place = (int(due), self._rules.order(waiting.pod), waiting.order, waiting.pod.key)
-                heapq.heappush(self._spare, place)
+            self._may_come_early(waiting)
         else:
             self._move(waiting, _ACTIVE, event)
+
+    def _may_come_early(self, waiting: Waiting) -> None:
+        if waiting.filters:
+            place = (int(self._due(waiting)), self._rules.order(waiting.pod), waiting.order, waiting.pod.key)
+            heapq.heappush(self._spare, place)
 
     def _move(self, waiting: Waiting, place: str, event: str) -> None:
         waiting.place, waiting.since = place, self._clock()

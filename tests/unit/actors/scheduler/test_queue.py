@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.plugins import FILTERS
-from oarlock.actors.scheduler.queue import SchedulingQueue
+from oarlock.actors.scheduler.queue import Rules, SchedulingQueue
 
 MakePod = Callable[..., PodFacts]
 
@@ -94,6 +94,20 @@ def test_back_off_is_cut_short_while_nobody_else_is_ready(make_pod: MakePod) -> 
         ]
         clock.now += 1.01
         assert await popped(queue) == ("wrong", 2)
+
+    asyncio.run(story())
+
+
+def test_another_order_holds_for_those_backing_off_too(make_pod: MakePod) -> None:
+    async def story() -> None:
+        queue, _ = make()
+        for name, priority in (("a", 1), ("b", 9)):
+            queue.refuse(make_pod(name, priority=priority), frozenset(("NodeResourcesFit",)), 4)
+        queue.note("AssignedPodDeleted")
+        queue.use(Rules(tuple(FILTERS), order=lambda pod: pod.name))
+        queue.refuse(make_pod("aa"), frozenset(("NodeResourcesFit",)), 4)
+        queue.note("AssignedPodDeleted")
+        assert [await popped(queue) for _ in range(4)] == [("a", 5), ("aa", 5), ("b", 5), None]
 
     asyncio.run(story())
 
