@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
+from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.framework import SCORE_MAX, Filter, Gate, Rescue, Score, Step
 from oarlock.actors.scheduler.located import Section
 from oarlock.actors.scheduler.plugins import FILTERS, GATES, SCORES, STEPS
@@ -47,6 +49,7 @@ class Parts:
     preemption: PreemptionLimits | None = None
     gate: Gate | None = None
     rescue: Rescue | None = None
+    order: Callable[[PodFacts], Any] | None = None
 
 
 def _defaults() -> dict[str, Parts]:

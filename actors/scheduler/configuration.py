@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 from oarlock.actors.scheduler.arguments import BUILT_IN, Parts, with_arguments
 from oarlock.actors.scheduler.extender_settings import ExtenderSettings, extenders
@@ -16,7 +16,7 @@ from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.guarding import Guarded
 from oarlock.actors.scheduler.loading import Plugins
 from oarlock.actors.scheduler.located import Broken, Section, document
-from oarlock.actors.scheduler.plugin import Plugin, has
+from oarlock.actors.scheduler.plugin import has
 from oarlock.actors.scheduler.plugins import DEFAULT
 from oarlock.actors.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from oarlock.actors.scheduler.profile import DEFAULT_NAME, Profile
@@ -169,6 +169,7 @@ class _Profiles:
             plugin,
             gate=guarded.gate if has(kind, "preEnqueue") else None,
             rescue=guarded.rescue if has(kind, "postFilter") else None,
+            order=guarded.order if has(kind, "queueSort") else None,
         )
 
     def _sort(self, section: Section, sorters: Iterable[str], parts: Mapping[str, Parts]) -> None:
@@ -178,7 +179,7 @@ class _Profiles:
             raise section.broken("plugins", "must name one queueSort plugin, the same in every profile")
         self._sorter = sorter
         if own:
-            self.order = cast(Plugin, parts[sorter].step).order
+            self.order = parts[sorter].order
 
 
 class _Enabled:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from oarlock.actors.scheduler.facts import PodFacts
 from oarlock.actors.scheduler.framework import Check, Failure, Grades, Impossible, PluginFailed
@@ -17,9 +18,36 @@ LIMIT_S = 0.3
 
 T = TypeVar("T")
 
+_log = logging.getLogger(__name__)
+
 
 class _CutOff(BaseException):
     """Ends a thread from outside; nothing that a plugin catches."""
+
+
+class Place:
+    """A pod's place among those that wait, as a plugin sorts them; by priority where its answers don't compare."""
+
+    __slots__ = ("_priority", "_value")
+
+    def __init__(self, value: Any, priority: int) -> None:
+        self._value, self._priority = value, priority
+
+    def __lt__(self, other: Place) -> bool:
+        try:
+            return bool(self._value < other._value)
+        except Exception:  # noqa: BLE001 - foreign code
+            return self._priority > other._priority
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Place):
+            return False
+        try:
+            return bool(self._value == other._value)
+        except Exception:  # noqa: BLE001 - foreign code
+            return False
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Guarded:
@@ -35,6 +63,14 @@ class Guarded:
             return limited(lambda: self._asked("pre-enqueue", lambda: self._plugin.pre_enqueue(pod)))
         except PluginFailed as failure:
             return str(failure)
+
+    def order(self, pod: PodFacts) -> Place:
+        """Return the pod's place in the queue; where the plugin fails or hangs, that of its priority."""
+        try:
+            return Place(limited(lambda: self._asked("queue sort", lambda: self._plugin.order(pod))), pod.priority)
+        except PluginFailed as failure:
+            _log.error("pod sorted by its priority pod=%s error=%r", pod.key, str(failure))
+            return Place(None, pod.priority)
 
     def only(self, pod: PodFacts) -> frozenset[str] | None:
         return self._asked("filter", lambda: self._plugin.only(pod))

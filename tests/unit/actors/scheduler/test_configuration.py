@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from oarlock.actors.scheduler.loading import found
 from oarlock.actors.scheduler.located import Broken
 from oarlock.actors.scheduler.plugins import FILTERS, SCORES
 from oarlock.actors.scheduler.preemption import Nomination
+from oarlock.actors.scheduler.queue import Rules, SchedulingQueue
 from oarlock.actors.scheduler.snapshot import Snapshot
 from oarlock.actors.scheduler.testing import Trial
 
@@ -227,6 +229,40 @@ def test_a_gate_of_ones_own_holds_back_also_when_it_fails(tmp_path: Path, body: 
     ).profiles.values()
     made, pod = snapshot(n0="4"), pod_facts(pod_object())
     assert [why for one in profile.gates if (why := one(pod, made)) is not None] == ([said] if said else [])
+
+
+ORDER = """
+from oarlock.actors.scheduler.plugin import Plugin
+
+
+class ByName(Plugin):
+    name = "ByName"
+
+    def order(self, pod):
+        if pod.name == "raises":
+            raise KeyError("x")
+        return 7 if pod.name == "strange" else pod.name
+"""
+
+
+def test_an_order_of_ones_own_stops_nobody_when_it_fails(tmp_path: Path) -> None:
+    order = configured(
+        "profiles: [{plugins: {queueSort: {enabled: [{name: ByName}], disabled: [{name: '*'}]}}}]",
+        found([plugin_file(tmp_path, ORDER)]),
+    ).order
+    assert order is not None
+    pods = [pod_facts(pod_object(name, priority=place)) for place, name in enumerate(("b", "a", "strange", "raises"))]
+    queue = SchedulingQueue(FILTERS, clock=lambda: 0.0)
+    queue.use(Rules(tuple(FILTERS), order=order))
+    for pod in pods:
+        queue.add(pod)
+
+    async def popped() -> list[str]:
+        return [(await queue.pop())[0].name for _ in pods]
+
+    said = asyncio.run(popped())
+    assert said.index("a") < said.index("b")
+    assert said.index("raises") < said.index("strange"), "those that have no place come by their priority"
 
 
 RESCUE = """
