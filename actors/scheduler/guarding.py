@@ -99,13 +99,18 @@ class Guarded:
         return None if grades is None else {name: grade for name, grade in grades.items() if name in known}
 
     def _asked(self, kind: str, call: Callable[[], T]) -> T:
-        _running.name = self.name
-        try:
-            return call()
-        except Impossible:
-            raise
-        except Exception as error:
-            raise PluginFailed(f'running "{self.name}" {kind} plugin: {type(error).__name__}: {error}') from error
+        return named(self.name, kind, call)
+
+
+def named(name: str, kind: str, call: Callable[[], T]) -> T:
+    """Return what `call` returns. Whatever it raises, but Impossible, becomes PluginFailed with the plugin's name."""
+    _running.name = name
+    try:
+        return call()
+    except Impossible:
+        raise
+    except Exception as error:
+        raise PluginFailed(f'running "{name}" {kind} plugin: {type(error).__name__}: {error}') from error
 
 
 class _Running:

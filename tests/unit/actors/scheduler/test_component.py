@@ -274,6 +274,60 @@ def test_a_plugin_that_raises_or_hangs_fails_that_pod_only(tmp_path: Path) -> No
     asyncio.run(story())
 
 
+STEPS = """
+from oarlock.actors.scheduler.plugin import Plugin
+
+
+class Steps(Plugin):
+    name = "Steps"
+
+    def reserve(self, pod, node, snapshot):
+        while pod.name == "stuck":
+            pass
+        if pod.name == "greedy":
+            raise KeyError("more")
+        return node
+
+    def unreserve(self, pod, node, reserved, snapshot):
+        raise ValueError("gone")
+
+    async def pre_bind(self, pod, node, reserved, handle):
+        if pod.name == "odd":
+            raise RuntimeError("not now")
+
+    def post_bind(self, pod, node):
+        raise ValueError("too late")
+"""
+
+
+def test_a_step_that_raises_or_hangs_fails_that_pod_only(tmp_path: Path) -> None:
+    why = {
+        "stuck": 'running "Steps" plugin: cut off after 300 ms',
+        "greedy": "running \"Steps\" reserve plugin: KeyError: 'more'",
+        "odd": 'running "Steps" pre-bind plugin: RuntimeError: not now',
+    }
+
+    async def story() -> None:
+        (tmp_path / "own.py").write_text(STEPS)
+        (tmp_path / "config.yaml").write_text(CONFIGURATION.replace("Hangs", "Steps"))
+        files = {"config": str(tmp_path / "config.yaml"), "plugin_files": [str(tmp_path / "own.py")]}
+        async with scheduled(tmp_path, **files) as cluster:
+            await cluster.node("n0")
+            for name in (*why, "fine"):
+                await cluster.pod(name)
+
+            async def told() -> bool:
+                events = await cluster.events("FailedScheduling")
+                return all(one in events for one in why.values()) and await cluster.is_on("fine", "n0")
+
+            await until(told)
+            (tmp_path / "own.py").write_text(STEPS.replace("while", "if").replace("raise KeyError", "str"))
+            await until(lambda: cluster.is_on("greedy", "n0"))
+            await until(lambda: cluster.is_on("stuck", "n0"))
+
+    asyncio.run(story())
+
+
 def test_an_extender_rules_nodes_out_and_ranks_the_rest(tmp_path: Path) -> None:
     asked: list[str] = []
 
