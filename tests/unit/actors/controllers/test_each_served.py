@@ -25,13 +25,16 @@ JOBS: Final = "/apis/batch/v1/namespaces/default/jobs"
 SLICES: Final = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices"
 ROLES: Final = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
 REQUESTS: Final = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
+LONG_S: Final = 60.0
+"""Longer than anything takes here, also where others are at work."""
+SERVED: Final = {"selector": {"app": "s"}, "ports": [{"port": 80}]}
 CLAIM: Final = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
 
 
 async def seen(here: Cluster, path: str, holds: Callable[[Object], Any]) -> Object:
     """The object at a path once it is as wanted; every change of its kind is looked at."""
     folder, _, name = path.rpartition("/")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONG_S):
         async for event in here.client.watch(folder, {"fieldSelector": f"metadata.name={name}"}):
             if event["type"] != "BOOKMARK" and holds(event["object"]):
                 found: Object = event["object"]
@@ -41,7 +44,7 @@ async def seen(here: Cluster, path: str, holds: Callable[[Object], Any]) -> Obje
 
 async def gone(here: Cluster, path: str) -> None:
     folder, _, name = path.rpartition("/")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONG_S):
         async for event in here.client.watch(folder, {"fieldSelector": f"metadata.name={name}"}):
             if event["type"] == "DELETED":
                 return
@@ -64,21 +67,22 @@ async def nodes_own_certificate(here: Cluster) -> None:
 
 
 async def bootstrap_tokens_sign_and_go(here: Cluster) -> None:
-    """What a joining node trusts is signed while the token lasts."""
+    """What a joining node trusts is signed with the tokens that there are; one whose time is up goes."""
     info = {"metadata": {"name": "cluster-info"}, "data": {"kubeconfig": "at home"}}
     with suppress(ApiError):  # the server makes it too
         await here.client.create("/api/v1/namespaces", {"metadata": {"name": "kube-public"}})
     await here.client.create("/api/v1/namespaces/kube-public/configmaps", info)
-    expiry = (datetime.now(UTC) + timedelta(seconds=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
     data = {"token-id": "abcdef", "token-secret": "0123456789abcdef", "usage-bootstrap-signing": "true"}
     secret = {"metadata": {"name": "bootstrap-token-abcdef"}, "type": bootstrap_tokens.TYPE}
     path = "/api/v1/namespaces/kube-system/secrets"
-    await here.client.create(path, {**secret, "stringData": {**data, "expiration": expiry}})
+    await here.client.create(path, {**secret, "stringData": data})
     public = "/api/v1/namespaces/kube-public/configmaps/cluster-info"
     await seen(here, public, lambda one: "jws-kubeconfig-abcdef" in one["data"])
+    waiting = asyncio.ensure_future(gone(here, f"{path}/bootstrap-token-abcdef"))
+    ended = {"data": {"expiration": base64.b64encode(b"2026-01-01T00:00:00Z").decode()}}
+    await here.client.patch(f"{path}/bootstrap-token-abcdef", ended)
+    await waiting
     await seen(here, public, lambda one: "jws-kubeconfig-abcdef" not in one["data"])
-    left = await here.client.list(path)
-    assert "bootstrap-token-abcdef" not in {one["metadata"]["name"] for one in left["items"]}
 
 
 async def roles_of_roles(here: Cluster) -> None:
@@ -122,7 +126,7 @@ async def mirrored_endpoints(here: Cluster) -> None:
     await here.client.create(f"{CORE}/services", {"metadata": {"name": "by-hand"}, "spec": {"ports": [{"port": 80}]}})
     subset = {"addresses": [{"ip": "192.0.2.1"}], "ports": [{"port": 80}]}
     await here.client.create(f"{CORE}/endpoints", {"metadata": {"name": "by-hand"}, "subsets": [subset]})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(LONG_S):
         async for event in here.client.watch(SLICES, {"labelSelector": "kubernetes.io/service-name=by-hand"}):
             if [one["addresses"] for one in event["object"].get("endpoints") or ()] == [["192.0.2.1"]]:
                 return
@@ -173,6 +177,76 @@ async def classes_of_attributes(here: Cluster) -> None:
     await waiting
 
 
+async def endpoints_of_pods(here: Cluster) -> None:
+    """Both forms name a pod that is ready, with the node it is on."""
+    await here.client.create(f"{CORE}/services", {"metadata": {"name": "s"}, "spec": SERVED})
+    pod = {**TEMPLATE["spec"], "nodeName": "n1"}
+    await here.client.create(f"{CORE}/pods", {"metadata": {"name": "served", "labels": {"app": "s"}}, "spec": pod})
+    ready = [{"type": "Ready", "status": "True"}]
+    status = {"phase": "Running", "podIP": "192.0.2.7", "podIPs": [{"ip": "192.0.2.7"}], "conditions": ready}
+    await here.client.patch(f"{CORE}/pods/served/status", {"status": status})
+    older = await seen(here, f"{CORE}/endpoints/s", lambda one: one.get("subsets"))
+    assert [one["ip"] for one in older["subsets"][0]["addresses"]] == ["192.0.2.7"]
+    async with asyncio.timeout(LONG_S):
+        async for event in here.client.watch(SLICES, {"labelSelector": "kubernetes.io/service-name=s"}):
+            found = event["object"].get("endpoints") or ()
+            if [(one["addresses"], one["nodeName"], one["conditions"]["ready"]) for one in found] == [
+                (["192.0.2.7"], "n1", True)
+            ]:
+                return
+
+
+async def volumes_in_use(here: Cluster) -> None:
+    """A bound volume that is deleted stays as long as its claim, and a claim that grows tells whom it waits for."""
+    driver = {"csi": {"driver": "x.io", "volumeHandle": "h"}, "capacity": {"storage": "1Gi"}}
+    spec = {**driver, "accessModes": ["ReadWriteOnce"], "storageClassName": "grows"}
+    classes = "/apis/storage.k8s.io/v1/storageclasses"
+    await here.client.create(
+        classes, {"metadata": {"name": "grows"}, "provisioner": "x.io", "allowVolumeExpansion": True}
+    )
+    await here.client.create("/api/v1/persistentvolumes", {"metadata": {"name": "used"}, "spec": spec})
+    path = f"{CORE}/persistentvolumeclaims"
+    await here.client.create(path, {"metadata": {"name": "u"}, "spec": {**CLAIM, "storageClassName": "grows"}})
+    await seen(here, f"{path}/u", lambda one: one["status"].get("phase") == "Bound")
+    await here.client.patch(f"{path}/u", {"spec": {"resources": {"requests": {"storage": "2Gi"}}}})
+    async with asyncio.timeout(LONG_S):
+        async for event in here.client.watch(f"{CORE}/events"):
+            if (event["object"]["reason"], event["object"]["involvedObject"]["name"]) == ("ExternalExpanding", "u"):
+                break
+    leaving = await here.client.delete("/api/v1/persistentvolumes/used")
+    assert leaving["metadata"]["finalizers"] == ["kubernetes.io/pv-protection"]
+    waiting = asyncio.ensure_future(gone(here, "/api/v1/persistentvolumes/used"))
+    await here.client.delete(f"{path}/u")
+    await waiting
+
+
+async def sick_devices(here: Cluster) -> None:
+    """A pod goes when its device is tainted."""
+    group = "/apis/resource.k8s.io/v1"
+    claims = f"{group}/namespaces/default/resourceclaims"
+    asked = {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpus"}}]}}
+    await here.client.create(claims, {"metadata": {"name": "mine"}, "spec": asked})
+    pod = {**TEMPLATE["spec"], "nodeName": "n1", "resourceClaims": [{"name": "gpu", "resourceClaimName": "mine"}]}
+    user = await here.client.create(f"{CORE}/pods", {"metadata": {"name": "computing"}, "spec": pod})
+    reserved = [{"resource": "pods", "name": "computing", "uid": user["metadata"]["uid"]}]
+    result = {"request": "gpu", "driver": "x.io", "pool": "n1", "device": "gpu-0"}
+    given = {"allocation": {"devices": {"results": [result]}}, "reservedFor": reserved}
+    await here.client.patch(f"{claims}/mine/status", {"status": given})
+    pool = {"name": "n1", "generation": 1, "resourceSliceCount": 1}
+    taint = {"key": "x.io/sick", "effect": "NoExecute"}
+    devices = [{"name": "gpu-0", "taints": [taint]}]
+    spec = {"driver": "x.io", "nodeName": "n1", "pool": pool, "devices": devices}
+    waiting = asyncio.ensure_future(gone(here, f"{CORE}/pods/computing"))
+    await here.client.create(f"{group}/resourceslices", {"metadata": {"name": "n1"}, "spec": spec})
+    await waiting
+
+
+async def uses_of_tokens(here: Cluster) -> None:
+    """Since when the uses of old tokens are noted is told."""
+    path = "/api/v1/namespaces/kube-system/configmaps/kube-apiserver-legacy-service-account-token-tracking"
+    assert (await seen(here, path, lambda one: one.get("data")))["data"]["since"]
+
+
 SCENARIOS: Final[tuple[Callable[[Cluster], Awaitable[None]], ...]] = (
     nodes_own_certificate,
     bootstrap_tokens_sign_and_go,
@@ -185,6 +259,10 @@ SCENARIOS: Final[tuple[Callable[[Cluster], Awaitable[None]], ...]] = (
     nodes_times_to_live,
     service_addresses,
     classes_of_attributes,
+    endpoints_of_pods,
+    volumes_in_use,
+    sick_devices,
+    uses_of_tokens,
 )
 
 
@@ -209,6 +287,7 @@ def test_each_acts_on_a_real_server(tmp_path: Path) -> None:
         async with cluster() as here, acting(here, controllers=all_of_them, ca_pem=pem, ca_key_file=key_file):
             here.informers.start()
             await here.informers.synced()
+            await seen(here, f"{CORE}/serviceaccounts/default", lambda _: True)  # which every pod needs
             outcomes = await asyncio.gather(*(one(here) for one in SCENARIOS), return_exceptions=True)
             failed = {
                 one.__name__: repr(found)
