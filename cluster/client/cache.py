@@ -77,7 +77,7 @@ class Cache:
             return
         self._indexers[name], self._indexes[name] = by, {}
         for key, obj in self._objects.items():
-            self._enter(name, by, key, obj)
+            self._enter(name, by(obj), key, obj)
 
     def add_handler(self, handler: Handler) -> None:
         """Call `handler` for every change from now on, after one ADDED for each object that is there."""
@@ -158,6 +158,8 @@ class Cache:
         if old is not None and obj is not None and old["metadata"].get("uid") != obj["metadata"].get("uid"):
             self._set(key, None)  # deleted and made again between two looks: handlers must see both
             old = None
+        # Asked before anything is changed: an index that fails for an object must leave no half of it behind.
+        entries = [(name, tuple(by(obj))) for name, by in self._indexers.items()] if obj is not None else []
         if old is not None:
             for name, by in self._indexers.items():
                 self._leave(name, by, key, old)
@@ -166,14 +168,14 @@ class Cache:
                 return
         else:
             self._objects[key] = obj
-            for name, by in self._indexers.items():
-                self._enter(name, by, key, obj)
+            for name, values in entries:
+                self._enter(name, values, key, obj)
         change: Change = "DELETED" if obj is None else "ADDED" if old is None else "MODIFIED"
         for handler in self._handlers:
             self._call(handler, change, old, obj)
 
-    def _enter(self, name: str, by: IndexBy, key: str, obj: Object) -> None:
-        for value in by(obj):
+    def _enter(self, name: str, values: Iterable[str], key: str, obj: Object) -> None:
+        for value in values:
             self._indexes[name].setdefault(value, {})[key] = obj
 
     def _leave(self, name: str, by: IndexBy, key: str, obj: Object) -> None:

@@ -82,6 +82,10 @@ class Reflector:
                 await self._failed(error, at_once=error.code == _EXPIRED)
             except Unreachable as error:
                 await self._failed(error)
+            except Exception as error:  # noqa: BLE001 - whoever stopped here would leave a cache that looks current
+                _log.exception("watch faulty path=%s", self._path)
+                self._stale = True
+                await self._failed(error)
 
     async def _list(self) -> None:
         page = await self._client.list(self._path, {**self._params, "limit": _PAGE_ITEMS})

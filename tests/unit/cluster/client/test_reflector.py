@@ -158,3 +158,29 @@ def test_a_state_that_breaks_off_counts_for_nothing(serve: Any) -> None:
             await asyncio.wait((running,))
 
     asyncio.run(scenario())
+
+
+def test_a_fault_in_reading_an_object_is_told_and_tried_again(serve: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An index that fails for one object once: the cache must not stay as it was for ever."""
+    script = Script([(5, [pod("a", 5)]), (9, [pod("a", 5), pod("b", 9)])], [[line("ADDED", pod("b", 9))]], streams=True)
+    faults = ["b"]
+
+    def by_name(obj: dict[str, Any]) -> list[str]:
+        name = obj["metadata"]["name"]
+        if name in faults:
+            faults.remove(name)
+            raise KeyError("spec")
+        return [name]
+
+    async def scenario() -> None:
+        cache = Cache("pods")
+        cache.add_index("name", by_name)
+        async with serve(script) as settings, ApiClient(settings) as client:
+            running = asyncio.ensure_future(Reflector(client, "/api/v1/pods", cache).run())
+            await asyncio.wait_for(script.waiting.wait(), 20)
+            running.cancel()
+            await asyncio.wait((running,))
+        assert [one["metadata"]["resourceVersion"] for one in cache.by_index("name", "b")] == ["9"]
+
+    asyncio.run(scenario())
+    assert "watch faulty path=/api/v1/pods" in caplog.text
