@@ -16,6 +16,7 @@ from typing import Any, Literal
 from oarlock.cluster.boot.errors import BootError
 
 FORMAT = 1
+IPV4 = 4
 SERVERS_SENSIBLE = (1, 3, 5)
 HOST_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 CLUSTER_CIDR, SERVICE_CIDR = "10.42.0.0/16", "10.43.0.0/16"
@@ -130,8 +131,6 @@ def parse_members(text: str) -> dict[str, str]:
             f"--hosts names {len(members)} hosts, which gives no useful majority",
             "Name 1, 3 or 5; others join as nodes.",
         )
-    if len({ipaddress.ip_address(address).version for address in members.values()}) > 1:
-        raise BootError("--hosts mixes IPv4 and IPv6", "Use addresses of one family.")
     return members
 
 
@@ -165,6 +164,8 @@ def check_address(flag: str, address: str) -> None:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         raise BootError(f"{flag} has {address!r}, which is no IP address", _LISTING) from None
+    if parsed.version != IPV4:
+        raise BootError(f"{flag} has {address}, and hosts are reached by IPv4 only", "Give its IPv4 address.")
     if parsed.is_unspecified or parsed.is_multicast or parsed.is_link_local:
         raise BootError(f"{flag} has {address}, where no host can be reached", "Give the host's own address.")
 

@@ -159,10 +159,13 @@ def _found(wanted: Wanted, folder: StateFolder) -> HostRecord:
 
 def _join_server(wanted: Wanted, folder: StateFolder) -> HostRecord:
     token, instance = Token.parse(wanted.token), uuid.uuid4().hex
-    asked = Asked(importlib.metadata.version("oarlock"), time.time(), instance, wanted.host)
+
+    def asked() -> Asked:
+        return Asked(importlib.metadata.version("oarlock"), time.time(), instance, wanted.host)
+
     try:
         _, given = joining.first_that_answers(
-            wanted.join, token.ca_hash, lambda met: joining.join(met, SERVER, token, asked)
+            wanted.join, token.ca_hash, lambda met: joining.join(met, SERVER, token, asked())
         )
     except NotReached as trouble:
         raise BootError(
@@ -181,12 +184,14 @@ def _join_node(wanted: Wanted, folder: StateFolder, out: TextIO) -> HostRecord:
     name = wanted.host or socket.gethostname().partition(".")[0].lower()
     check_name("--host", name)
     token, instance = Token.parse(wanted.token), uuid.uuid4().hex
-    asked = Asked(importlib.metadata.version("oarlock"), time.time(), instance, name, wanted.address)
     request = {"request": new_request(name, folder.pki / "node.key")}
+
+    def asked() -> Asked:
+        return Asked(importlib.metadata.version("oarlock"), time.time(), instance, name, wanted.address)
 
     def ask() -> tuple[Met, dict[str, object]]:
         return joining.first_that_answers(
-            wanted.join, token.ca_hash, lambda met: joining.join(met, NODE, token, asked, request)
+            wanted.join, token.ca_hash, lambda met: joining.join(met, NODE, token, asked(), request)
         )
 
     met, given = _patiently(ask, out)

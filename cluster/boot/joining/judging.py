@@ -5,7 +5,6 @@ A refusal is two sentences for people, the cause and the way out; nothing has be
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -164,10 +163,6 @@ def node_place(asked: Asked, cluster: Cluster, remote: str) -> tuple[str, str]:
             409,
             f"the node says that its address is {asked.address}, but its request comes from {remote}",
             "Leave --address out, or route the request so that it comes from that address.",
-        )
-    if ipaddress.ip_address(remote).version != ipaddress.ip_address(next(iter(cluster.members.values()))).version:
-        raise Refused(
-            409, f"the request comes from {remote}, the cluster uses the other family of addresses", "Join by that one."
         )
     return asked.host, remote
 

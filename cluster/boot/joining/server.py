@@ -39,7 +39,8 @@ from oarlock.cluster.client.settings import ClientSettings
 from oarlock.cluster.objects.status import ApiError
 
 BODY_BYTES_MAX = 16 << 10
-BODY_S = 10.0
+BODY_S, NODES_S = 10.0, 5.0
+"""The second less than a joining host waits for an answer."""
 UNDER_WAY_MAX = 32
 NEIGHBOUR_S = 2.0
 TOKENS_EVERY_S = 30.0
@@ -252,7 +253,7 @@ class JoinServer:
 
     async def _nodes(self) -> list[KnownNode]:
         try:
-            async with asyncio.timeout(BODY_S):
+            async with asyncio.timeout(NODES_S):
                 found = await self._api.list("/api/v1/nodes")
         except (Unreachable, ApiError, TimeoutError) as error:
             log.info("nodes not known: %s", error)

@@ -11,7 +11,7 @@ THREE = {"a": "10.9.0.1", "b": "10.9.0.2", "c": "10.9.0.3"}
 
 
 def test_members_are_read_in_order() -> None:
-    assert parse_members("c=10.9.0.3, a=10.9.0.1,b=fd00::1".replace("fd00::1", "10.9.0.2")) == {
+    assert parse_members("c=10.9.0.3, a=10.9.0.1,b=10.9.0.2") == {
         "c": "10.9.0.3",
         "a": "10.9.0.1",
         "b": "10.9.0.2",
@@ -28,7 +28,7 @@ def test_members_are_read_in_order() -> None:
         ("a=10.9.0.1,a=10.9.0.2,b=10.9.0.3", "names a twice"),
         ("a=10.9.0.1,b=10.9.0.1,c=10.9.0.3", "to two hosts"),
         ("a=10.9.0.1,b=10.9.0.2", "no useful majority"),
-        ("a=10.9.0.1,b=10.9.0.2,c=fd00::1", "mixes IPv4 and IPv6"),
+        ("a=10.9.0.1,b=10.9.0.2,c=fd00::1", "reached by IPv4 only"),
     ],
 )
 def test_members_that_make_no_cluster_are_refused(text: str, complaint: str) -> None:
