@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import uvloop
 
@@ -53,7 +53,11 @@ class HostedSettings:
 
     @classmethod
     def load(cls, file: str) -> Self:
-        document = json.loads(Path(file).read_bytes())
+        return cls.of(json.loads(Path(file).read_bytes()))
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> Self:
+        """Read the form that `document` gives, which is used up."""
         tls = document.pop("metrics_tls", None)
         return cls(
             client=ClientSettings(**document.pop("client")),
@@ -63,10 +67,13 @@ class HostedSettings:
 
     def save(self, file: str) -> None:
         """Write the form that `load` reads, readable by its owner alone."""
-        document = asdict(replace(self, client=replace(self.client, fence=None)))
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as out:
-            json.dump(document, out)
+            json.dump(self.document(), out)
+
+    def document(self) -> dict[str, Any]:
+        """Return what `load` reads, as a value."""
+        return asdict(replace(self, client=replace(self.client, fence=None)))
 
 
 Leaving = Callable[[], Awaitable[None]]

@@ -26,10 +26,12 @@ LEASES = "/oarlock/leases/"
 """Below this the API servers keep leases; a copy of theirs, which takes long to load."""
 LATE_S = 86_400.0
 """How long a part may wait for what only other hosts can give: whoever founds a cluster may be alone for long."""
-
 SHUTDOWN = {"shutdown_delay_s": 1.0, "shutdown_quiet_s": 2.0, "shutdown_grace_s": 20.0}
 """How an API server behind a balancer leaves. The balancer asks how it is every 0.25 s."""
 LEAVES_WITHIN_S = 30.0
+GUESTS_S = 240.0
+"""How long it may take to place actors on a Ray cluster that may be far away."""
+GUESTS_STOP_S = 40.0
 
 Address = tuple[str, int]
 
@@ -210,6 +212,29 @@ class Drafts:
             "metrics": self._metrics(tls),
         }
         return Part(place.name, "ray", "raynode", settings, after=(after,))
+
+    def ray_guests(self, address: str, server: str, hosted: Sequence[HostedComponent], after: str) -> Part:
+        """Actors on the user's own Ray cluster, which reach the API at `server`."""
+        tls = self._server_tls("ray-node", "system:oarlock:ray", [MASTERS])
+        components = [self.component(one) for one in hosted]
+        settings = {
+            "address": address,
+            "namespace": f"oarlock-{self.cluster_id}",
+            "room": str(self.folder.pki),
+            "components": [{**one, "client": {**one["client"], "server": server}} for one in components],
+            "client": self.client(tls),
+            "alone": not self.several,
+            "metrics": self._metrics(tls),
+        }
+        return Part(
+            "guests",
+            "guests",
+            "rayguests",
+            settings,
+            after=(after,),
+            ready_within_s=GUESTS_S,
+            stop_within_s=GUESTS_STOP_S,
+        )
 
     def component(self, hosted: HostedComponent) -> dict[str, Any]:
         tls = self._server_tls(hosted.name, f"system:{hosted.kind}", [MASTERS])

@@ -27,6 +27,9 @@ def add(commands: Any, where: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--controllers", action="append", default=[], metavar="GROUP=NAMES", help="as `oarlock up` has it (founder)"
     )
+    server.add_argument(
+        "--ray-address", default="", metavar="ADDRESS", help="host the actors on your own Ray cluster (founder)"
+    )
     server.set_defaults(run=_server)
     node = commands.add_parser(
         "node", parents=[where], help="make this host a node of a cluster", description=_node.__doc__
@@ -70,6 +73,7 @@ def _server(options: argparse.Namespace) -> int:
         node_timings=options.node_timings,
         controllers=tuple(options.controllers),
         runs_pods=not options.no_agent,
+        ray_address=options.ray_address,
         fresh=options.fresh,
         foreground=options.foreground,
     )

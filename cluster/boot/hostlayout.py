@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from oarlock.cluster.boot.components import components, parse_groups
 from oarlock.cluster.boot.drafts import Drafts, RayPlace, StorePlace, files
@@ -114,9 +114,15 @@ class HostLayout:
             "loopback_network": self._is_trial,
         }
         yield drafts.api_server(api, network, cluster.first_service_ip)
-        place = self._ray_place()
-        yield drafts.ray_state(place)
-        yield drafts.ray_node(place, components(parse_groups(cluster.controllers)), after=api)
+        hosted = components(parse_groups(cluster.controllers))
+        if cluster.ray_address:
+            yield replace(
+                drafts.ray_guests(cluster.ray_address, self.outer_server, hosted, after=api), name=f"guests-{host}"
+            )
+        else:
+            place = self._ray_place()
+            yield drafts.ray_state(place)
+            yield drafts.ray_node(place, hosted, after=api)
         if record.runs_pods:
             yield self._agent(drafts)
 

@@ -57,6 +57,7 @@ class Cluster:
     controllers: tuple[str, ...] = ()
     cluster_cidr: str = CLUSTER_CIDR
     service_cidr: str = SERVICE_CIDR
+    ray_address: str = ""
 
     @property
     def majority(self) -> int:

@@ -53,7 +53,7 @@ class Layout:
             drafts.balancer("balancer", self.record.port, drafts.balancer_tls()),
             *(Part(str(one["name"]), "agent", "agent", one, after=("balancer",)) for one in self._agents(drafts)),
             *self._hollow(drafts),
-            *self._ray_nodes(drafts),
+            *(self._guests(drafts) if self.spec.ray_address else self._ray_nodes(drafts)),
         ]
 
     def admin(self) -> CertificateFiles:
@@ -124,6 +124,9 @@ class Layout:
             place = RayPlace(name, position, state, state_port=self._port(state), **ports)
             yield drafts.ray_state(place)
             yield drafts.ray_node(place, hosted, after="balancer")
+
+    def _guests(self, drafts: Drafts) -> Iterator[Part]:
+        yield drafts.ray_guests(self.spec.ray_address, self.server, components(self.spec.controllers), after="balancer")
 
     def _single(self, drafts: Drafts) -> Part:
         address = (LOOPBACK, self.record.port)

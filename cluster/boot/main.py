@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     lease = "how long a silent scheduler, group of controllers or Ray head is waited for (2); more on a loaded machine"
     up.add_argument("--lease-ttl", type=float, default=2.0, metavar="SECONDS", help=lease)
     up.add_argument("--single", action="store_true", help="everything in one process, without Ray")
+    up.add_argument("--ray-address", default="", metavar="ADDRESS", help="host the actors on your own Ray cluster")
     up.add_argument("--fresh", action="store_true", help="forget the objects of an earlier run")
     up.set_defaults(run=_up)
 
@@ -146,6 +147,7 @@ def _up(options: argparse.Namespace) -> int:
         options.scheduler_config,
         tuple(options.scheduler_plugin),
         options.lease_ttl,
+        options.ray_address,
     )
     kubeconfig_file = options.kubeconfig or kubeconfig.default_file()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as after Ctrl-C

@@ -6,6 +6,7 @@ Imports are local to the roles, so that a process loads only what it runs.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,27 @@ async def run_ray_node(settings: Settings) -> Running:
     return Running(node, f"{settings['ip']}:{settings['node_manager_port']}")
 
 
+async def run_ray_guests(settings: Settings) -> Running:
+    """Host the components on the user's Ray cluster: their settings travel with the files that they name."""
+    from oarlock.actors.shell.ray_guests import Guest, GuestsSettings, RayGuests
+    from oarlock.actors.shell.ray_parcel import pack
+    from oarlock.cluster.client.settings import ClientSettings
+
+    guests = []
+    for component in settings["components"]:
+        document = hosted_settings(component, log_folder="").document()
+        own = component["settings"]
+        also = {str(own.get("config", "")), *own.get("plugin_files", ())}
+        parcel = json.dumps(pack(document, Path(settings["room"]), also))
+        guests.append(Guest(component["name"], component["factory"], component["lease"], parcel))
+    client = ClientSettings(**settings["client"])
+    part = RayGuests(
+        GuestsSettings(settings["address"], settings["namespace"], client, tuple(guests), settings["alone"])
+    )
+    await part.start()
+    return Running(part, settings["address"])
+
+
 def hosted_settings(component: Settings, log_folder: str) -> HostedSettings:
     from oarlock.actors.shell.hosted import HostedSettings
     from oarlock.actors.shell.pages import MetricsTls
@@ -370,5 +392,6 @@ ROLES: Mapping[str, Callable[[Settings], Awaitable[Running]]] = {
     "agent": run_agent,
     "hollow": run_hollow,
     "raynode": run_ray_node,
+    "rayguests": run_ray_guests,
     "shell": run_in_process,
 }

@@ -67,6 +67,7 @@ class Wanted:
     node_timings: str = "fast"
     controllers: tuple[str, ...] = ()
     runs_pods: bool = True
+    ray_address: str = ""
     fresh: bool = False
     foreground: bool = False
 
@@ -150,6 +151,7 @@ def _found(wanted: Wanted, folder: StateFolder) -> HostRecord:
         parse_ports(wanted.ports),
         wanted.node_timings,
         wanted.controllers,
+        ray_address=wanted.ray_address,
     )
     Authority(folder.pki).service_account_key()
     hoststate.ray_token(folder)

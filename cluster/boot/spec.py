@@ -38,6 +38,8 @@ class ClusterSpec:
     scheduler_config: Path | None = None
     scheduler_plugins: tuple[Path, ...] = ()
     lease_ttl_s: float = 2.0
+    ray_address: str = ""
+    """Where the user's own Ray cluster is, as `ray.init` takes it; "" for one of ours."""
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -54,6 +56,8 @@ class ClusterSpec:
         if not LEASE_TTL_S_MIN <= self.lease_ttl_s <= LEASE_TTL_S_MAX:  # nor if it is no number
             way_out = f"Use a number of seconds from {LEASE_TTL_S_MIN:g} to {LEASE_TTL_S_MAX:g}."
             raise BootError(f"--lease-ttl {self.lease_ttl_s:g} is out of range", way_out)
+        if self.ray_address and self.single:
+            raise BootError("--single runs without Ray", "Leave --ray-address or --single out.")
         if self.node_timings not in NODE_TIMINGS:
             named = f"--node-timings {self.node_timings!r} is unknown"
             raise BootError(named, f"Use one of {', '.join(NODE_TIMINGS)}.")
