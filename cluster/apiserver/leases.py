@@ -61,7 +61,7 @@ class Leases:
         self._stopping = False
 
     def stop(self) -> None:
-        """End every open lease watch."""
+        """End every open lease watch, and each that is opened from now on at its beginning."""
         self._stopping = True
         for task in (*self._streams, *self._endings):
             task.cancel()
@@ -187,6 +187,8 @@ class Leases:
 
     def _watch(self, name: str, own: Attachment | None) -> Stream:
         async def run(wire: Wire) -> None:
+            if self._stopping:
+                return
             task = asyncio.current_task()
             assert task is not None
             self._streams.add(task)

@@ -235,6 +235,8 @@ class LeaseHolder:
             async for state in states:
                 if state["type"] == "FREE" or state.get("holder") == self.identity:
                     return
+        # A server that is leaving ends the watch at once.
+        await asyncio.sleep(_RETRY_FIRST_S)
 
     async def _states(self, own: Mapping[str, str] | None = None) -> AsyncGenerator[dict[str, Any], None]:
         async with aclosing(self._client.lines(self._path, {"watch": "1", **(own or {})})) as lines:

@@ -21,6 +21,8 @@ _BACKOFF_MAX_S = 5.0
 _WATCH_S = (300, 600)
 _PAGE_ITEMS = "500"
 _BEHIND_S = 0.1
+_SHORT_WATCH_S = 1.0
+"""A watch that ends sooner without an event was ended by a server that is leaving, or refuses without saying so."""
 _EXPIRED = 410
 _UNKNOWN_WAY = (400, 422)
 _STATE_ENDS = "k8s.io/initial-events-end"
@@ -131,8 +133,10 @@ class Reflector:
             state = {}
         else:
             params["resourceVersion"] = str(self._cache.revision)
+        began = asyncio.get_running_loop().time()
+        seen = False
         async for event in self._client.watch(self._path, params):
-            self._failures = 0
+            self._failures, seen = 0, True
             change, obj = event["type"], event["object"]
             if state is not None:
                 if change == "BOOKMARK" and (obj["metadata"].get("annotations") or {}).get(_STATE_ENDS) == "true":
@@ -148,6 +152,8 @@ class Reflector:
                 self._cache.advance(int(obj["metadata"]["resourceVersion"]))
             else:
                 self._cache.apply(change, self._transform(obj))
+        if not seen and asyncio.get_running_loop().time() - began < _SHORT_WATCH_S:
+            raise Unreachable(f"the watch of {self._path} ended at once", sent=True)
 
     def _lags(self) -> bool:
         return self._cache.wanted_revision > self._cache.revision

@@ -17,6 +17,7 @@ from oarlock.cluster.apiserver.settings import ApiServerSettings
 from oarlock.cluster.client import ClientSettings
 from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.unread import unread_bytes
+from oarlock.consensus.model import Range
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -220,6 +221,22 @@ def test_our_own_clients_fail_no_request_while_the_servers_of_their_list_are_res
                 await server.stop()
 
     asyncio.run(scenario())
+
+
+def test_watches_that_come_back_to_a_server_that_leaves_hold_it_up_no_longer(with_api: Any) -> None:
+    async def scenario(api: Any) -> None:
+        _, held = await api("POST", "/oarlock/v1/leases/x/acquire", {"identity": "a", "ttlMillis": 60000})
+        own = f"/oarlock/v1/leases/x?watch=1&identity=a&epoch={held['epoch']}"
+        stopping = asyncio.create_task(api.server.stop())
+        await leaving(api.server)
+        for path in (own, "/oarlock/v1/leases/x?watch=1", f"{MAPS}?watch=1&resourceVersion=1"):
+            async with api.watch(path) as event:
+                assert await event() is None
+        await stopping
+        kept = await api.store.range(Range(b"/oarlock/leases/x"))
+        assert kept.kvs, "its holder has only to renew it elsewhere"
+
+    with_api(scenario, shutdown_grace_s=60.0, shutdown_quiet_s=1.0)
 
 
 def test_new_connections_of_a_client_without_a_choice_are_served_to_the_end(with_api: Any) -> None:

@@ -184,3 +184,26 @@ def test_a_fault_in_reading_an_object_is_told_and_tried_again(serve: Any, caplog
 
     asyncio.run(scenario())
     assert "watch faulty path=/api/v1/pods" in caplog.text
+
+
+def test_a_server_that_ends_each_watch_at_once_is_asked_less_and_less_often(
+    serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(delay_s: float) -> None:
+        if delay_s:
+            paused.append(delay_s)
+        await sleep(0)
+
+    async def scenario() -> None:
+        script = Script([(10, [])], [[], [], []], streams=False)
+        monkeypatch.setattr("oarlock.cluster.client.reflector.asyncio.sleep", note)
+        _, seen = await play(serve, script)
+        assert script.asked == [10, 10, 10, 10], "nothing is missed for that"
+        assert seen == []
+
+    asyncio.run(scenario())
+    assert len(paused) == 3
+    assert paused[2] > paused[0]
