@@ -49,7 +49,7 @@ def none(pod: Object, page: Object) -> Iterator[str]:
             yield f"was tried {_times(waits['attempts'])}, but the last attempt is kept no more"
         yield from waiting(waits)
     elif not pod["spec"].get("nodeName"):
-        yield f"was never tried: the scheduler that asks for {name} is another one, or hasn't seen the pod yet"
+        yield f"was never tried: it asks for {name}, and this scheduler has another name or hasn't seen the pod yet"
     elif pod["metadata"]["creationTimestamp"] < since:
         yield f"was scheduled by a predecessor, or by nobody: this scheduler acts since {since} and knows what it did"
     else:

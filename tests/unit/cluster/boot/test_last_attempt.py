@@ -185,7 +185,7 @@ def test_a_pod_that_was_never_tried_says_so(tmp_path: Path, capsys: pytest.Captu
     assert "was never tried\nis held back by its scheduling gates: example.com/quota\n" in gated
     assert "for the cluster as it is now, decided here and not by the scheduler:\nwould go to roomy" in gated
     assert "was put on its node by somebody else than this scheduler, or its attempt has made way" in placed
-    assert "the scheduler that asks for somebody-else is another one" in foreign
+    assert "was never tried: it asks for somebody-else, and this scheduler has another name" in foreign
     assert "no profile is named somebody-else" in captured.err
 
 
