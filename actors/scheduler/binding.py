@@ -118,8 +118,9 @@ async def _awaited(step: Step, kind: str, work: Awaitable[T], limit_s: float | N
     """Return what comes of a step's work; foreign code has so long, and is named. Raises as the step may."""
     if not isinstance(step, Plugin):
         return await work
+    limit = asyncio.timeout(limit_s)
     try:
-        async with asyncio.timeout(limit_s) as limit:
+        async with limit:
             return await work
     except (StepFailed, ApiError, Unreachable):
         raise
