@@ -40,10 +40,13 @@ class Half(asyncio.Protocol):
     def end_if_quiet(self, since: float) -> None:
         """End a client's connection that waits for nothing: its last word was the backend's and is older than `since`.
 
-        A client that has begun a request meanwhile can't be told from one that has not, but by what has arrived.
+        A client that has begun a request meanwhile can't be told from one that has not, but by what has arrived. One
+        that will say nothing more, and whose backend has been silent since then, waits for nothing either.
         """
         other = self._other
-        if other is None or self.transport is None or other.heard_at > since or self.heard_at > other.heard_at:
+        if other is None or self.transport is None or max(self.heard_at, other.heard_at) > since:
+            return
+        if self.heard_at > other.heard_at and not self.half_closed:
             return
         if not unread_bytes(self.transport):
             self.transport.close()

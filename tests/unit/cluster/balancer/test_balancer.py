@@ -345,6 +345,30 @@ def test_a_server_that_closes_after_each_answer_is_asked_no_more_often(tmp_path:
     run(tmp_path, scenario)
 
 
+def test_a_client_that_has_said_its_last_holds_nobody_up(tmp_path: Path) -> None:
+    async def never_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        await asyncio.Event().wait()
+        writer.close()
+
+    async def scenario(made: Rig) -> None:
+        backend = await asyncio.start_server(never_closes, "127.0.0.1", 0)
+        address = backend.sockets[0].getsockname()
+        balancer = Balancer(replace(made.balancer._settings, backends=(address,), drain_s=60.0))
+        await balancer.start()
+        reader, writer = await asyncio.open_connection("127.0.0.1", balancer.port)
+        writer.write(b"bye")
+        writer.write_eof()
+        while not any(client.half_closed for client in balancer._clients):  # noqa: ASYNC110 - a state of the loop itself
+            await asyncio.sleep(0)
+        await balancer.stop()
+        assert await reader.read(1) == b""
+        writer.close()
+        backend.close()
+
+    run(tmp_path, scenario, quiet_s=0.1)
+
+
 def test_settings_refuse_nonsense(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one backend"):
         BalancerSettings("127.0.0.1", 0, (), Tls(tmp_path))
