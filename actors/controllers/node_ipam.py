@@ -39,8 +39,8 @@ class Allocator:
         promised = self._promised.pop(key, None)
         if node is None or _cidrs(node):
             return []
-        holds = promised is not None and promised[0] == uid and not self._taken(promised[1], view)
-        cidrs = promised[1] if promised is not None and holds else self._choose(view)
+        kept = promised is not None and not self._taken(promised[1], view)
+        cidrs = promised[1] if promised is not None and kept else self._choose(view)
         if not cidrs:
             return [_told(node, "CIDRNotAvailable"), Requeue(_AGAIN_S)]
         self._promised[key] = (uid, cidrs)

@@ -17,7 +17,14 @@ Waiting = Callable[..., Any]
 NODES = ("a", "b", "c")
 
 SERVE = """
-import http.server, json, os
+import http.server, json, os, socket, threading
+def echo():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+        bound.bind((os.environ["IP"], 8081))
+        while True:
+            said, client = bound.recvfrom(2048)
+            bound.sendto(said + os.environ["NODE"].encode(), client)
+threading.Thread(target=echo, daemon=True).start()
 class Answer(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         told = {"pod": os.environ["POD"], "node": os.environ["NODE"], "from": self.client_address[0]}
@@ -31,6 +38,14 @@ for _ in range(count):
     with socket.create_connection((address, port), 5, (source, 0) if source else None) as connection:
         connection.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
         print(b"".join(iter(lambda: connection.recv(65536), b"")).decode().rpartition("\\n")[2])
+"""
+ASK = """
+import socket, sys
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as bound:
+    bound.settimeout(5)
+    bound.connect((sys.argv[1], 53))
+    bound.send(b"on ")
+    print(bound.recv(2048).decode())
 """
 
 
@@ -84,6 +99,7 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], str], 
                 service("near", type="NodePort", externalTrafficPolicy="Local", internalTrafficPolicy="Local"),
                 service("sticky", sessionAffinity="ClientIP"),
                 service("headless", clusterIP="None"),
+                service("datagrams", ports=[{"port": 53, "protocol": "UDP", "targetPort": 8081}]),
             ]
             made.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
             made.kubectl("rollout", "status", "deployment/web", "--timeout=40s")
@@ -137,6 +153,8 @@ def test_a_service_answers_on_every_host_for_all_its_pods(hosts: Hosts) -> None:
         near = fetch(hosts, name, found["near"]["clusterIP"], count=4) + fetch(hosts, "s", here, ports["near"], count=4)
         assert {one["node"] for one in near} == {name}
         assert len({one["pod"] for one in fetch(hosts, name, found["sticky"]["clusterIP"], count=6)}) == 1
+        datagrams = {hosts.on(name, "python3", "-c", ASK, found["datagrams"]["clusterIP"]) for _ in NODES}
+        assert datagrams == {f"on {other}\n" for other in NODES}
     slices = hosts.kubectl.json("get", "endpointslices", "-l", "kubernetes.io/service-name=headless")["items"]
     addresses = {address for one in slices for endpoint in one["endpoints"] for address in endpoint["addresses"]}
     assert addresses == {pod["status"]["podIP"] for pod in pods(hosts).values()}

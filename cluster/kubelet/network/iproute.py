@@ -23,6 +23,7 @@ _KERNEL, _UNICAST, _LOCAL = "2", "1", "2"
 """As `ip -N` prints a route's protocol (made by the kernel for the network of an address) and types."""
 TIMEOUT_S = 10.0
 _CAP_NET_ADMIN = 12
+_NONLOCAL_BIND = Path("/proc/sys/net/ipv6/ip_nonlocal_bind")
 _GUARD = "\0oarlock-routes"
 _PLACES = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
 
@@ -38,9 +39,17 @@ class IpRoute:
         self._program = program
         self._guard: socket.socket | None = None
 
-    def open(self) -> None:
-        """Take the host's routes for oneself. Raises if they can't be changed at all, or another agent has them."""
+    def open(self, ip: str) -> None:
+        """Take the host's routes for oneself; `ip` is the host's address, whose family pods' addresses will have.
+
+        Raises if routes can't be changed at all, if they wouldn't do, or if another agent has them.
+        """
         self.check()
+        if ":" in ip and _NONLOCAL_BIND.exists() and _NONLOCAL_BIND.read_text().strip() == "0":
+            raise NetworkFailure(
+                "Linux lets no process bind an IPv6 address that it has by a route alone: "
+                "set net.ipv6.ip_nonlocal_bind to 1 with sysctl"
+            )
         self._guard = claim()
 
     def close(self) -> None:

@@ -107,8 +107,9 @@ def plan(name: str, ip: str, nodes: Iterable[Object], service_cidrs: Iterable[Ob
 
 
 def difference(present: Collection[Route], wanted: Collection[Route]) -> tuple[list[Route], list[Route]]:
-    """Return which routes are to go and which are to come, in that order."""
-    return sorted(set(present) - set(wanted)), sorted(set(wanted) - set(present))
+    """Return which routes are to go and which are to come, in that order; those to the host itself come first."""
+    coming = set(wanted) - set(present)
+    return sorted(set(present) - set(wanted)), sorted(coming, key=lambda route: (bool(route.via), route))
 
 
 def obstacle(route: Route, host: Host) -> str:

@@ -29,7 +29,7 @@ _WAITING = "no range of pod addresses was given to the node yet"
 class Routes(Protocol):
     """What is asked of the host; see `IpRoute`."""
 
-    def open(self) -> None: ...
+    def open(self, ip: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -66,7 +66,7 @@ class RoutedNetwork:
 
     def open(self) -> None:
         """Begin to follow what is wanted. Raises NetworkFailure where nothing could ever be done about it."""
-        self._routes.open()
+        self._routes.open(self._ip)
         self._nodes.add_handler(self._on_node)
         self._service_cidrs.add_handler(lambda *_: self._news.set())
 

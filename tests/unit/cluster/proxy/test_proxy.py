@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from oarlock.cluster.proxy.binding import bound
 from oarlock.cluster.proxy.choice import Choice
 from oarlock.cluster.proxy.claim import Claim
 from oarlock.cluster.proxy.rules import Frontend, Rule, build
@@ -77,6 +78,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("protocol", ["TCP", "UDP"])
+@pytest.mark.parametrize("host", ["198.51.100.7", "2001:db8::7"])
+def test_an_address_can_be_had_before_the_host_has_it(protocol: str, host: str) -> None:
+    with bound(protocol, host, 0) as first:
+        port = first.getsockname()[1]
+        if protocol == "TCP":
+            first.listen()
+        with pytest.raises(OSError, match="in use"):
+            bound(protocol, host, port)
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])

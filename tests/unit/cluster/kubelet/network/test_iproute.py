@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,12 @@ MAIN = """[{"dst":"default","gateway":"10.9.0.254","dev":"d0","flags":[]},
 {"dst":"10.42.2.0/24","gateway":"10.9.0.7","dev":"d0","protocol":"200","prefsrc":"10.9.0.1","flags":[]}]"""
 ADDRESSES = """[{"ifname":"lo","addr_info":[{"family":"inet","local":"127.0.0.1"}]},{},
 {"ifname":"d0","addr_info":[{"family":"inet","local":"10.9.0.1"}]}]"""
+
+
+@pytest.fixture(autouse=True)
+def _guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard of this process' own: other tests, or a real agent, may hold the host's."""
+    monkeypatch.setattr(iproute, "_GUARD", f"\0oarlock-routes-{os.getpid()}")
 
 
 def fake(folder: Path, body: str) -> IpRoute:
@@ -87,6 +94,18 @@ def test_without_the_command_or_the_right_there_is_no_routed_network(
         ip.check()
     monkeypatch.setattr(iproute, "_capabilities", lambda: 1 << 12)
     ip.check()
+
+
+def test_ipv6_needs_a_setting_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ip, setting = fake(tmp_path, ""), tmp_path / "nonlocal_bind"
+    monkeypatch.setattr(iproute, "_capabilities", lambda: 1 << 12)
+    monkeypatch.setattr(iproute, "_NONLOCAL_BIND", setting)
+    setting.write_text("0\n")
+    with pytest.raises(NetworkFailure, match=r"net\.ipv6\.ip_nonlocal_bind to 1"):
+        ip.open("fd00::1")
+    setting.write_text("1\n")
+    ip.open("fd00::1")
+    ip.close()
 
 
 def test_one_agent_of_a_host_has_the_routes() -> None:

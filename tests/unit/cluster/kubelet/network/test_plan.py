@@ -6,7 +6,7 @@ import ipaddress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oarlock.cluster.kubelet.network.plan import Host, HostRoute, Route, difference, obstacle, plan, relevant
@@ -68,6 +68,7 @@ def test_where_ranges_overlap_the_older_node_keeps_its_own() -> None:
     assert inside.conflicts == {"a": "the range 10.43.7.0/24 of node a overlaps that of the Services"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 255), st.integers(18, 28)), max_size=12))
 def test_no_address_is_led_two_ways(ranges: list[tuple[int, int]]) -> None:
     nodes = [
@@ -80,6 +81,7 @@ def test_no_address_is_led_two_ways(ranges: list[tuple[int, int]]) -> None:
     assert len(made.routes) - 1 + len(made.conflicts) == len(nodes)
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
 def test_a_difference_brings_what_is_to_what_should_be(present: set[int], wanted: set[int]) -> None:
     have, want = ({Route(f"10.42.{number}.0/24", "10.0.0.2", HERE) for number in some} for some in (present, wanted))

@@ -19,7 +19,7 @@ from oarlock.cluster.kubelet.settings import AgentSettings, Tls
 
 Object = dict[str, Any]
 NODE = "/api/v1/nodes/n1"
-POD, SECOND = "/api/v1/namespaces/default/pods/web", "/api/v1/namespaces/default/pods/two"
+POD, SECOND, THIRD = (f"/api/v1/namespaces/default/pods/{name}" for name in ("web", "two", "three"))
 HERE = "127.0.0.1"
 RANGE = "127.42.1.0/24"
 OWN = Route(RANGE, "", HERE)
@@ -34,7 +34,7 @@ class Kernel:
         self.unfit = ""
         self.here = Host()
 
-    def open(self) -> None:
+    def open(self, _: str) -> None:
         if self.unfit:
             raise NetworkFailure(self.unfit)
 
@@ -163,15 +163,19 @@ def test_pods_keep_their_addresses_and_routes_while_no_agent_is_there(play: Any)
         async with rig.agent_running():
             await rig.give_range()
             rig.api.put(POD, pod())
-            before = await rig.api.until(POD, running)
+            first = await rig.api.until(POD, running)
+            rig.api.put(SECOND, pod("two"))
+            before = await rig.api.until(SECOND, running)
         assert OWN in rig.kernel.routes, "containers outlive the agent, and so do their routes"
+        rig.api.drop(POD)
         async with rig.agent_running():
             await rig.condition("Ready", "True")
-            rig.api.put(SECOND, pod("two"))
-            second = await rig.api.until(SECOND, running)
-            assert second["status"]["podIP"] != before["status"]["podIP"]
-            after = rig.api.objects[POD]["status"]
-            assert after["podIP"] == before["status"]["podIP"]
+            rig.api.put(THIRD, pod("three"))
+            third = await rig.api.until(THIRD, running)
+            after = rig.api.objects[SECOND]["status"]
+            addresses = [one["status"]["podIP"] for one in (first, before, third)]
+            assert len({*addresses[:2]}) == 2
+            assert addresses[2] != after["podIP"] == addresses[1]
             assert after["containerStatuses"][0]["restartCount"] == 0
 
     play(scenario)
