@@ -17,7 +17,7 @@ from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.listing import Reader
 from oarlock.cluster.apiserver.options import DeleteOptions, delete_options
 from oarlock.cluster.apiserver.rendering import Page
-from oarlock.cluster.apiserver.storage import Stale, Storage
+from oarlock.cluster.apiserver.storage import Stale, Storage, TermOver
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
@@ -77,6 +77,8 @@ class Deleter:
             name = entry.key.rpartition(b"/")[2].decode()
             try:
                 await self.delete_object(call, entry.key, name, wanted)
+            except TermOver:
+                raise
             except ApiError as error:
                 if error.code not in (404, 409):
                     raise

@@ -36,6 +36,7 @@ DROPPED = Counter(
     "Number of requests dropped with 'Try again later' response",
     ("request_kind",),
 )
+FENCED_OFF = Counter("oarlock_fenced_writes_refused", "Writes that came when their writer's lease had passed on.")
 RESPONSE_SIZES = Histogram(
     "apiserver_response_sizes",
     "Response size distribution in bytes for each group, version, verb, resource, subresource, scope and component.",

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from oarlock.cluster.apiserver import metrics
 from oarlock.cluster.apiserver.claims import Claims, Unmet
 from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import codec, status
+from oarlock.cluster.objects.status import ApiError
 from oarlock.consensus.model import Compare, Delete, KeyValue, Operation, Put, Range, RangeResult, Store, Transaction
 
 LEASES = b"/oarlock/leases/"
@@ -26,6 +28,16 @@ class Stale(Exception):
     def __init__(self, live: Entry | None) -> None:
         super().__init__("the object has changed")
         self.live = live
+
+
+class TermOver(ApiError):
+    """409 for a fenced write that comes after its writer's term, whatever it is about."""
+
+    def __init__(self, fence: Fence) -> None:
+        told = status.conflict(
+            "leases.oarlock", fence.name, f'lease "{fence.name}" is no longer held in epoch {fence.epoch}'
+        )
+        super().__init__(told.code, told.reason, told.message, told.details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +53,7 @@ class Fence:
 
 
 class Storage:
-    """Reads and writes single objects. Raises StoreError, Stale, Unmet, and ApiError 409 for a lost fence."""
+    """Reads and writes single objects. Raises StoreError, Stale, Unmet and TermOver."""
 
     def __init__(self, store: Store, cache: WatchCache) -> None:
         self._store = store
@@ -128,9 +140,8 @@ def _unmet(claims: Claims, found: list[tuple[KeyValue, ...]], revision: int) -> 
 def _check_fences(fences: tuple[Fence, ...], found: list[tuple[KeyValue, ...]]) -> None:
     for fence, kvs in zip(fences, found, strict=True):
         if not kvs or kvs[0].create_revision != fence.epoch:
-            raise status.conflict(
-                "leases.oarlock", fence.name, f'lease "{fence.name}" is no longer held in epoch {fence.epoch}'
-            )
+            metrics.FENCED_OFF.inc()
+            raise TermOver(fence)
 
 
 def parse_fence(text: str) -> tuple[Fence, ...]:

@@ -6,11 +6,20 @@ import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from oarlock.consensus.model import Range
 
 LEASES = "/oarlock/v1/leases"
 LEASE = f"{LEASES}/scheduler"
 MAPS = "/api/v1/namespaces/default/configmaps"
+JSON, MERGE = "application/json", "application/merge-patch+json"
+
+
+def refused() -> float:
+    """How many writes had no term any more, by the server's metrics."""
+    metric = "oarlock_fenced_writes_refused"
+    return sum(sample.value for one in REGISTRY.collect() if one.name == metric for sample in one.samples[::2])
 
 
 def test_one_holder_at_a_time(with_api: Any) -> None:
@@ -132,15 +141,26 @@ def test_fenced_writes_need_the_lease(with_api: Any, objects: Any) -> None:
         _, held = await api("POST", f"{LEASE}/acquire", {"identity": "a", "ttlMillis": 60000})
         fence = {"Oarlock_Fence": f"scheduler={held['epoch']}"}
         assert (await api("POST", MAPS, objects.configmap("one"), **fence))[0] == 201
+        await api.made("/api/v1/namespaces/default/pods", objects.pod("free"))
         await api("POST", f"{LEASE}/release", {"identity": "a", "epoch": held["epoch"]})
-        for method, path, body in (
-            ("POST", MAPS, objects.configmap("two")),
-            ("PUT", f"{MAPS}/one", objects.configmap("one", k="v")),
-            ("DELETE", f"{MAPS}/one", None),
-        ):
-            code, answer = await api(method, path, body, **fence)
-            assert (code, answer["reason"]) == (409, "Conflict")
+        before = refused()
+        binding = {"metadata": {"name": "free"}, "target": {"kind": "Node", "name": "n"}}
+        writes: list[tuple[str, str, Any, str]] = [
+            ("POST", MAPS, objects.configmap("two"), JSON),
+            ("PUT", f"{MAPS}/one", objects.configmap("one", k="v"), JSON),
+            ("PATCH", f"{MAPS}/one", {"data": {"k": "v"}}, MERGE),
+            ("PATCH", f"{MAPS}/two?fieldManager=a", objects.configmap("two"), "application/apply-patch+yaml"),
+            ("DELETE", f"{MAPS}/one", None, JSON),
+            ("DELETE", MAPS, None, JSON),
+            ("POST", "/api/v1/namespaces/default/pods/free/binding", binding, JSON),
+            ("PATCH", "/api/v1/namespaces/default/pods/free/status", {"status": {"phase": "Failed"}}, MERGE),
+            ("DELETE", "/api/v1/namespaces/default/pods/free", None, JSON),
+        ]
+        for number, (method, path, body, kind) in enumerate(writes, start=1):
+            code, answer = await api(method, path, body, kind, **fence)
+            assert (code, answer.get("reason")) == (409, "Conflict"), (method, path, answer)
             assert 'lease "scheduler" is no longer held' in answer["message"]
+            assert refused() == before + number
         assert (await api("GET", f"{MAPS}/two"))[0] == 404
         assert (await api("POST", MAPS, objects.configmap("x"), Oarlock_Fence="nonsense"))[0] == 400
 
