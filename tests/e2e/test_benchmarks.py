@@ -52,6 +52,18 @@ def test_no_acknowledged_write_is_lost_with_a_leader(tool: Callable[[str], str])
         assert (lost, trials) == ("0", "2")
 
 
+@pytest.mark.ray
+@pytest.mark.e2e
+@pytest.mark.timeout(300)
+def test_nothing_changes_hands_on_a_saturated_machine() -> None:
+    rows = {row[0]: row for row in quick("flaps")}
+    changing = ("kube-scheduler", "kube-controller-manager", "gcs", "node not ready", "store leader")
+    assert {name: rows[name][1] for name in changing} == dict.fromkeys(changing, "0")
+    assert all(rows[name][2].startswith("≤") for name in changing[:3]), "their holders tell how long renewals take"
+    _, writes, refused, renewals, *_ = rows["0.33"]
+    assert (int(writes) > 0, refused, int(renewals) > 0) == (True, "0", True)
+
+
 @pytest.mark.thorough
 @pytest.mark.e2e
 @pytest.mark.timeout(300)
