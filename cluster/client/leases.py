@@ -81,7 +81,7 @@ class LeaseHolder:
         self.name, self.identity = name, identity
         self._ttl_s, self._clock = ttl_s, clock
         self._holding: Holding | None = None
-        self._deadline = 0.0
+        self._sent = self._deadline = 0.0
         self._renewing: asyncio.Task[None] | None = None
         self._attached: asyncio.Task[None] | None = None
 
@@ -162,7 +162,7 @@ class LeaseHolder:
             if error.code == _CONFLICT:
                 return None
             raise
-        self._deadline = sent + self._ttl_s * (1 - _MARGIN)
+        self._sent, self._deadline = sent, self._term_of(sent)
         if self._clock() >= self._deadline:
             return None
         return Holding(self.name, int(answer["epoch"]), int(answer["revision"]))
@@ -175,7 +175,7 @@ class LeaseHolder:
         """
         interval_s = self._ttl_s / _RENEWALS_PER_TTL
         asking: set[asyncio.Task[float | None]] = set()
-        due = self._clock() + interval_s
+        due = self._sent + interval_s
         try:
             while (now := self._clock()) < self._deadline:
                 if now >= due and len(asking) < _ASKING_MAX:
@@ -209,8 +209,12 @@ class LeaseHolder:
         except (Unreachable, TimeoutError):
             return None
         RENEWAL_SECONDS.labels(self.name).observe(self._clock() - sent)
-        self._deadline = max(self._deadline, sent + self._ttl_s * (1 - _MARGIN))
+        self._deadline = max(self._deadline, self._term_of(sent))
         return sent
+
+    def _term_of(self, sent: float) -> float:
+        """Return until when a term lasts that was asked for at `sent`."""
+        return sent + self._ttl_s * (1 - _MARGIN)
 
     async def _attach(self, holding: Holding) -> None:
         """Keep a connection open by whose end the server notices ours, and make a broken one good.
@@ -220,10 +224,13 @@ class LeaseHolder:
         mine = {"identity": self.identity, "epoch": str(holding.epoch)}
         retry_s = _RETRY_FIRST_S
         while True:
+            sent = self._clock()
             try:
                 async with aclosing(self._states(mine)) as states:
-                    async for _ in states:
+                    async for state in states:
                         retry_s = _RETRY_FIRST_S
+                        if state.get("epoch") == holding.epoch:
+                            self._deadline = max(self._deadline, self._term_of(sent))
             except (Unreachable, ApiError) as error:
                 _log.debug("lease not attached name=%s error=%r", self.name, str(error))
             await asyncio.sleep(retry_s)

@@ -27,6 +27,7 @@ class Server:
         self.renewed = asyncio.Event()
         self.attached: asyncio.Queue[dict[str, str]] = asyncio.Queue()
         self.breaking = asyncio.Event()
+        self.acquiring_s = 0.0
         self.before_answer: Callable[[], Awaitable[object]] | None = None
         """What happens between a renewal and its answer."""
 
@@ -36,6 +37,8 @@ class Server:
         if self.silent:
             await asyncio.Event().wait()
         verb, body = request.path.rpartition("/")[2], await request.json()
+        if verb == "acquire":
+            await asyncio.sleep(self.acquiring_s)
         if verb == "acquire" and self.holder in ("", body["identity"]):
             self.holder, self.epoch = body["identity"], self.epoch or 41
             return web.json_response({"holder": self.holder, "epoch": self.epoch, "revision": self.epoch})
@@ -157,6 +160,20 @@ def test_an_answer_that_is_late_counts_and_another_is_asked_for_meanwhile(serve:
         await server.renewed.wait()
         assert holder.held
         assert holder.fence == holding.fence
+        await holder.release()
+
+    play(serve, scenario)
+
+
+def test_a_lease_that_took_long_to_get_is_renewed_at_once(serve: Any) -> None:
+    """Its term began with the question, and is half over when the answer comes."""
+
+    async def scenario(server: Server, client: ApiClient) -> None:
+        server.acquiring_s = 0.9
+        holder = LeaseHolder(client, "scheduler", "me", ttl_s=1.5)
+        await holder.acquire()
+        await server.renewed.wait()
+        assert holder.fence == "scheduler=41"
         await holder.release()
 
     play(serve, scenario)
