@@ -16,7 +16,6 @@ from simulation import contenders
 from simulation.files import SimOs
 
 from oarlock.cluster.apiserver.storage import LEASES, Storage
-from oarlock.cluster.client.leases import LeaseHolder
 from oarlock.consensus import checkpoint, following, journal, machine, snapshot, storage
 from oarlock.consensus.connection import Connection
 from oarlock.consensus.core import GroupCommit
@@ -335,19 +334,6 @@ def count_terms_on_a_clock_that_sleeps(replace: Replace) -> None:
     replace(contenders, "boottime", lambda host: host.clock.time())
 
 
-def count_terms_from_the_answer(replace: Replace) -> None:
-    """Not from before the request was sent."""
-    original = LeaseHolder._ask
-
-    async def ask(holder: LeaseHolder, holding: Any, sent: float) -> float | None:
-        renewed = await original(holder, holding, sent)
-        if renewed is not None:
-            holder._deadline = holder._clock() + holder._ttl_s
-        return renewed
-
-    replace(LeaseHolder, "_ask", ask)
-
-
 # Reads of one member's own state.
 
 
@@ -394,6 +380,5 @@ SABOTAGES = (
     Sabotage(write_without_the_fence, ("client_pause", "client_sleep"), CONTENDED),
     Sabotage(leave_fences_unchecked, ("client_pause", "client_sleep"), CONTENDED),
     Sabotage(count_terms_on_a_clock_that_sleeps, ("client_sleep",), CONTENDED),
-    Sabotage(count_terms_from_the_answer, ("slow_network", "client_pause"), CONTENDED),
     Sabotage(answer_from_the_past, ()),
 )
