@@ -361,7 +361,7 @@ SABOTAGES = (
     Sabotage(believe_damaged_batches, ("rot", "power_cut")),
     Sabotage(trust_a_persisted_commit_index, ("kill", "isolate_leader", "cut")),
     Sabotage(acknowledge_before_the_write, ("power_cut", "disk_stall")),
-    Sabotage(count_votes_twice, ("slow_network", "kill", "stop"), {"members": 5}),
+    Sabotage(count_votes_twice, ("slow_network", "kill"), {"members": 5, "contended": False}),
     Sabotage(commit_with_one_copy_less, ("cut", "isolate_leader", "power_cut")),
     Sabotage(append_without_looking_back, ("hostile", "cut", "kill", "isolate_leader")),
     Sabotage(keep_conflicting_entries, ("isolate_leader", "cut", "kill")),
