@@ -259,6 +259,81 @@ def test_edit_and_replace(cluster: Any, tmp_path: Path) -> None:
     assert jsonpath(cluster, "cm/ed", ".metadata.uid") != uid
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("auth can-i --list", "[*]"),
+        ("get deploy/web --subresource=status -o jsonpath={.status.observedGeneration}", ""),
+        ("get deploy/web --subresource=scale -o jsonpath={.status.selector}", "app=web"),
+        ("get deploy/web --server-print=false", "web"),
+        ("get deploy/web -o jsonpath-as-json={.metadata.name}", '"web"'),
+        ("label deploy/web --list", "tier=front"),
+        ("rollout history deploy/web --revision=1", "Pod Template:"),
+        ("events --types=Normal", "ScalingReplicaSet"),
+        ("create token default --duration=10m", "."),
+        (
+            "create clusterrole sum --aggregation-rule=a=b --dry-run=server -o name",
+            "clusterrole.rbac.authorization.k8s.io/sum",
+        ),
+        ("create deployment d --image=i --dry-run=client -o yaml", "kind: Deployment"),
+        ("run r --image=host/true --dry-run=server -o name", "pod/r"),
+        ("set image deploy/web web=host/sleep:9 --dry-run=server -o name", "deployment.apps/web"),
+        ("get componentstatuses etcd-0", "Healthy"),
+        ("get apiservices v1.apps", "Local"),
+        ("get flowschemas exempt", "exempt"),
+        ("get prioritylevelconfigurations system", "Limited"),
+        ("get ipaddresses", "services/default/kubernetes"),
+        ("get servicecidrs kubernetes", "kubernetes"),
+        ("get endpointslices kubernetes", "IPv4"),
+        ("describe namespace default", "No resource quota."),
+        ("describe node", "Allocated resources:"),
+        ("describe deploy/web", "RollingUpdateStrategy:"),
+        ("describe serviceaccount default", "Tokens:"),
+        ("cluster-info dump --namespaces=default", '"kind": "EventList"'),
+    ],
+)
+def test_what_is_only_asked_for(cluster: Any, arguments: str, said: str) -> None:
+    assert said in cluster.kubectl(*arguments.split())
+
+
+def test_raw_requests(cluster: Any, tmp_path: Path) -> None:
+    body = tmp_path / "body.json"
+    path = "/api/v1/namespaces/default/configmaps"
+    body.write_text('{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"raw"},"data":{"a":"1"}}')
+    assert '"name":"raw"' in cluster.kubectl("create", "--raw", path, "-f", str(body))
+    body.write_text('{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"raw"},"data":{"a":"2"}}')
+    cluster.kubectl("replace", "--raw", f"{path}/raw", "-f", str(body))
+    assert jsonpath(cluster, "cm/raw", ".data.a") == "2"
+    assert '"status":"Success"' in cluster.kubectl("delete", "--raw", f"{path}/raw")
+
+
+def test_what_is_set_and_waited_for(cluster: Any) -> None:
+    cluster.kubectl("create", "service", "clusterip", "chosen", "--tcp=80")
+    cluster.kubectl("set", "selector", "svc/chosen", "app=other")
+    assert get_spec(cluster, "svc/chosen")["selector"] == {"app": "other"}
+    cluster.kubectl("create", "rolebinding", "subjects", "--clusterrole=view", "--user=u")
+    cluster.kubectl("set", "subject", "rolebinding/subjects", "--user=v")
+    assert jsonpath(cluster, "rolebinding/subjects", ".subjects[*].name") == "u v"
+    cluster.kubectl("create", "configmap", "awaited")
+    assert "condition met" in cluster.kubectl("wait", "--for=create", "cm/awaited", "--timeout=5s")
+    cluster.kubectl("delete", "cm/awaited")
+    assert cluster.kubectl_run("wait", "--for=delete", "cm/awaited", "--timeout=5s").returncode == 0
+    cluster.kubectl("create", "cronjob", "often", "--image=host/true", "--schedule=0 0 1 1 *")
+    cluster.kubectl("create", "job", "once", "--from=cronjob/often")
+    cluster.kubectl("wait", "--for=condition=Complete", "job/once", "--timeout=40s")
+    assert jsonpath(cluster, "job/once", ".metadata.ownerReferences[0].kind") == "CronJob"
+
+
+def test_a_pod_is_debugged(cluster: Any) -> None:
+    cluster.kubectl("run", "patient", "--image=host/sleep", "--", "1000")
+    cluster.kubectl("wait", "--for=condition=Ready", "pod/patient", "--timeout=30s")
+    cluster.kubectl("debug", "patient", "--image=host/sleep", "-c", "doctor", "--", "sleep", "5")
+    assert jsonpath(cluster, "pod/patient", ".spec.ephemeralContainers[*].name") == "doctor"
+    cluster.kubectl("debug", "patient", "--image=host/sleep", "-c", "doctor", "--copy-to=copy", "--", "sleep", "5")
+    assert jsonpath(cluster, "pod/copy", ".spec.containers[*].name") == "patient doctor"
+    cluster.kubectl("delete", "pod", "patient", "copy", "--grace-period=0", "--force")
+
+
 def test_delete_in_every_form(cluster: Any) -> None:
     for name in ("x", "y"):
         cluster.kubectl("create", "configmap", f"del-{name}")
@@ -302,6 +377,10 @@ def test_access_and_certificates(cluster: Any) -> None:
     cluster.kubectl("certificate", "approve", "csr")
     assert "Approved" in cluster.kubectl("get", "csr")
     assert cluster.kubectl_run("certificate", "deny", "csr").returncode == 1, "what is approved can't be denied"
+    request["metadata"] = {"name": "denied"}
+    cluster.kubectl("create", "-f", "-", input_text=json.dumps(request))
+    cluster.kubectl("certificate", "deny", "denied")
+    assert "Denied" in cluster.kubectl("get", "csr", "denied")
 
 
 def test_what_else_there_is(cluster: Any) -> None:
