@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,21 @@ def container_pid(cluster: Any, pod: str) -> int:
 def test_the_node_is_ready(cluster: Any, waiting: Waiting) -> None:
     waiting(lambda: "Ready" in cluster.kubectl("get", "nodes", "-o", "wide"))
     assert "v1.36" in cluster.kubectl("get", "nodes")
+
+
+def test_explain_tells_of_the_last_attempt(cluster: Any) -> None:
+    cluster.kubectl("create", "deployment", "explained", *SLEEPER)
+    cluster.rolled_out("explained")
+    (pod,) = cluster.get("pods", "-l", "app=explained")["items"]
+    name = pod["metadata"]["name"]
+    command = ["explain", "--kubeconfig", str(cluster.kubeconfig), "pod", name]
+    run = subprocess.run(
+        [sys.executable, "-m", "oarlock.cluster.boot.main", *command], capture_output=True, text=True, check=True
+    )
+    said = run.stdout.splitlines()
+    assert said[:2] == [f"pod default/{name}", "is on node-1"]
+    assert said[2].startswith("attempt ")
+    assert said[2].endswith(": bound to node-1")
 
 
 def test_a_deployment_runs_scales_rolls_and_undoes(cluster: Any, waiting: Waiting) -> None:
