@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from oarlock.cluster.balancer.pool import Backend, Health
 from oarlock.cluster.balancer.settings import BalancerSettings, Tls
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 BODY_BYTES_MAX = 64 << 10
@@ -34,8 +35,8 @@ class HealthCheck:
         self._context = context
         self._changed = changed
         self._wake = asyncio.Event()
-        self._heard = -math.inf
-        """When the backend last answered."""
+        self._heard = 0.0
+        """When the backend last answered, or was asked for the first time: one that is late then is not yet dead."""
 
     def now(self) -> None:
         """Check at once: a connection to this backend has just failed."""
@@ -43,25 +44,22 @@ class HealthCheck:
 
     async def run(self) -> None:
         """Check until cancelled; never raises for what a backend does."""
+        self._heard = asyncio.get_running_loop().time()
         while True:
             try:
                 await self._follow_connection()
             except TimeoutError:
-                silent_s = asyncio.get_running_loop().time() - self._heard
-                health = Health.SLOW if silent_s < self._settings.silence_s else Health.DEAD
-                self._report(health, "no answer in time")
+                self._late()
             except (OSError, EOFError, CheckError, ValueError) as error:
                 self._report(Health.DEAD, str(error) or type(error).__name__)
             await self._pause(self._settings.retry_interval_s)
 
     async def _follow_connection(self) -> None:
         """Check over one connection while it lasts. Returns when a backend has closed it, or says that it will."""
-        async with asyncio.timeout(self._settings.check_timeout_s):
-            reader, writer = await asyncio.open_connection(*self._backend.address, ssl=self._context)
+        reader, writer = await self._answer(asyncio.open_connection(*self._backend.address, ssl=self._context))
         try:
             while True:
-                async with asyncio.timeout(self._settings.check_timeout_s):
-                    health, reason, kept = await self._ask(reader, writer)
+                health, reason, kept = await self._answer(self._ask(reader, writer))
                 self._heard = asyncio.get_running_loop().time()
                 self._report(health, reason)
                 if not kept:
@@ -75,6 +73,30 @@ class HealthCheck:
                     return
         finally:
             writer.transport.abort()
+
+    async def _answer(self, asked: Coroutine[Any, Any, T]) -> T:
+        """Return what comes of it. Raises TimeoutError after half the time at which silence means death.
+
+        An answer that is late tells that the backend is slow, and that it lives: only silence tells that it may not.
+        """
+        settings = self._settings
+        answer = asyncio.get_running_loop().create_task(asked)
+        try:
+            await asyncio.wait({answer}, timeout=settings.check_timeout_s)
+            if not answer.done():
+                self._late()
+                await asyncio.wait({answer}, timeout=max(0.0, settings.silence_s / 2 - settings.check_timeout_s))
+            if not answer.done():
+                raise TimeoutError
+            return answer.result()
+        finally:
+            answer.cancel()
+
+    def _late(self) -> None:
+        """Report a backend that has not answered in time."""
+        silent_s = asyncio.get_running_loop().time() - self._heard
+        health = Health.SLOW if silent_s < self._settings.silence_s else Health.DEAD
+        self._report(health, "no answer in time")
 
     async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> tuple[Health, str, bool]:
         """Return how the backend is, in words too, and whether it keeps the connection."""

@@ -29,6 +29,7 @@ class FakeServer:
         self.body = b"ok"
         self.is_silent = False
         self.closes = False
+        self.answers_after_s = 0.0
         self.checks = 0
         self.port = 0
         self._context = context
@@ -54,6 +55,7 @@ class FakeServer:
                     if self.is_silent:
                         continue
                     self.checks += 1
+                    await asyncio.sleep(self.answers_after_s)
                     ending = "Connection: close\r\n" if self.closes else ""
                     head = f"HTTP/1.1 {self.status} X\r\nContent-Length: {len(self.body)}\r\n{ending}\r\n"
                     writer.write(head.encode() + self.body)
@@ -194,7 +196,35 @@ def test_a_silent_backend_gets_nothing_new_and_keeps_what_it_has_for_a_while(tmp
         await made.until(Health.READY, Health.READY)
         assert await ask(mine) == b"a:hello\n"
 
-    run(tmp_path, scenario, check_timeout_s=0.1)
+    run(tmp_path, scenario, check_timeout_s=0.5, silence_s=3.0)
+
+
+def test_a_backend_whose_answers_are_always_late_is_slow_and_keeps_what_it_has(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        connections = [await made.dial(), await made.dial()]
+        names = [(await ask(connection))[:1] for connection in connections]
+        mine, server = connections[names.index(b"a")], made.servers[0]
+        server.answers_after_s, before = 0.3, server.checks
+        while server.checks < before + 8:
+            assert made.balancer.backends[0].health is not Health.DEAD
+            await made.balancer._news.wait()
+        assert await ask(mine) == b"a:hello\n"
+
+    run(tmp_path, scenario, check_timeout_s=0.1, silence_s=1.5)
+
+
+def test_a_backend_that_is_late_with_its_first_answer_is_not_yet_dead(tmp_path: Path) -> None:
+    async def scenario(made: Rig) -> None:
+        for server in made.servers:
+            server.is_silent = True
+        late = Balancer(made.balancer._settings)
+        await late.start()
+        while {backend.health for backend in late.backends} != {Health.SLOW}:
+            assert Health.DEAD not in {backend.health for backend in late.backends}
+            await late._news.wait()
+        await late.stop()
+
+    run(tmp_path, scenario, check_timeout_s=0.1, silence_s=20.0)
 
 
 def test_a_backend_that_stays_silent_is_dead(tmp_path: Path) -> None:
