@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
@@ -38,8 +39,12 @@ def delete(folder: StateFolder, context: str) -> None:
 
 
 def stop_leftovers(folder: StateFolder) -> bool:
-    """End the supervisor, the parts and the containers that are still there; return whether any was."""
+    """End the supervisor, the parts and the containers that are still there; return whether any was.
+
+    Raises BootError, and ends nothing, if the folder is a copy of one whose processes live: they are that one's.
+    """
     left = processes.leftovers(folder.processes_file)
+    _refuse_copy(folder, left.values())
     first = sorted(left, key=lambda name: name != processes.SUPERVISOR)
     processes.end([left[name] for name in first])
     processes.end(processes.marked(f"{processes.MARK}={folder.path}"))
@@ -47,3 +52,13 @@ def stop_leftovers(folder: StateFolder) -> bool:
     containers = kill_containers(folder)
     processes.remove_tree(folder.runtime)
     return bool(left) or containers > 0
+
+
+def _refuse_copy(folder: StateFolder, pids: Iterable[int]) -> None:
+    for pid in pids:
+        original = processes.owner(pid)
+        if original is not None and original.resolve() != folder.path.resolve():
+            raise BootError(
+                f"the folder {folder.path} is a copy of {original}, which runs on this machine",
+                "Remove the copy: a cluster, or a host of one, has one folder. If it was moved, move it back.",
+            )

@@ -49,6 +49,16 @@ def leftovers(processes_file: Path) -> dict[str, int]:
     return {name: pid for name, (pid, ticks) in recorded.items() if ticks and start_ticks(pid) == ticks}
 
 
+def owner(pid: int) -> Path | None:
+    """Return the state folder that a process was started for, None if it was for none."""
+    prefix = f"{MARK}=".encode()
+    try:
+        entries = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    return next((Path(os.fsdecode(one.removeprefix(prefix))) for one in entries if one.startswith(prefix)), None)
+
+
 def marked(entry: str) -> list[int]:
     """Return the processes, this one excepted, that have `entry`, "NAME=value", in their environment.
 

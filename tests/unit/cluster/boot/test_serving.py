@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import shutil
+import signal
 import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from oarlock.cluster.boot import hoststate
+from oarlock.cluster.boot import hoststate, processes
+from oarlock.cluster.boot.down import down
 from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.boot.hosts import PORTS, Cluster, HostRecord
 from oarlock.cluster.boot.jointokens import Secrets, Token
 from oarlock.cluster.boot.network import free_ports
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.serving import Wanted, is_local, start_host
-from oarlock.cluster.boot.state import StateFolder, new_record
+from oarlock.cluster.boot.state import StateFolder, new_record, write_private
 
 THREE = "a=127.0.9.1,b=127.0.9.2,c=127.0.9.3"
 ELSEWHERE = "192.0.2.7"
@@ -105,6 +111,26 @@ def test_a_folder_copied_to_another_host_is_refused_there(wanted: Wanted, folder
     refused = refusal(wanted, folder)
     assert f"this folder is of host b at {ELSEWHERE}, which is none of this machine's addresses" in refused.cause
     assert "If it was copied from there, remove it" in refused.way_out
+
+
+def test_a_copy_beside_its_original_is_refused_and_the_original_lives_on(wanted: Wanted, folder: StateFolder) -> None:
+    known_host(folder)
+    running = subprocess.Popen(["sleep", "60"], env={**os.environ, processes.MARK: str(folder.path)})
+    try:
+        write_private(
+            folder.processes_file, json.dumps({"store-b": [running.pid, processes.start_ticks(running.pid)]}).encode()
+        )
+        copy = StateFolder(folder.path.with_name("copy"))
+        shutil.copytree(folder.path, copy.path)
+        for act in (lambda: start_host(wanted, copy, io.StringIO()), lambda: down(copy, io.StringIO())):
+            with pytest.raises(BootError, match=f"copy is a copy of {folder.path}, which runs on this machine"):
+                act()
+        assert running.poll() is None
+        assert down(folder, io.StringIO())
+        assert running.wait(10) == -signal.SIGTERM
+    finally:
+        running.kill()
+        running.wait()
 
 
 def test_a_port_in_use_is_named(wanted: Wanted, folder: StateFolder) -> None:
