@@ -34,7 +34,7 @@ DEPLOYMENT = {
             "spec": {
                 "hostNetwork": True,
                 "terminationGracePeriodSeconds": 1,
-                "containers": [{"name": "web", "image": "host/sleep", "args": ["3600"]}],
+                "containers": [{"name": "web", "image": "host/sh", "args": ["-c", "echo hello; exec sleep 3600"]}],
             },
         },
     },
@@ -171,6 +171,8 @@ def test_three_servers_and_a_node_outlive_the_loss_of_one(hosts: Hosts) -> None:
 
     hosts.kubectl("c", "apply", "-f", "-", text=json.dumps(DEPLOYMENT))
     eventually(lambda: len(hosts.running("c")) == 2, hosts)
+    for pod in hosts.get("c", "pods", "-l", "app=web")["items"]:
+        eventually(lambda name=pod["metadata"]["name"]: hosts.kubectl("c", "logs", name) == "hello\n", hosts)
 
     assert hosts.kill("a") > 5
     eventually(lambda: hosts.try_kubectl("b", "create", "configmap", "written-meanwhile").returncode == 0, hosts)
