@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytest
 from harness.store import free_ports
 
 from oarlock.actors.shell import ray_remains
+from oarlock.actors.shell.ray_guests import REFUSED
 
 pytestmark = [pytest.mark.e2e, pytest.mark.ray, pytest.mark.thorough, pytest.mark.timeout(300)]
 MARK = "OARLOCK_TEST_RAY"
@@ -46,9 +49,30 @@ def ray_address(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def placed_as(ours: str, address: str) -> tuple[int, str]:
+    """Return how the placement ends where this version of Oarlock runs, and what it says."""
+    script = (
+        "import sys; from oarlock.actors.shell import ray_guest_placement as p; p.version = lambda _: sys.argv[1]; "
+    )
+    guest = {"name": "x", "factory": "x:create", "parcel": "{}"}
+    wanted = {"address": address, "namespace": "other", "replace": False, "guests": [guest]}
+    run = subprocess.run(
+        [sys.executable, "-c", script + "sys.exit(p.main())", ours],
+        input=json.dumps(wanted),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return run.returncode, run.stdout
+
+
 def test_actors_act_on_the_users_ray_and_leave_it_as_it_was(
     new_cluster: Callable[[str], Any], waiting: Callable[..., Any], ray_address: str
 ) -> None:
+    status, said = placed_as("9.9.9", ray_address)
+    assert status == REFUSED
+    assert f"the Ray node 127.0.0.1 has Oarlock {version('oarlock')}: install there what is here" in said
     cluster = new_cluster("guest")
     cluster.up("--ray-address", ray_address, "--servers", "1", "--api-servers", "1")
     parts = cluster.status()
