@@ -10,6 +10,7 @@ from oarlock.cluster.boot import control, kubeconfig, processes
 from oarlock.cluster.boot.access import access_to
 from oarlock.cluster.boot.containers import kill_containers
 from oarlock.cluster.boot.errors import BootError
+from oarlock.cluster.boot.hoststate import load_host
 from oarlock.cluster.boot.state import StateFolder
 
 STOP_S = 90.0
@@ -50,8 +51,24 @@ def stop_leftovers(folder: StateFolder) -> bool:
     processes.end(processes.marked(f"{processes.MARK}={folder.path}"))
     folder.processes_file.unlink(missing_ok=True)
     containers = kill_containers(folder)
+    _remove_routes(folder)
     processes.remove_tree(folder.runtime)
     return bool(left) or containers > 0
+
+
+def _remove_routes(folder: StateFolder) -> None:
+    """Take the routes away that led to this host's pods and to those of others. Raises BootError."""
+    host = load_host(folder)
+    if host is None or not host.routes_pods:
+        return
+    from oarlock.cluster.kubelet.network.iproute import NetworkFailure, remove_routes
+
+    try:
+        remove_routes()
+    except NetworkFailure as failure:
+        raise BootError(
+            f"the routes to pods are still there: {failure}", "Remove them as root: ip route flush table all proto 200."
+        ) from None
 
 
 def _refuse_copy(folder: StateFolder, pids: Iterable[int]) -> None:

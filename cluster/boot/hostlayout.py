@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -41,12 +40,7 @@ class HostLayout:
 
     @property
     def _inner(self) -> str:
-        return self.record.address if self._is_trial else LOOPBACK
-
-    @property
-    def _is_trial(self) -> bool:
-        """Whether the hosts share one machine's loopback: they can't share 127.0.0.1, nor ports that Ray has on all."""
-        return ipaddress.ip_address(self.record.address).is_loopback
+        return self.record.address if self.record.is_trial else LOOPBACK
 
     @property
     def outer_server(self) -> str:
@@ -111,7 +105,7 @@ class HostLayout:
             "token_file": None,
             "advertise": [record.address, self._port("api")],
             "advertise_also": [address for name, address in cluster.members.items() if name != host],
-            "loopback_network": self._is_trial,
+            "loopback_network": self.record.is_trial,
         }
         yield drafts.api_server(api, network, cluster.first_service_ip)
         hosted = components(parse_groups(cluster.controllers))
@@ -147,7 +141,7 @@ class HostLayout:
         record = self.record
         network = {
             "ip": record.address,
-            "network": "loopback" if self._is_trial else "routed",
+            "network": "loopback" if self.record.is_trial else "routed",
             "pod_ip_prefix": POD_PREFIX,
             "port": self._port("kubelet"),
         }
@@ -162,8 +156,8 @@ class HostLayout:
             f"state-{host}",
             ports["ray-forwarder"],
             ports["ray-gcs"],
-            0 if self._is_trial else ports["ray-node-manager"],
-            0 if self._is_trial else ports["ray-object-manager"],
+            0 if self.record.is_trial else ports["ray-node-manager"],
+            0 if self.record.is_trial else ports["ray-object-manager"],
             ports["ray-state"],
         )
 

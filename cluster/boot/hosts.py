@@ -106,6 +106,16 @@ class HostRecord:
         return asdict(self)
 
     @property
+    def is_trial(self) -> bool:
+        """Whether the hosts share one machine's loopback: they can't share 127.0.0.1, nor ports that Ray has on all."""
+        return ipaddress.ip_address(self.address).is_loopback
+
+    @property
+    def routes_pods(self) -> bool:
+        """Whether the host has routes to its pods and to those of others."""
+        return self.runs_pods and not self.is_trial
+
+    @property
     def ports(self) -> dict[str, int]:
         """The ports that this host listens on, by what is served there."""
         ports = self.cluster.ports

@@ -22,6 +22,12 @@ from chaos.network import Network
 pytestmark = [pytest.mark.chaos, pytest.mark.thorough, pytest.mark.timeout(300)]
 SERVERS = ("a", "b", "c")
 COMMAND_S = 150
+PROGRAM = """
+import http.server, os
+print("hello")
+address = (os.environ["POD_IP"], 8080)
+http.server.HTTPServer(address, http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
 DEPLOYMENT = {
     "apiVersion": "apps/v1",
     "kind": "Deployment",
@@ -32,12 +38,26 @@ DEPLOYMENT = {
         "template": {
             "metadata": {"labels": {"app": "web"}},
             "spec": {
-                "hostNetwork": True,
                 "terminationGracePeriodSeconds": 1,
-                "containers": [{"name": "web", "image": "host/sh", "args": ["-c", "echo hello; exec sleep 3600"]}],
+                "containers": [
+                    {
+                        "name": "web",
+                        "image": "host/python3",
+                        "command": ["python3", "-u", "-c"],
+                        "args": [PROGRAM],
+                        "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+                        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 1},
+                    }
+                ],
             },
         },
     },
+}
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web"},
+    "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]},
 }
 
 
@@ -123,6 +143,17 @@ class Hosts:
         run = self.try_kubectl(host, "get", "--raw", f"/oarlock/v1/leases/{lease}")
         return str(json.loads(run.stdout).get("holder") or "") if run.returncode == 0 else ""
 
+    def answers(self, host: str, address: str) -> bool:
+        """Tell whether a server answers HTTP to that host."""
+        read = f"import urllib.request; urllib.request.urlopen('http://{address}/', timeout=2)"
+        command = ["ip", "netns", "exec", self.network.namespace(host), sys.executable, "-c", read]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def routes(self, host: str) -> str:
+        """Return the routes to pods that there are on a host."""
+        command = ["ip", "-n", self.network.namespace(host), "route", "show", "table", "all", "proto", "200"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
     def logs(self) -> str:
         logs = sorted(self.folder.glob("*/s/logs/*.log"))
         return "\n".join(f"--- {log}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-6:]) for log in logs)
@@ -172,12 +203,18 @@ def test_three_servers_and_a_node_outlive_the_loss_of_one(hosts: Hosts) -> None:
     hosts.kubectl("c", "apply", "-f", "-", text=json.dumps(DEPLOYMENT))
     eventually(lambda: len(hosts.running("c")) == 2, hosts)
     for pod in hosts.get("c", "pods", "-l", "app=web")["items"]:
-        eventually(lambda name=pod["metadata"]["name"]: hosts.kubectl("c", "logs", name) == "hello\n", hosts)
+        eventually(lambda name=pod["metadata"]["name"]: "hello\n" in hosts.kubectl("c", "logs", name), hosts)
+    hosts.kubectl("c", "apply", "-f", "-", text=json.dumps(SERVICE))
+    address = hosts.get("c", "service", "web")["spec"]["clusterIP"]
+    for host in hosts.names:
+        eventually(lambda host=host: hosts.answers(host, address), hosts)
 
     assert hosts.kill("a") > 5
     eventually(lambda: hosts.try_kubectl("b", "create", "configmap", "written-meanwhile").returncode == 0, hosts)
     eventually(lambda: hosts.try_kubectl("b", "scale", "deployment/web", "--replicas=4").returncode == 0, hosts)
     eventually(lambda: len([one for one in hosts.running("b") if one != "a"]) == 4, hosts)
+    for host in ("b", "c", "w"):
+        eventually(lambda host=host: hosts.answers(host, address), hosts)
     for lease in ("kube-scheduler", "kube-controller-manager", "gcs"):
         assert hosts.holder("c", lease)
 
@@ -190,3 +227,4 @@ def test_three_servers_and_a_node_outlive_the_loss_of_one(hosts: Hosts) -> None:
     for process in stopping:
         hosts.said(process)
     assert [name for name in hosts.names if hosts.kill(name)] == []
+    assert [name for name in hosts.names if hosts.routes(name)] == []
