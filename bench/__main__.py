@@ -25,7 +25,19 @@ BENCHMARKS = (
         "allocation",
         "scheduling",
     ),
-    *("api", "definitions", "failover", "rollouts", "rolling", "restarts", "resync", "controllers", "size", "crowds"),
+    *(
+        "api",
+        "profile",
+        "definitions",
+        "failover",
+        "rollouts",
+        "rolling",
+        "restarts",
+        "resync",
+        "controllers",
+        "size",
+        "crowds",
+    ),
 )
 HAVE_QUICK = (
     "etcd",

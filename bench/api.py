@@ -86,7 +86,7 @@ class _Meters:
 
 async def _measure(running: BenchCluster, meters: _Meters) -> tuple[list[Row], str]:
     target = Target(load(running.kubeconfig))
-    async with _callers(target, CONNECTIONS) as callers, _callers(target, 1) as one:
+    async with connected(target, CONNECTIONS) as callers, connected(target, 1) as one:
 
         async def row(name: str, connections: list[Caller], requests: Iterator[bytes], count: int) -> Row:
             before = meters.read()
@@ -102,7 +102,7 @@ async def _measure(running: BenchCluster, meters: _Meters) -> tuple[list[Row], s
             await row("create", callers, pods(lambda n: target.request("POST", PATH, orjson.dumps(pod(n)))), PODS),
             await row("get", callers, pods(lambda n: target.request("GET", f"{PATH}/pod-{n % PODS}"), GETS), GETS),
             await row("merge patch", callers, pods(lambda n: _patched(target, n)), PODS),
-            await row("apply", callers, pods(lambda n: _applied(target, n)), PODS),
+            await row("apply", callers, pods(lambda n: applied(target, n)), PODS),
         ]
         body = await one[0].call(target.request("GET", PATH))
         whole, page = target.request("GET", PATH), target.request("GET", f"{PATH}?limit={PAGE}")
@@ -121,7 +121,7 @@ def _row(name: str, per_second: float, p50_ms: float, p99_ms: float, cpu_us: flo
 
 
 @asynccontextmanager
-async def _callers(target: Target, count: int) -> AsyncIterator[list[Caller]]:
+async def connected(target: Target, count: int) -> AsyncIterator[list[Caller]]:
     callers = [await target.caller() for _ in range(count)]
     try:
         yield callers
@@ -154,9 +154,10 @@ def _patched(target: Target, number: int) -> bytes:
     return target.request("PATCH", f"{PATH}/pod-{number}", change, _MERGE)
 
 
-def _applied(target: Target, number: int) -> bytes:
+def applied(target: Target, number: int, value: str = "yes") -> bytes:
+    """Return the request that applies a label to a pod."""
     name = f"pod-{number}"
-    labels = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"applied": "yes"}}}
+    labels = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"applied": value}}}
     return target.request("PATCH", f"{PATH}/{name}?fieldManager=bench", orjson.dumps(labels), _APPLY)
 
 
