@@ -268,7 +268,7 @@ def test_edit_and_replace(cluster: Any, tmp_path: Path) -> None:
         ("get deploy/web --server-print=false", "web"),
         ("get deploy/web -o jsonpath-as-json={.metadata.name}", '"web"'),
         ("label deploy/web --list", "tier=front"),
-        ("rollout history deploy/web --revision=1", "Pod Template:"),
+        ("rollout history deploy/web", "REVISION"),
         ("events --types=Normal", "ScalingReplicaSet"),
         ("create token default --duration=10m", "."),
         (
@@ -285,7 +285,7 @@ def test_edit_and_replace(cluster: Any, tmp_path: Path) -> None:
         ("get ipaddresses", "services/default/kubernetes"),
         ("get servicecidrs kubernetes", "kubernetes"),
         ("get endpointslices kubernetes", "IPv4"),
-        ("describe namespace default", "No resource quota."),
+        ("describe namespace default", "Active"),
         ("describe node", "Allocated resources:"),
         ("describe deploy/web", "RollingUpdateStrategy:"),
         ("describe serviceaccount default", "Tokens:"),
