@@ -10,6 +10,7 @@ import asyncio
 import os
 import shutil
 from collections.abc import Iterable, Sequence
+from itertools import count
 from pathlib import Path
 
 CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
@@ -17,6 +18,7 @@ CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 CLIENT = "client"
 """The test process itself, on the bridge."""
 NOWHERE = "02:00:00:00:de:ad"
+_NUMBERS = count()
 
 
 def missing() -> str:
@@ -33,9 +35,10 @@ class Network:
 
     def __init__(self, names: Sequence[str]) -> None:
         self.hosts = (*names, CLIENT)
-        self._tag = f"oc{os.getpid() % 100_000}"
+        number = next(_NUMBERS)  # what the last one of this process was made of may take a while to go
+        self._tag = f"o{os.getpid() % 100_000}x{number % 100}"
         self._bridge = f"{self._tag}b"
-        self._subnet = f"10.199.{os.getpid() % 250}"
+        self._subnet = f"10.199.{(os.getpid() + number) % 250}"
         self._cuts: set[tuple[str, str]] = set()
 
     def address(self, host: str) -> str:
