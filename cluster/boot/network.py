@@ -6,15 +6,20 @@ Decision 0003.
 
 from __future__ import annotations
 
+import random
 import socket
 import zlib
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
 
 from oarlock.cluster.boot.errors import BootError
 
 LOOPBACK = "127.0.0.1"
 SLOTS = 60
 GUARD_PORT = 47474
+PORTS = range(20_000, 30_000)
+"""Where ports are chosen from: below those of Services (node ports) and of outgoing connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,25 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
 
 
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
-    """Return `count` different ports that nothing listened on just now."""
+    """Return `count` different ports that nothing listened on just now.
+
+    They aren't of those that the kernel gives to outgoing connections, which could take one before it is used.
+    """
+    low, high = _outgoing()
+    candidates = [port for port in PORTS if not low <= port <= high]
+    random.shuffle(candidates)
+    found = list(islice((port for port in candidates if is_free(port, host)), count))
+    return found + _any_ports(count - len(found), host)
+
+
+def _outgoing() -> tuple[int, int]:
+    """Return the first and the last port that outgoing connections may have. Source: ip(7)."""
+    low, high = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    return int(low), int(high)
+
+
+def _any_ports(count: int, host: str) -> list[int]:
+    """Return free ports of the kernel's choice."""
     probes = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
     try:
         for probe in probes:

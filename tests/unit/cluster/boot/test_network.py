@@ -1,10 +1,11 @@
 import ipaddress
 import socket
+from pathlib import Path
 
 import pytest
 
 from oarlock.cluster.boot.errors import BootError
-from oarlock.cluster.boot.network import SLOTS, Slot, choose_slot, free_ports, is_free
+from oarlock.cluster.boot.network import PORTS, SLOTS, Slot, choose_slot, free_ports, is_free
 
 
 def test_no_two_slots_share_an_address() -> None:
@@ -38,3 +39,18 @@ def test_free_ports_are_different_and_free() -> None:
 def test_a_port_in_use_is_not_free() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         assert not is_free(server.getsockname()[1])
+
+
+def test_chosen_ports_are_none_that_an_outgoing_connection_may_take() -> None:
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    if low <= PORTS[0] <= high:
+        pytest.skip("the kernel of this machine gives these ports to outgoing connections")
+    ports = free_ports(200)
+    assert len(set(ports)) == 200
+    assert not [port for port in ports if low <= port <= high]
+
+
+def test_more_ports_than_the_range_has_are_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("oarlock.cluster.boot.network.PORTS", range(20_000, 20_003))
+    ports = free_ports(6)
+    assert len(set(ports)) == 6
