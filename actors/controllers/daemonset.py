@@ -14,7 +14,7 @@ from oarlock.actors.controllers import daemon_pods, history, pods, rollout
 from oarlock.actors.controllers.actions import Action, Burst, Create, Delete, RecordEvent, Requeue, UpdateStatus
 from oarlock.actors.controllers.daemon_pods import REVISION_LABEL
 from oarlock.actors.controllers.loop import Controller, Due
-from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
+from oarlock.actors.controllers.ownership import STATUS_SETTLE_S, claim, keys_for, selector_of
 from oarlock.actors.controllers.revisions import template_hash
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
@@ -24,7 +24,6 @@ Object = dict[str, Any]
 BURST_MAX = 250
 """Pods made in one reconcile at most."""
 _GENERATION = "deprecated.daemonset.template.generation"
-_SETTLE_S = 0.02
 _BACKOFF_S, _BACKOFF_MAX_S = 1.0, 900.0
 
 
@@ -260,7 +259,7 @@ def _revision(owner: Object, pod: Object) -> str:
     return f"{owner['metadata']['name']}-{(pod['metadata'].get('labels') or {}).get(REVISION_LABEL, '')}"
 
 
-_OWN_KEYS = keys_for("DaemonSet", "daemonsets", _SETTLE_S)
+_OWN_KEYS = keys_for("DaemonSet", "daemonsets", STATUS_SETTLE_S)
 
 
 def _keys(plural: str, old: Object | None, new: Object | None, view: View) -> Iterable[Due]:

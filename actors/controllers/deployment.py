@@ -15,7 +15,7 @@ from oarlock.actors.controllers import deployment_status as status
 from oarlock.actors.controllers import pods, revisions, rollback, rollout
 from oarlock.actors.controllers.actions import Action, Create, Delete, RecordEvent, Update
 from oarlock.actors.controllers.loop import Controller
-from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
+from oarlock.actors.controllers.ownership import STATUS_SETTLE_S, claim, keys_for, selector_of
 from oarlock.actors.controllers.view import View
 from oarlock.cluster.client.cache import key_of
 
@@ -271,7 +271,7 @@ DEPLOYMENT = Controller(
     name="deployment",
     source="deployment-controller",
     reads=("deployments", "replicasets"),
-    keys=keys_for("Deployment", "deployments"),
+    keys=keys_for("Deployment", "deployments", STATUS_SETTLE_S),
     reconcile=reconcile,
     looks_at=("pods",),
 )

@@ -15,6 +15,7 @@ from oarlock.cluster.objects import selectors
 Object = dict[str, Any]
 
 CREATION_SETTLE_S = 0.05
+STATUS_SETTLE_S = 0.02
 
 
 def controller_reference(owner: Mapping[str, Any]) -> Object:

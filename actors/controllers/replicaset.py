@@ -11,7 +11,7 @@ from typing import Any
 from oarlock.actors.controllers import conditions, pods
 from oarlock.actors.controllers.actions import Action, Burst, Create, Delete, RecordEvent, Requeue, UpdateStatus
 from oarlock.actors.controllers.loop import Controller
-from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
+from oarlock.actors.controllers.ownership import STATUS_SETTLE_S, claim, keys_for, selector_of
 from oarlock.actors.controllers.view import View, controller_of
 
 Object = dict[str, Any]
@@ -123,14 +123,14 @@ REPLICASET = Controller(
     name="replicaset",
     source="replicaset-controller",
     reads=("replicasets", "pods"),
-    keys=keys_for("ReplicaSet", "replicasets"),
+    keys=keys_for("ReplicaSet", "replicasets", STATUS_SETTLE_S),
     reconcile=reconcile,
 )
 REPLICATION_CONTROLLER = Controller(
     name="replicationmanager",
     source="replication-controller",
     reads=("replicationcontrollers", "pods"),
-    keys=keys_for("ReplicationController", "replicationcontrollers"),
+    keys=keys_for("ReplicationController", "replicationcontrollers", STATUS_SETTLE_S),
     reconcile=reconcile_controller,
     workers=2,
 )

@@ -12,7 +12,7 @@ from typing import Any
 from oarlock.actors.controllers import claims, history, pods
 from oarlock.actors.controllers.actions import Action, Create, Delete, Patch, RecordEvent, Requeue, UpdateStatus
 from oarlock.actors.controllers.loop import Controller
-from oarlock.actors.controllers.ownership import claim, keys_for, selector_of
+from oarlock.actors.controllers.ownership import STATUS_SETTLE_S, claim, keys_for, selector_of
 from oarlock.actors.controllers.rollout import scaled
 from oarlock.actors.controllers.view import View
 
@@ -22,7 +22,6 @@ REVISION_LABEL = "controller-revision-hash"
 _NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 _INDEX_LABEL = "apps.kubernetes.io/pod-index"
 _HASH_LABEL = "controller.kubernetes.io/hash"
-_SETTLE_S = 0.02
 
 
 @dataclass
@@ -244,7 +243,7 @@ STATEFULSET = Controller(
     name="statefulset",
     source="statefulset-controller",
     reads=("statefulsets", "pods", "controllerrevisions", "persistentvolumeclaims"),
-    keys=keys_for("StatefulSet", "statefulsets", _SETTLE_S),
+    keys=keys_for("StatefulSet", "statefulsets", STATUS_SETTLE_S),
     reconcile=reconcile,
     workers=4,
 )
