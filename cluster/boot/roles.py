@@ -86,7 +86,7 @@ async def _store_of(settings: Settings, tls: Mapping[str, str]) -> StoreClient:
     from oarlock.consensus.model import Unavailable
 
     endpoints = settings["store"]
-    while settings["await_store"]:
+    while settings.get("await_store"):
         probe = store_client(endpoints, tls)
         try:
             await probe.start()
@@ -146,7 +146,7 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         advertise_port=advertise_port,
         advertise_also=tuple(settings.get("advertise_also", ())),
         handover=settings.get("handover", ""),
-        loopback_network=settings["loopback_network"],
+        loopback_network=settings.get("loopback_network", True),
         **settings.get("shutdown", {}),
     )
 
