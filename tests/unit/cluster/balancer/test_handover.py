@@ -17,11 +17,11 @@ import uvloop
 from oarlock.cluster.apiserver import settings as apiserver
 from oarlock.cluster.apiserver.exchange import Answer, Request, Response
 from oarlock.cluster.apiserver.http import HttpFront
-from oarlock.cluster.balancer.handover import NUMBER, TAKEN
 from oarlock.cluster.balancer.pool import Health
 from oarlock.cluster.balancer.server import Balancer
 from oarlock.cluster.balancer.settings import BalancerSettings, Tls
 from oarlock.cluster.boot.pki import Authority
+from oarlock.cluster.giving import NUMBER, TAKEN
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
