@@ -110,6 +110,7 @@ class Network:
         connection = Connection(self, process, listener.process)
         self._connections[connection] = None
         self.stats["connections"] += 1
+        connection.changed()  # a cut may have come since the handshake began
         connection.far.begin(listener.factory)
         connected = loop.create_future()
         self.schedule.after(self.latency(), lambda: loop.call_soon(_succeed, connected))
