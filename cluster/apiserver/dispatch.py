@@ -25,6 +25,7 @@ from oarlock.cluster.apiserver.requests import RequestInfo
 from oarlock.cluster.apiserver.served import Served
 from oarlock.cluster.apiserver.targets import PREFIX as TARGETS_PREFIX
 from oarlock.cluster.apiserver.targets import Targets
+from oarlock.cluster.apiserver.timelimit import TimeLimit
 from oarlock.cluster.apiserver.verbs import Verbs
 from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.apiserver.zpages import ZPages
@@ -65,6 +66,7 @@ class Dispatcher:
         self._health = health
         self._pages = pages
         self._now = now
+        self._limit = TimeLimit(REQUEST_TIMEOUT_S)
         self._leases = leases
         self._targets = targets
         self._holders = holders
@@ -86,7 +88,12 @@ class Dispatcher:
         counted = None
         try:
             counted = self._inflight.enter(info)
-            async with asyncio.timeout(None if info.is_long_running else _allowed_s(request)):
+            if info.is_long_running:
+                return await self._serve(request, info)
+            if request.query.has("timeout"):
+                async with asyncio.timeout(_allowed_s(request)):
+                    return await self._serve(request, info)
+            with self._limit.begun():
                 return await self._serve(request, info)
         except ApiError as error:
             return failure(error)

@@ -16,6 +16,7 @@ from oarlock.cluster.apiserver.connection import ConnectionServer
 from oarlock.cluster.apiserver.exchange import Handler, Query, Request, Response
 from oarlock.cluster.apiserver.handed import HandedConnections
 from oarlock.cluster.apiserver.settings import Tls
+from oarlock.cluster.apiserver.timelimit import TimeLimit
 from oarlock.cluster.objects import status
 
 BODY_BYTES_MAX = 3 * 1024 * 1024
@@ -36,6 +37,7 @@ class HttpFront:
         self._handed = HandedConnections(handover, self._serve_handed) if handover else None
         self._server: asyncio.Server | None = None
         self._connections: ConnectionServer | None = None
+        self._body_limit = TimeLimit(BODY_TIMEOUT_S)
         self.port = port
 
     async def start(self) -> None:
@@ -95,13 +97,13 @@ class HttpFront:
         try:
             parameters = Query(query)
         except ValueError:
-            return sending.whole(_failure(status.bad_request("too many query parameters")), [])
+            return sending.Whole(_failure(status.bad_request("too many query parameters")), [])
         request = Request(
             raw.method,
             path,
             parameters,
             raw.headers,
-            lambda: _read(raw),
+            lambda: _read(raw, self._body_limit),
             _peer(raw.transport),
             pieces=raw.content.iter_any if raw.body_exists else None,
             address=raw.remote or "",
@@ -113,17 +115,22 @@ def _failure(error: status.ApiError) -> Response:
     return Response(error.code, orjson.dumps(error.status()), headers=dict(error.headers))
 
 
-async def _read(raw: web.BaseRequest) -> bytes:
+async def _read(raw: web.BaseRequest, limit: TimeLimit) -> bytes:
     length = raw.content_length
     if length is not None and length > BODY_BYTES_MAX:
         raise status.too_large(BODY_BYTES_MAX)
     if not raw.body_exists:
         return b""
-    parts: list[bytes] = []
+    content, parts = raw.content, list[bytes]()
     size = 0
+    if length is not None and content.is_eof() and content.exception() is None:
+        whole = content.read_nowait()  # it came with the headers, as small ones do
+        if len(whole) > BODY_BYTES_MAX:
+            raise status.too_large(BODY_BYTES_MAX)
+        return whole
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            async for part in raw.content.iter_any():
+        with limit.begun():
+            async for part in content.iter_any():
                 parts.append(part)
                 size += len(part)
                 if size > BODY_BYTES_MAX:
