@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from oarlock.cluster.apiserver import views
@@ -14,6 +15,8 @@ from oarlock.cluster.objects.selectors import Operator
 
 _EQUALITY = frozenset({Operator.IN, Operator.EQUALS, Operator.DOUBLE_EQUALS})
 _IN_KEY = frozenset({fields.NAME, fields.NAMESPACE})
+_asked_for: dict[bytes, tuple[str, ...]] = {}
+"""By collection, the fields that selectors have named so far: an object that is parsed is read for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class _Field:
     name: str
 
     def value(self, entry: Entry) -> str:
-        return _selectable(self.resource, entry)[1].get(self.name, "")
+        return _selectable(self.resource, entry, (self.name,))[1][self.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class _Label:
     key: str
 
     def value(self, entry: Entry) -> str | None:
-        return _selectable(self.resource, entry)[0].get(self.key)
+        return _selectable(self.resource, entry, ())[0].get(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,7 @@ class Selection:
         """Tell whether both selectors match."""
         if self.everything:
             return True
-        labels, selectable = _selectable(self.resource, entry)
+        labels, selectable = _selectable(self.resource, entry, self.fields.names)
         return self.labels.matches(labels) and self.fields.matches(selectable)
 
     def holds(self, key: bytes) -> bool:
@@ -89,13 +92,22 @@ class Selection:
         return self.start <= key < self.end
 
 
-def _selectable(resource: Resource, entry: Entry) -> tuple[dict[str, str], dict[str, str]]:
-    """Return an object's labels and the fields that selectors may name; the entry remembers those of its own form."""
+def _selectable(
+    resource: Resource, entry: Entry, names: Collection[str]
+) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """Return an object's labels and at least the fields of these names; the entry remembers those of its own form."""
     is_own = views.as_stored(resource, entry)
-    if is_own and entry.labels is not None and entry.selectable is not None:
-        return entry.labels, entry.selectable
+    if is_own and entry.labels is not None:
+        known = entry.selectable or {}
+        if all(name in known for name in names):
+            return entry.labels, known
+    asked = _asked_for.get(resource.key_prefix, ())
+    new = [name for name in names if name not in asked]
+    if new:
+        asked = _asked_for[resource.key_prefix] = (*asked, *new)
     obj = views.parsed(resource, entry)
-    labels, selectable = obj["metadata"].get("labels") or {}, dict(fields.selectable(resource, obj))
+    labels = obj["metadata"].get("labels") or {}
+    selectable = {name: fields.reader(resource, name)(obj) for name in asked}
     if is_own:
         entry.labels, entry.selectable = labels, selectable
     return labels, selectable

@@ -32,18 +32,6 @@ class Selectable:
     refusal: str = _PLAIN
 
 
-def selectable(resource: Resource, obj: Object) -> dict[str, str]:
-    """The object's selectable fields and their values, "" for those it doesn't have."""
-    metadata = obj["metadata"]
-    values = {NAME: metadata.get("name", "")}
-    if resource.namespaced:
-        values[NAMESPACE] = metadata.get("namespace", "")
-    known = _known(resource)
-    if known is not None:
-        values |= {field: read(obj) for field, read in known.fields.items()}
-    return values
-
-
 def check(resource: Resource, selector: FieldSelector) -> None:
     """Raise ApiError 400 if the selector names a field that this kind can't be selected by."""
     known = _known(resource)
@@ -58,11 +46,12 @@ def check(resource: Resource, selector: FieldSelector) -> None:
 
 def matcher(resource: Resource, selector: FieldSelector) -> Callable[[Object], bool]:
     """A function that tells whether an object is chosen; only the fields that the selector names are read."""
-    reads = [(one, _reader(resource, one.field)) for one in selector.requirements]
+    reads = [(one, reader(resource, one.field)) for one in selector.requirements]
     return lambda obj: all((read(obj) == one.value) != one.negated for one, read in reads)
 
 
-def _reader(resource: Resource, field: str) -> Read:
+def reader(resource: Resource, field: str) -> Read:
+    """Return what reads a field that selectors may name, "" where an object doesn't have it."""
     known = _known(resource)
     if known is not None and field in known.fields:
         return known.fields[field]
@@ -78,7 +67,7 @@ def _known(resource: Resource) -> Selectable | None:
 def _value(obj: Object, path: tuple[str, ...]) -> Any:
     here: Any = obj
     for step in path:
-        here = here.get(step) if isinstance(here, Mapping) else None
+        here = here.get(step) if isinstance(here, dict) else None
     return here
 
 

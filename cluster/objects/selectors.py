@@ -166,6 +166,11 @@ class FieldSelector:
         look = getter if callable(getter) else _lookup(getter)
         return all((look(one.field) == one.value) != one.negated for one in self.requirements)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields that it asks for."""
+        return tuple(one.field for one in self.requirements)
+
     def exact(self, name: str) -> str | None:
         """The value that field `name` must have, if the selector says so: one look-up instead of a scan."""
         for one in self.requirements:
