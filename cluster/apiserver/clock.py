@@ -15,7 +15,7 @@ def now() -> datetime:
 
 def text(time: datetime) -> str:
     """Return `time` as metav1.Time: RFC 3339 in whole seconds, UTC."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.isoformat("T", "seconds")[:19] + "Z"
 
 
 def parse(written: str) -> datetime:

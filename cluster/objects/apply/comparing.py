@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from oarlock.cluster.objects.apply.fieldsets import SELF, Path, Trie, members
-from oarlock.cluster.objects.apply.shapes import children, field_schema, is_atomic, items
+from oarlock.cluster.objects.apply.shapes import field_schema, is_atomic, items
 from oarlock.cluster.objects.schemas import Schema
 
 
@@ -66,7 +66,17 @@ def _grown(schema: Schema | None, value: Any) -> Trie:
     """Return the trie of a value that is new as a whole: it, and everything in it."""
     if not value or is_atomic(schema, value):
         return {}
-    return {SELF: {}, **{step: _grown(below, one) for step, below, one in children(schema, value)}}
+    trie: Trie = {SELF: {}}
+    if isinstance(value, dict):
+        for name, one in value.items():
+            # Most fields are scalars, which have no inside whatever their schema.
+            has_inside = isinstance(one, dict | list) and one
+            trie["f:" + name] = _grown(field_schema(schema, name), one) if has_inside else {}
+    else:
+        assert schema is not None
+        for step, one in items(schema, value).items():
+            trie[step] = _grown(schema.items, one)
+    return trie
 
 
 def _is_leaf(schema: Schema | None, old: Any, new: Any, shape: Any) -> bool:
