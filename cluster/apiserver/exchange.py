@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -187,6 +188,7 @@ Answer = Response | Stream | Relayed | Takeover
 Handler = Callable[[Request], Awaitable[Answer]]
 
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 WARNINGS_CHARS_MAX = 4096
 WARNING_CHARS_MAX = 256
 """Where the first is passed, each warning is cut to the second, and those that still don't fit are left out.
@@ -196,8 +198,11 @@ Source: apiserver pkg/endpoints/filters/warning.go.
 
 
 def warning_headers(given: Iterable[str]) -> list[str]:
-    """Return texts as values of Warning headers: code 299, no agent, quoted. Source: RFC 7234 5.5, KEP-1693."""
-    texts = list(dict.fromkeys(given))
+    """Return texts as values of Warning headers: code 299, no agent, quoted. Source: RFC 7234 5.5, KEP-1693.
+
+    One with control characters is no header and left out, as upstream does.
+    """
+    texts = [text for text in dict.fromkeys(given) if not _CONTROL.search(text)]
     if sum(map(len, texts)) > WARNINGS_CHARS_MAX:
         texts = _fitting(text[:WARNING_CHARS_MAX] for text in texts)
     quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import cast
 
-from aiohttp import web
+from aiohttp import HttpVersion10, web
+from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
 from oarlock.cluster.apiserver import wireform
@@ -25,6 +27,8 @@ from oarlock.cluster.apiserver.exchange import (
 )
 from oarlock.cluster.takeover import Taken
 
+_PHRASES = {code.value: code.phrase for code in HTTPStatus}
+_BODYLESS = frozenset({204, 304})
 PIECE_BYTES = 128 * 1024
 """Large bodies go out in pieces of this size, one in a turn of the loop however many clients are being sent one."""
 
@@ -45,7 +49,7 @@ async def send(raw: web.BaseRequest, request: Request, answer: Answer) -> web.St
     answer = await wireform.finished(request, answer)
     if isinstance(answer.body, Parts):
         return await _pieces(raw, answer, answer.body, request.warnings)
-    return whole(answer, request.warnings)
+    return Whole(answer, request.warnings)
 
 
 @contextlib.contextmanager
@@ -60,12 +64,49 @@ def _lasting(raw: web.BaseRequest) -> Iterator[None]:
         connection.is_lasting = False
 
 
-def whole(answer: Response, warnings: list[str]) -> web.Response:
-    """Return an answer that is sent in one piece."""
-    response = web.Response(status=answer.status, body=bytes(answer.body), headers=_headers(answer))
-    for value in warning_headers(warnings):
-        response.headers.add("Warning", value)
-    return response
+class Whole(web.StreamResponse):
+    """An answer that is sent in one piece: what aiohttp asks of a response and no more, at a third of the cost."""
+
+    def __init__(self, answer: Response, warnings: list[str]) -> None:  # no call of super: what it makes isn't used
+        self._status = answer.status
+        self._answer = answer
+        self._warnings = warnings
+        self._head = b""
+        self._connection: Connection | None = None
+        self._sends_body = True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        answer, version = self._answer, request.version
+        self._connection = cast(Connection, request.protocol)
+        self._keep_alive = lasts = request.keep_alive
+        lines = [
+            f"HTTP/{version.major}.{version.minor} {answer.status} {_PHRASES.get(answer.status, '')}",
+            *(f"{name}: {value}" for name, value in _headers(answer).items()),
+            *(f"Warning: {value}" for value in warning_headers(self._warnings)),
+            f"Date: {rfc822_formatted_time()}",
+        ]
+        if answer.status not in _BODYLESS:
+            lines.append(f"Content-Length: {len(answer.body)}")
+        if version == HttpVersion10:
+            if lasts:
+                lines.append("Connection: keep-alive")
+        elif not lasts:
+            lines.append("Connection: close")
+        self._sends_body = request.method != "HEAD" and answer.status not in _BODYLESS
+        self._head = "\r\n".join((*lines, "\r\n")).encode()
+
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's signature
+        connection = self._connection
+        assert connection is not None
+        transport = connection.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        body = bytes(self._answer.body) if self._sends_body else b""
+        if len(body) <= PIECE_BYTES:
+            transport.write(self._head + body)
+        else:
+            transport.writelines((self._head, body))
+        await connection.drained()
 
 
 def _headers(answer: Response | Stream) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,3 +107,45 @@ def test_many_that_are_sent_much_leave_turns_to_the_others() -> None:
     # Each list begins one piece when it is its turn to be answered; from then on there is one for all.
     crowded = [count for count in by_turn.values() if count > 2 * a_piece]
     assert len(crowded) <= at_once, by_turn
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer", "told", "body", "stays"),
+    [
+        (b"GET / HTTP/1.1\r\n", Response(200, b"{}"), b"HTTP/1.1 200 OK", b"{}", True),
+        (b"GET / HTTP/1.1\r\nConnection: close\r\n", Response(200, b"{}"), b"Connection: close", b"{}", False),
+        (b"GET / HTTP/1.0\r\n", Response(200, b"{}"), b"HTTP/1.0 200 OK", b"{}", False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", Response(200, b"{}"), b"Connection: keep-alive", b"{}", True),
+        (b"HEAD / HTTP/1.1\r\n", Response(200, b"{}"), b"Content-Length: 2", b"", True),
+        (b"GET / HTTP/1.1\r\n", Response(304, b"ignored"), b"HTTP/1.1 304 Not Modified", b"", True),
+        (b"GET / HTTP/1.1\r\n", Response(503, b"", "text/plain"), b"Content-Length: 0", b"", True),
+        (b"GET / HTTP/1.1\r\n", Response(200, b"x" * 300_000), b"Content-Length: 300000", b"x" * 300_000, True),
+        (b"GET / HTTP/1.1\r\n", Response(headers={"Cache-Control": "public"}), b"Cache-Control: public", b"", True),
+    ],
+)
+def test_an_answer_in_one_piece(asked: bytes, answer: Response, told: bytes, body: bytes, stays: bool) -> None:
+    """Its head says what the request's version and the kind of answer want; then the next request is answered."""
+
+    async def handler(_: Request) -> Answer:
+        return Response(answer.status, answer.body, answer.content_type, dict(answer.headers))
+
+    async def scenario() -> None:
+        front = HttpFront("127.0.0.1", 0, None, handler)
+        await front.start()
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port, limit=1 << 20)
+            async with asyncio.timeout(20):
+                for _ in range(2 if stays else 1):
+                    writer.write(asked + b"Host: x\r\n\r\n")
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    lines = head.split(b"\r\n")
+                    assert told in lines
+                    assert sum(line.startswith(b"Cache-Control") for line in lines) == 1
+                    assert await reader.readexactly(len(body)) == body
+                if not stays:
+                    assert await reader.read() == b""
+            writer.close()
+        finally:
+            await front.stop(0, 0)
+
+    uvloop.run(scenario())

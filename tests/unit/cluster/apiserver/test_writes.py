@@ -7,6 +7,8 @@ from typing import Any
 
 from harness.authority import signing_request
 
+from oarlock.cluster.apiserver import exchange
+
 MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
 MERGE = "application/merge-patch+json"
@@ -255,6 +257,13 @@ def test_warnings_are_bounded(with_api: Any, objects: Any) -> None:
         assert len(warned) == 100
 
     with_api(scenario)
+
+
+def test_a_warning_that_is_no_header_is_left_out() -> None:
+    assert exchange.warning_headers(["one", "two\r\nX: y", "three\x85", 'a "b"', "one"]) == [
+        '299 - "one"',
+        '299 - "a \\"b\\""',
+    ]
 
 
 def test_deep_yaml_is_refused_in_our_words(with_api: Any) -> None:
