@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._out: list[bytes] = []
         self._flush_due = False
-        self._watches = ServedWatches(self._store.hub, self._schedule)
+        self._watches = ServedWatches(self._store.hub, self._schedule_events)
         self._long_answers: deque[Iterator[bytes]] = deque()
 
     # asyncio.Protocol
@@ -308,13 +308,19 @@ class Connection(asyncio.Protocol):
             self._flush_due = True
             self._loop.call_soon(self._flush)
 
+    def _schedule_events(self) -> None:
+        """Events come while commands are applied, whose answers are told in the loop's next turn: all go at once."""
+        if not self._flush_due:
+            self._flush_due = True
+            self._loop.call_soon(self._loop.call_soon, self._flush)
+
     def _flush(self) -> None:
-        """Write all answers of this turn at once; then as much of watches and long answers as a turn allows."""
+        """Write as much of the watches as a turn allows, and all answers behind what they caused."""
         self._flush_due = False
         if self._transport is None:
             return
         if self._writable:
-            self._out += self._watches.take(UNSENT_BYTES_HIGH)
+            self._out[:0] = self._watches.take(UNSENT_BYTES_HIGH)
             self._take_part()
         if self._out:
             data = b"".join(self._out)
