@@ -30,6 +30,15 @@ def add(commands: Any, where: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--ray-address", default="", metavar="ADDRESS", help="host the actors on your own Ray cluster (founder)"
     )
+    lease = "how long a silent scheduler, group of controllers or Ray head is waited for (2; founder)"
+    server.add_argument("--lease-ttl", type=float, default=2.0, metavar="SECONDS", help=lease)
+    same = "the same file on every server"
+    server.add_argument("--token-file", type=Path, metavar="FILE", help=f"static tokens as CSV; {same}")
+    server.add_argument(
+        "--scheduler-config", type=Path, metavar="FILE", help=f"the KubeSchedulerConfiguration to follow; {same}"
+    )
+    plugin = f"Python file of a plugin; {same}"
+    server.add_argument("--scheduler-plugin", type=Path, metavar="FILE", action="append", default=[], help=plugin)
     server.set_defaults(run=_server)
     node = commands.add_parser(
         "node", parents=[where], help="make this host a node of a cluster", description=_node.__doc__
@@ -74,6 +83,10 @@ def _server(options: argparse.Namespace) -> int:
         controllers=tuple(options.controllers),
         runs_pods=not options.no_agent,
         ray_address=options.ray_address,
+        lease_ttl_s=options.lease_ttl,
+        token_file=options.token_file,
+        scheduler_config=options.scheduler_config,
+        scheduler_plugins=tuple(options.scheduler_plugin),
         fresh=options.fresh,
         foreground=options.foreground,
     )

@@ -88,8 +88,12 @@ class HostLayout:
             here=record.address,
             names=cluster.certificate_names,
             several=True,
+            lease_ttl_ms=cluster.lease_ttl_ms,
             controllers={"node_timings": cluster.node_timings, "cluster_cidr": cluster.cluster_cidr},
-            scheduler={"plugin_files": []},
+            scheduler={
+                "plugin_files": list(record.scheduler_plugins),
+                **({"config": record.scheduler_config} if record.scheduler_config else {}),
+            },
         )
 
     def _server_parts(self, drafts: Drafts) -> Iterator[Part]:
@@ -102,7 +106,7 @@ class HostLayout:
         )
         network = {
             "service_cidr": cluster.service_cidr,
-            "token_file": None,
+            "token_file": record.token_file or None,
             "advertise": [record.address, self._port("api")],
             "advertise_also": [address for name, address in cluster.members.items() if name != host],
             "loopback_network": self.record.is_trial,

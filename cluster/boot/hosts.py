@@ -58,6 +58,7 @@ class Cluster:
     cluster_cidr: str = CLUSTER_CIDR
     service_cidr: str = SERVICE_CIDR
     ray_address: str = ""
+    lease_ttl_ms: int = 2_000
 
     @property
     def majority(self) -> int:
@@ -85,7 +86,7 @@ class Cluster:
 class HostRecord:
     """One host's part in a cluster; kept in host.json. `instance` is new with each folder, and so tells two apart.
 
-    `runs_pods` is false for a server that is no node.
+    `runs_pods` is false for a server that is no node. `token_file` and the scheduler's files are paths on this host.
     """
 
     cluster: Cluster
@@ -95,12 +96,16 @@ class HostRecord:
     instance: str = field(default_factory=lambda: uuid.uuid4().hex)
     runs_pods: bool = True
     kubeconfig: str = ""
+    token_file: str = ""
+    scheduler_config: str = ""
+    scheduler_plugins: tuple[str, ...] = ()
     format: int = FORMAT
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> HostRecord:
         """Read the form that `asdict` gives. Raises TypeError, KeyError or ValueError for anything else."""
-        return cls(**{**document, "cluster": Cluster.of(document["cluster"])})
+        plugins = tuple(document.get("scheduler_plugins", ()))
+        return cls(**{**document, "cluster": Cluster.of(document["cluster"]), "scheduler_plugins": plugins})
 
     def document(self) -> dict[str, Any]:
         return asdict(self)

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from oarlock.cluster.boot import hoststate, kubeconfig, launching
 from oarlock.cluster.boot.components import parse_groups
@@ -41,7 +41,7 @@ from oarlock.cluster.boot.network import LOOPBACK, is_free
 from oarlock.cluster.boot.nodecertificate import HeldCertificate, renew_if_due
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.progress import Progress
-from oarlock.cluster.boot.spec import NODE_TIMINGS, ClusterSpec
+from oarlock.cluster.boot.spec import ClusterSpec
 from oarlock.cluster.boot.state import StateFolder, write_private
 
 NODE_PATIENCE_S = 60.0
@@ -68,6 +68,10 @@ class Wanted:
     controllers: tuple[str, ...] = ()
     runs_pods: bool = True
     ray_address: str = ""
+    lease_ttl_s: float = 2.0
+    token_file: Path | None = None
+    scheduler_config: Path | None = None
+    scheduler_plugins: tuple[Path, ...] = ()
     fresh: bool = False
     foreground: bool = False
 
@@ -90,8 +94,7 @@ def start_host(wanted: Wanted, folder: StateFolder, out: TextIO) -> None:
     try:
         folder.create()
         record = _record(wanted, folder, out) if known is None else _known(known, wanted, folder)
-        if wanted.kubeconfig is not None:
-            record = replace(record, kubeconfig=str(wanted.kubeconfig))
+        record = replace(record, **_own_files(wanted))
         _check_here(record)
         hoststate.save_host(folder, record)
         layout = _layout(record, folder, out)
@@ -110,10 +113,15 @@ def start_host(wanted: Wanted, folder: StateFolder, out: TextIO) -> None:
 
 
 def _check_wanted(wanted: Wanted) -> None:
-    ClusterSpec(wanted.name)
-    parse_groups(wanted.controllers)
-    if wanted.node_timings not in NODE_TIMINGS:
-        raise BootError(f"--node-timings {wanted.node_timings!r} is unknown", f"Use one of {', '.join(NODE_TIMINGS)}.")
+    ClusterSpec(
+        wanted.name,
+        controllers=parse_groups(wanted.controllers),
+        node_timings=wanted.node_timings,
+        token_file=wanted.token_file,
+        scheduler_config=wanted.scheduler_config,
+        scheduler_plugins=wanted.scheduler_plugins,
+        lease_ttl_s=wanted.lease_ttl_s,
+    )
     if wanted.hosts and wanted.join:
         raise BootError("--hosts founds a cluster and --join joins one", "Give one of them.")
     if bool(wanted.join) != bool(wanted.token):
@@ -122,6 +130,18 @@ def _check_wanted(wanted: Wanted) -> None:
         check_name("--host", wanted.host)
     if wanted.address:
         check_address("--address", wanted.address)
+
+
+def _own_files(wanted: Wanted) -> dict[str, Any]:
+    """Return the files that the command line names, as the record has them; what it leaves out stays as it was."""
+    named: dict[str, Any] = {
+        name: str(path.absolute())
+        for name in ("kubeconfig", "token_file", "scheduler_config")
+        if (path := getattr(wanted, name)) is not None
+    }
+    if wanted.scheduler_plugins:
+        named["scheduler_plugins"] = tuple(str(plugin.absolute()) for plugin in wanted.scheduler_plugins)
+    return named
 
 
 # Who this host is
@@ -152,6 +172,7 @@ def _found(wanted: Wanted, folder: StateFolder) -> HostRecord:
         wanted.node_timings,
         wanted.controllers,
         ray_address=wanted.ray_address,
+        lease_ttl_ms=round(wanted.lease_ttl_s * 1000),
     )
     Authority(folder.pki).service_account_key()
     hoststate.ray_token(folder)
@@ -261,7 +282,13 @@ def is_local(address: str) -> bool:
 
 
 def _check_here(record: HostRecord) -> None:
-    """Raise BootError unless this is the machine that the record is of, and its ports are free."""
+    """Raise BootError unless this is the machine that the record is of, its files are there and its ports are free."""
+    ClusterSpec(
+        record.cluster.name,
+        token_file=Path(record.token_file) if record.token_file else None,
+        scheduler_config=Path(record.scheduler_config) if record.scheduler_config else None,
+        scheduler_plugins=tuple(map(Path, record.scheduler_plugins)),
+    )
     if not is_local(record.address):
         raise BootError(
             f"this folder is of host {record.host} at {record.address}, which is none of this machine's addresses",

@@ -116,3 +116,15 @@ def test_pods_of_several_machines_have_addresses_that_others_reach(folder: State
     assert not settings(layout, "apiserver")["loopback_network"]
     (controllers,) = [one for one in settings(layout, "ray")["components"] if one["name"] == "controllers"]
     assert controllers["settings"]["cluster_cidr"] == "10.42.0.0/16"
+
+
+def test_a_servers_own_files_and_the_clusters_leases_are_told(folder: StateFolder) -> None:
+    cluster = dataclasses.replace(CLUSTER, lease_ttl_ms=5_000)
+    own = {"token_file": "/t.csv", "scheduler_config": "/s.yaml", "scheduler_plugins": ("/p.py",)}
+    record = HostRecord(cluster, "b", THREE["b"], "server", **own)  # type: ignore[arg-type]
+    layout = HostLayout(record, folder, Authority(folder.pki), "secret")
+    assert settings(layout, "apiserver")["token_file"] == "/t.csv"
+    hosted = {one["name"]: one for one in settings(layout, "ray")["components"]}
+    assert hosted["scheduler"]["settings"]["config"] == "/s.yaml"
+    assert hosted["scheduler"]["settings"]["plugin_files"] == ["/p.py"]
+    assert {one["lease_ttl_ms"] for one in hosted.values()} == {5_000}

@@ -76,5 +76,6 @@ def test_a_host_that_is_none_of_the_members_is_refused(asked: str, local: tuple[
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
-    record = HostRecord(Cluster("x", "id", THREE, "0.1.0", controllers=("batch=job",)), "b", "10.9.0.2", "server")
+    cluster = Cluster("x", "id", THREE, "0.1.0", controllers=("batch=job",))
+    record = HostRecord(cluster, "b", "10.9.0.2", "server", scheduler_plugins=("/a.py", "/b.py"))
     assert HostRecord.of(json.loads(json.dumps(record.document()))) == record

@@ -11,6 +11,7 @@ import socket
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,3 +151,24 @@ def test_a_cluster_on_one_machine_is_left_alone(wanted: Wanted, folder: StateFol
 def test_local_addresses_are_told_from_others() -> None:
     assert is_local("127.0.9.2")
     assert not is_local(ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("flag", "cause"),
+    [
+        ({"token_file": Path("/gone")}, "--token-file /gone is not a file"),
+        ({"scheduler_plugins": (Path("/gone.py"),)}, "--scheduler-plugin /gone.py is not a file"),
+        ({"scheduler_config": Path("/gone.yaml")}, "/gone.yaml"),
+        ({"lease_ttl_s": 0.1}, "--lease-ttl 0.1 is out of range"),
+    ],
+)
+def test_files_and_leases_that_make_no_sense_are_refused(
+    flag: dict[str, Any], cause: str, wanted: Wanted, folder: StateFolder
+) -> None:
+    assert cause in refusal(replace(wanted, hosts=THREE, host="b", **flag), folder).cause
+
+
+def test_a_file_that_has_gone_since_is_refused(wanted: Wanted, folder: StateFolder) -> None:
+    record = known_host(folder)
+    hoststate.save_host(folder, replace(record, token_file="/gone"))
+    assert "--token-file /gone is not a file" in refusal(wanted, folder).cause
