@@ -26,11 +26,15 @@ class Processes:
 
     def cpu_s(self) -> float:
         """Return the CPU seconds that they have used since their start."""
-        ticks = 0
-        for pid in self.pids:
-            fields = _read(pid, "stat").rpartition(b")")[2].split()
-            ticks += int(fields[11]) + int(fields[12]) if fields else 0
-        return ticks / TICKS_PER_S
+        return self._ticks(11, 12) / TICKS_PER_S
+
+    def kernel_s(self) -> float:
+        """Return those of them that the kernel used for these processes, such as for their sockets and files."""
+        return self._ticks(12) / TICKS_PER_S
+
+    def _ticks(self, *places: int) -> int:
+        found = [_read(pid, "stat").rpartition(b")")[2].split() for pid in self.pids]
+        return sum(int(fields[place]) for fields in found if fields for place in places)
 
 
 @dataclass(frozen=True)
