@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -40,6 +40,41 @@ def compare(schema: Schema | None, old: Any, new: Any) -> Changes:
     changes = Changes()
     _compare(schema, old, new, (), changes)
     return changes
+
+
+def written(schema: Schema | None, old: Any, new: Any, counts: Callable[[Path], bool], path: Path = ()) -> Trie | None:
+    """Return the trie of what is new or has another value in `new`, None for nothing. What is gone isn't looked for.
+
+    Of places that differ only those are in it that `counts` says yes to. The same as `Changes.written` in one go.
+    """
+    shape = old if new is None else new
+    if _is_leaf(schema, old, new, shape):
+        return {} if (old != new or type(old) is not type(new)) and counts(path) else None
+    trie: Trie = {}
+    if isinstance(shape, dict):
+        known = _dict(old)
+        for name, value in _dict(new).items():
+            before = known.get(name, ABSENT)
+            if before is ABSENT:
+                if counts((*path, "f:" + name)):
+                    trie["f:" + name] = _grown(field_schema(schema, name), value)
+            elif before != value:
+                inside = written(field_schema(schema, name), before, value, counts, (*path, "f:" + name))
+                if inside is not None:
+                    trie["f:" + name] = inside
+        return trie or None
+    assert schema is not None
+    earlier = items(schema, _list(old))
+    for step, value in items(schema, _list(new)).items():
+        before = earlier.get(step, ABSENT)
+        if before is ABSENT:
+            if counts((*path, step)):
+                trie[step] = _grown(schema.items, value)
+        elif before != value:
+            inside = written(schema.items, before, value, counts, (*path, step))
+            if inside is not None:
+                trie[step] = inside
+    return trie or None
 
 
 def _compare(schema: Schema | None, old: Any, new: Any, path: Path, changes: Changes) -> None:

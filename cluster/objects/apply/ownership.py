@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from oarlock.cluster.objects.apply import fieldsets, merging, shapes, versions
-from oarlock.cluster.objects.apply.comparing import Changes, compare
+from oarlock.cluster.objects.apply.comparing import Changes, compare, written
 from oarlock.cluster.objects.apply.fieldsets import Path, Trie
 from oarlock.cluster.objects.apply.versions import Steps
 from oarlock.cluster.objects.gotext import quote
@@ -110,6 +110,9 @@ def updated(schema: Schema, entries: Sequence[Entry], old: Obj, new: Obj, manage
 
     All entries are about the version that is written.
     """
+    if not entries:
+        owned = written(schema, old, new, lambda path: _is_owned(path, manager))
+        return [manager.entry("Update", owned)] if owned else []
     return versions.only(updating(schema, entries, old, new, manager, apart=False))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oarlock.cluster.objects import defaulting, schemas
-from oarlock.cluster.objects.apply import fieldsets, ownership, skeleton
+from oarlock.cluster.objects.apply import fieldsets, ownership, skeleton, versions
 from oarlock.cluster.objects.apply.ownership import Conflicts, Manager
 from oarlock.cluster.objects.resources import lookup
 
@@ -21,6 +21,7 @@ assert CONFIGMAP is not None
 assert DEPLOYMENT is not None
 MAPS = schemas.schema_for(CONFIGMAP)
 APPS = schemas.schema_for(DEPLOYMENT)
+PODS = schemas.schema_of_type("io.k8s.api.core.v1.Pod")
 
 
 def by(name: str, minute: int = 0, subresource: str = "") -> Manager:
@@ -228,3 +229,48 @@ def test_an_updater_owns_exactly_what_it_changed(one: dict[str, str], two: dict[
     assert {path for path in owned(second, "m2") if path != ".data"} == changed
     kept = {f".data.{key}" for key, value in one.items() if two.get(key) == value}
     assert {path for path in owned(second, "m1") if path != ".data"} == kept
+
+
+_NAMES = st.sampled_from(["a", "b", "c"])
+_TEXTS = st.sampled_from(["", "x", "y", None])
+_LABELS = st.none() | st.dictionaries(_NAMES, st.sampled_from(["", "x", "y"]), max_size=3)
+_PORTS = st.fixed_dictionaries(
+    {"containerPort": st.integers(1, 3)}, optional={"protocol": st.sampled_from(["TCP", "UDP"]), "name": _TEXTS}
+)
+_CONTAINERS = st.fixed_dictionaries(
+    {"name": _NAMES},
+    optional={
+        "image": _TEXTS,
+        "args": st.none() | st.lists(_NAMES, max_size=2),
+        "ports": st.none() | st.lists(_PORTS, max_size=3),
+        "resources": st.fixed_dictionaries({}, optional={"limits": _LABELS, "requests": _LABELS}),
+    },
+)
+_PODS = st.fixed_dictionaries(
+    {
+        "metadata": st.fixed_dictionaries(
+            {}, optional={"name": _NAMES, "uid": _NAMES, "labels": _LABELS, "finalizers": st.lists(_NAMES, max_size=3)}
+        )
+    },
+    optional={
+        "spec": st.none()
+        | st.fixed_dictionaries(
+            {},
+            optional={
+                "containers": st.none() | st.lists(_CONTAINERS, max_size=3),
+                "nodeSelector": _LABELS,
+                "nodeName": _TEXTS,
+                "securityContext": st.none() | st.just({}) | st.just({"runAsUser": 1}),
+            },
+        ),
+        "status": st.fixed_dictionaries({}, optional={"phase": _TEXTS}),
+    },
+)
+
+
+@given(_PODS, _PODS, st.sampled_from(["", "status", "scale", "ephemeralcontainers"]))
+def test_a_first_owner_is_found_in_one_go_as_among_others(old: Obj, new: Obj, subresource: str) -> None:
+    """Where nobody owns anything yet, nobody can lose anything, and nothing but what is there now need be looked at."""
+    who = by("first", 0, subresource)
+    slowly = versions.only(ownership.updating(PODS, (), old, new, who, apart=False))
+    assert ownership.updated(PODS, (), old, new, who) == slowly
