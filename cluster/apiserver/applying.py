@@ -108,7 +108,10 @@ class Apply:
         return self._config["metadata"].get("uid") or ""
 
     async def onto(self, live: Obj) -> tuple[Obj, list[Entry]]:
-        """Return the object and its managedFields after the apply. Raises ApiError 409 with every conflict."""
+        """Return the object, without managedFields, and what they are after the apply.
+
+        Raises ApiError 409 with every conflict.
+        """
         try:
             merged, tracked = await self._applied(live)
         except ownership.Conflicts as error:
@@ -116,7 +119,8 @@ class Apply:
             raise status.apply_conflict(pairs) from None
         if self._manager.name == clientside.MANAGER and clientside.is_managed(merged):
             merged = clientside.annotated(merged, self._config)
-        return decoding.conform_to(self._call.resource, merged).object, tracked
+        metadata = {name: value for name, value in merged["metadata"].items() if name != "managedFields"}
+        return decoding.conform_to(self._call.resource, {**merged, "metadata": metadata}).object, tracked
 
     async def _applied(self, live: Obj) -> tuple[Obj, list[Entry]]:
         try:

@@ -43,6 +43,7 @@ class Patch:
         looked_for = options.validation != "Ignore" and isinstance(self._patch, dict)
         self._duplicates = decoding.duplicate_keys(raw, count_members(self._patch)) if looked_for else []
         self._found: decoding.Decoded | None = None
+        self._leaves_owners = b"managedFields" not in orjson.dumps(self._patch)
 
     def apply(self, current: Obj, group: str | None = None, version: str = "", kind: str = "") -> Obj:
         """Return `current` patched and in canonical form. The kind is the call's resource's unless given."""
@@ -54,15 +55,27 @@ class Patch:
             patched = strategic.strategic_merge(current, self._patch, self._schema(group, version, kind))
         if not isinstance(patched, dict):
             raise status.rejected()
+        brought, owners = self._apart(patched)
         try:
-            conformed = self._conformed(patched, group, version, kind)
+            conformed = self._conformed(brought, group, version, kind)
         except decoding.Unhandled as error:
             raise self._misfit(patched, error.why) from None
         self._found = decoding.Decoded(conformed.object, conformed.unknown, self._duplicates)
         if self._options.validation == "Strict" and (complaints := self._found.complaints()):
             raise self._misfit(patched, decoding.strict_text(complaints))
         self._check_identity(conformed.object)
+        if owners:
+            conformed.object["metadata"]["managedFields"] = owners
         return conformed.object
+
+    def _apart(self, patched: Obj) -> tuple[Obj, object]:
+        """Return the object without its managedFields, and them: what the patch has left alone needs no conforming."""
+        metadata = patched.get("metadata")
+        if not self._leaves_owners or not isinstance(metadata, dict) or not metadata.get("managedFields"):
+            return patched, None
+        owners = metadata["managedFields"]
+        rest = {name: value for name, value in metadata.items() if name != "managedFields"}
+        return {**patched, "metadata": rest}, owners
 
     def _conformed(self, patched: Obj, group: str | None, version: str, kind: str) -> decoding.Conformed:
         if group is not None:

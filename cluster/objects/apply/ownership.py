@@ -212,6 +212,8 @@ def applying(
 
 def _pruned(schema: Schema, merged: Obj, before: Entry, others: Sequence[Entry], asked: set[Path]) -> Obj:
     last = fieldsets.members(before.get("fieldsV1") or {})
+    if last <= asked:
+        return merged
     managed = asked.union(*(fieldsets.members(entry.get("fieldsV1") or {}) for entry in others))
     return merging.without(schema, merged, shapes.named(schema, last) - shapes.named(schema, managed) - _UNOWNED)
 
