@@ -112,6 +112,7 @@ class Apply:
 
         Raises ApiError 409 with every conflict.
         """
+        stored = decoding.parts_of(live)
         try:
             merged, tracked = await self._applied(live)
         except ownership.Conflicts as error:
@@ -120,7 +121,8 @@ class Apply:
         if self._manager.name == clientside.MANAGER and clientside.is_managed(merged):
             merged = clientside.annotated(merged, self._config)
         metadata = {name: value for name, value in merged["metadata"].items() if name != "managedFields"}
-        return decoding.conform_to(self._call.resource, {**merged, "metadata": metadata}).object, tracked
+        whole = {**merged, "metadata": metadata}
+        return decoding.conform_changed(self._call.resource, whole, stored).object, tracked
 
     async def _applied(self, live: Obj) -> tuple[Obj, list[Entry]]:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -47,6 +48,7 @@ class Patch:
 
     def apply(self, current: Obj, group: str | None = None, version: str = "", kind: str = "") -> Obj:
         """Return `current` patched and in canonical form. The kind is the call's resource's unless given."""
+        stored = decoding.parts_of(current) if group is None else {}
         if self._type == JSON_PATCH:
             patched = patches.json_patch(current, self._patch)
         elif self._type == MERGE_PATCH:
@@ -57,7 +59,7 @@ class Patch:
             raise status.rejected()
         brought, owners = self._apart(patched)
         try:
-            conformed = self._conformed(brought, group, version, kind)
+            conformed = self._conformed(brought, stored, group, version, kind)
         except decoding.Unhandled as error:
             raise self._misfit(patched, error.why) from None
         self._found = decoding.Decoded(conformed.object, conformed.unknown, self._duplicates)
@@ -77,14 +79,16 @@ class Patch:
         rest = {name: value for name, value in metadata.items() if name != "managedFields"}
         return {**patched, "metadata": rest}, owners
 
-    def _conformed(self, patched: Obj, group: str | None, version: str, kind: str) -> decoding.Conformed:
+    def _conformed(
+        self, patched: Obj, stored: Mapping[str, bytes], group: str | None, version: str, kind: str
+    ) -> decoding.Conformed:
         if group is not None:
             return decoding.conform(self._schema(group, version, kind), group, version, kind, patched)
         resource = self._call.resource
         if resource.custom is not None or self._type == STRATEGIC_MERGE_PATCH:
-            return decoding.conform_to(resource, patched)  # what it calls itself is passed over
+            return decoding.conform_changed(resource, patched, stored)  # what it calls itself is passed over
         decoding.check_patched(resource.group, resource.version, resource.kind, patched)
-        conformed = decoding.conform_to(resource, patched)
+        conformed = decoding.conform_changed(resource, patched, stored)
         retired_versions.default(conformed.object, patched.get("apiVersion") or resource.api_version)
         return conformed
 

@@ -6,6 +6,7 @@ Source: apimachinery's serializers and `transformDecodeError`; messages are what
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -116,6 +117,24 @@ def conform_to(resource: Resource, document: dict[str, Any]) -> Conformed:
     rest = {key: value for key, value in obj.items() if key not in {"kind", "apiVersion", "metadata"}}
     given = {key: obj[key] for key in ("kind", "apiVersion") if obj.get(key)}
     return Conformed({**head, **given, "metadata": obj["metadata"], **rest}, unknown, members)
+
+
+def parts_of(obj: dict[str, Any]) -> dict[str, bytes]:
+    """Return an object's parts beside its metadata as JSON, by which `conform_changed` knows them again."""
+    return {key: orjson.dumps(value) for key, value in obj.items() if key != "metadata" and type(value) in (dict, list)}
+
+
+def conform_changed(resource: Resource, document: dict[str, Any], stored: Mapping[str, bytes]) -> Conformed:
+    """Do as `conform_to` does, but take those of its parts as they are that are the `stored` object's: most are."""
+    if resource.custom is not None or (resource.group, resource.version) != resource.stored_as:
+        return conform_to(resource, document)
+    kept = {key: value for key, value in document.items() if key in stored and orjson.dumps(value) == stored[key]}
+    found = conform_to(resource, {key: value for key, value in document.items() if key not in kept})
+    made = {**found.object, **kept}
+    # In the order that the whole document would have given: an object that hasn't changed must look the same.
+    head = [key for key in ("kind", "apiVersion", "metadata") if key in made]
+    order = dict.fromkeys([*head, *(key for key in document if key in made), *made])
+    return Conformed({key: made[key] for key in order}, found.unknown, found.members)
 
 
 def _decode_custom(resource: Resource, raw: bytes, content_type: str) -> Decoded:
