@@ -133,4 +133,6 @@ def _title(pid: int) -> str:
         return Path(os.fsdecode(settings)).stem
     if b"oarlock.cluster.boot.server" in words:
         return "supervisor"
+    if words[1:2] == [b"-m"]:
+        return os.fsdecode(words[2].rpartition(b".")[2])
     return Path(os.fsdecode(words[0].split(b" ")[0])).name

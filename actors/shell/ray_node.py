@@ -18,6 +18,8 @@ from oarlock.actors.shell.ray_processes import (
     prepare_folders,
     ray_folder,
     raylet_command,
+    worker_environment,
+    zygote_command,
 )
 from oarlock.actors.shell.ray_state import cluster_id
 
@@ -44,7 +46,7 @@ class RayNode:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The processes that live: "raylet", and "gcs" on the head."""
+        """The processes that live: "zygote", "raylet", and "gcs" on the head."""
         return self._keeper.pids
 
     async def start(self) -> None:
@@ -78,7 +80,17 @@ class RayNode:
         await self._end_remains(grace_s=self.settings.stop_grace_s if keeping is not None else 0)
 
     async def _keep_raylet(self) -> None:
-        await self._keeper.keep("raylet", self._raylet_command, {}, self._wait_raylet)
+        await self._keeper.keep("raylet", self._raylet_command, {}, self._attend_raylet)
+
+    async def _attend_raylet(self) -> None:
+        """Keep a zygote for this life of the raylet."""
+        await asyncio.gather(self._wait_raylet(), self._keep_zygote(self.pids["raylet"]))
+
+    async def _keep_zygote(self, raylet: int) -> None:
+        async def command() -> Sequence[str]:
+            return zygote_command(self.settings)
+
+        await self._keeper.keep("zygote", command, worker_environment(raylet))
 
     async def _raylet_command(self) -> Sequence[str]:
         prepare_folders(self.settings)

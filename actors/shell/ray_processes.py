@@ -1,8 +1,9 @@
 """How Ray's own processes are started: settings in, command lines and environment out. Starts nothing itself.
 
-Ray's binaries are run directly, without `ray start`: nothing that imports ray stays resident beside the actors, a
-raylet and the GCS live and die apart, and the two agents that every raylet insists on (they serve dashboards and
-runtime environments, neither of which is used) are stand-ins of a few kilobytes. Source: Ray 2.60, services.py.
+Ray's binaries are run directly, without `ray start`: a raylet and the GCS live and die apart, and the two agents that
+every raylet insists on (they serve dashboards and runtime environments, neither of which is used) are stand-ins of a
+few kilobytes. Workers are forked from one process that has imported ray and the components, see `ray_zygote`.
+Source: Ray 2.60, services.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from oarlock.actors.shell import ray_zygote
 from oarlock.cluster.client.settings import ClientSettings
 
 RAY_RELEASE: Final = "2.60"
@@ -74,6 +76,8 @@ _KNOBS: Final = {
     "RAY_health_check_failure_threshold": "3",
     # Actors hold leases: on a busy machine they must get their turn when everybody else does. Ray's default is 15.
     "RAY_worker_niceness": "0",
+    # Nor are they to be the first that a host without memory ends, before its pods. Ray's default is 1000.
+    "RAY_worker_oom_score_adjustment": "0",
     # Without it Ray swaps a loopback address of the cluster for the host's outer one.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
 }
@@ -163,6 +167,10 @@ class RayNodeSettings:
     def store_socket(self) -> str:
         return str(self.session_folder / "sockets" / "plasma_store")
 
+    @property
+    def zygote_socket(self) -> str:
+        return str(self.session_folder / "sockets" / "zygote")
+
 
 def settings_file(folder: str, component: str) -> Path:
     """Return where a node keeps the settings of a component that it may host."""
@@ -211,7 +219,7 @@ def ray_folder() -> Path:
     if not version("ray").startswith(RAY_RELEASE + "."):
         raise RayUnusable(f"ray {version('ray')} is installed, but {RAY_RELEASE} is needed")
     folder = Path(spec.submodule_search_locations[0])
-    for part in (_GCS_SERVER, _RAYLET, _SETUP_WORKER, _WORKER):
+    for part in (_GCS_SERVER, _RAYLET, _WORKER):
         if not (folder / part).exists():
             raise RayUnusable(f"the installed ray lacks {part}")
     return folder
@@ -219,8 +227,11 @@ def ray_folder() -> Path:
 
 _GCS_SERVER = "core/src/ray/gcs/gcs_server"
 _RAYLET = "core/src/ray/raylet/raylet"
-_SETUP_WORKER = "_private/workers/setup_worker.py"
 _WORKER = "_private/workers/default_worker.py"
+_WORKER_STARTER = Path(__file__).with_name("ray_worker.py")
+_FIRST_JOB: Final = "01000000"
+"""Ray's id of the first driver, whose actors ours are: the placement has no other before it."""
+_ZYGOTE_MODULES: Final = ("ray._private.workers.default_worker", "oarlock.actors.shell.ray_actor")
 
 
 def prepare_folders(settings: RayNodeSettings) -> None:
@@ -307,12 +318,25 @@ def raylet_command(settings: RayNodeSettings, cluster_id: str) -> list[str]:
     ]
 
 
+def worker_environment(raylet: int) -> dict[str, str]:
+    """Return what a raylet puts into the environment of its workers, and ray reads as soon as it is loaded."""
+    return {ray_zygote.RAYLET: str(raylet), ray_zygote.JOB: _FIRST_JOB}
+
+
+def zygote_command(settings: RayNodeSettings) -> list[str]:
+    """Return the command line of the process that workers are forked from."""
+    components = {one.factory.partition(":")[0]: None for one in settings.hosted}
+    return [sys.executable, "-m", ray_zygote.__name__, settings.zygote_socket, *_ZYGOTE_MODULES, *components]
+
+
 def _worker_command(settings: RayNodeSettings, cluster_id: str) -> list[str]:
-    folder = ray_folder()
     return [
         sys.executable,
-        str(folder / _SETUP_WORKER),
-        str(folder / _WORKER),
+        "-I",
+        "-S",
+        str(_WORKER_STARTER),
+        settings.zygote_socket,
+        str(ray_folder() / _WORKER),
         f"--node-ip-address={settings.ip}",
         "--node-manager-port=RAY_NODE_MANAGER_PORT_PLACEHOLDER",
         f"--object-store-name={settings.store_socket}",

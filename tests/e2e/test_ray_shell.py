@@ -78,6 +78,10 @@ async def _states(client: ApiClient) -> AsyncIterator[dict[str, Any]]:
         yield orjson.loads(line)
 
 
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -144,6 +148,12 @@ def test_the_scheduler_survives_its_processes() -> None:
             assert await ray.bound("before") == "n0"
             raylet = ray.nodes["a"].pids["raylet"]
             assert os.getpriority(os.PRIO_PROCESS, active) == os.getpriority(os.PRIO_PROCESS, raylet)
+
+            zygote = ray.nodes[copy[-1]].pids["zygote"]
+            assert parent(active) == zygote
+            os.kill(zygote, signal.SIGKILL)
+            assert await ray.bound("after-zygote") == "n0"
+            assert await ray.holder(bool) == (copy, active), "the death of what actors were forked from must stop none"
 
             os.kill(active, signal.SIGKILL)
             successor, second = await ray.holder(lambda identity: bool(identity) and f"/{active}." not in identity)
