@@ -69,8 +69,8 @@ _KNOBS: Final = {
     "RAY_free_objects_period_milliseconds": "10000",
     "RAY_worker_register_timeout_seconds": "60",
     "RAY_raylet_report_resources_period_milliseconds": "1000",
-    # A dead raylet refuses three checks within half a second; one that is only slow has six seconds to answer.
-    "RAY_health_check_initial_delay_ms": "200",
+    # A dead raylet has refused three checks after 0.4 s; one that is only slow has six seconds to answer.
+    "RAY_health_check_initial_delay_ms": "0",
     "RAY_health_check_period_ms": "200",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
