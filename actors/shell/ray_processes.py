@@ -231,7 +231,14 @@ _WORKER = "_private/workers/default_worker.py"
 _WORKER_STARTER = Path(__file__).with_name("ray_worker.py")
 _FIRST_JOB: Final = "01000000"
 """Ray's id of the first driver, whose actors ours are: the placement has no other before it."""
-_ZYGOTE_MODULES: Final = ("ray._private.workers.default_worker", "oarlock.actors.shell.ray_actor")
+_ZYGOTE_MODULES: Final = (
+    "ray._private.workers.default_worker",
+    # What that imports only as it connects.
+    "ray._common.usage.usage_lib",
+    "ray._common.pydantic_compat",
+    "ray._private.arrow_serialization",
+    "oarlock.actors.shell.ray_actor",
+)
 
 
 def prepare_folders(settings: RayNodeSettings) -> None:
