@@ -12,7 +12,8 @@ import ray
 from oarlock.actors.shell.hosted import HostedSettings, serve
 from oarlock.actors.shell.ray_processes import MARK, POSITION, POSITION_LABEL, settings_file
 
-_HOME_LOOK_S = 10.0
+_HOME_LOOK_S = 2.0
+"""So long, and the time of a start, both copies of a component may be on one node after the other has come back."""
 
 
 class HostActor:
