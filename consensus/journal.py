@@ -32,10 +32,12 @@ BATCH_HEADER = Struct("<4sIQII")
 RECORD_HEADER = Struct("<BI")
 INDEX_TERM = Struct("<QQ")
 
-ENTRY, TRUNCATE, COMPACT, RESET, HARD_STATE, NEWCOMER = range(1, 7)
+ENTRY, TRUNCATE, COMPACT, RESET, HARD_STATE, NEWCOMER, SEAT = range(1, 8)
 END = b"\xff"
 """Last byte of a batch: never zero, so that a last sector which wasn't written shows."""
 SECTOR_BYTES = 512
+INSTANCES_MAX = 16
+"""Folders of one seat that are remembered: the one that has it, and those before it."""
 
 FSYNC_SECONDS = Histogram(
     "etcd_disk_wal_fsync_duration_seconds",
@@ -80,7 +82,7 @@ class Commit:
 
 
 class Journal:
-    """Entries and hard state (term, vote). Changes count once `take`, `Commit.write` and `done` have run.
+    """Entries, hard state (term, vote) and seats. Changes count once `take`, `Commit.write` and `done` have run.
 
     Entries are also held in memory, from `first_index` on. `durable_index` and `durable_term` say what is on disk.
     """
@@ -92,6 +94,8 @@ class Journal:
         self.vote: str | None = None
         self.newcomer = False
         """True from the first start of a member with peers until it has joined; see `joining`."""
+        self.seats: dict[str, tuple[str, ...]] = {}
+        """Member → the instances that have had its seat, the present one last; see `seats`."""
         self.bytes_held = 0
         self._segment_bytes = segment_bytes
         self._entries: list[Entry] = []
@@ -192,6 +196,20 @@ class Journal:
         self.newcomer = newcomer
         self._record(NEWCOMER, INDEX_TERM.pack(newcomer, 0))
 
+    def holder(self, member: str) -> str:
+        """Return the instance that has a member's seat, "" if none is known."""
+        return self.seats.get(member, ("",))[-1]
+
+    def set_seat(self, member: str, instance: str) -> None:
+        """Give a member's seat to an instance that hasn't had it."""
+        self._seat(member, instance)
+        self._record(SEAT, _seat_record(member, instance))
+
+    def _seat(self, member: str, instance: str) -> None:
+        before = self.seats.get(member, ())
+        assert instance not in before, "a seat that was lost is never regained"
+        self.seats[member] = (*before, instance)[-INSTANCES_MAX:]
+
     # Group commit.
 
     def take(self) -> Commit:
@@ -237,14 +255,16 @@ class Journal:
         self._records.append(body)
 
     def _begin_segment(self) -> None:
-        """Start a segment that stands alone: its first batch carries the hard state."""
+        """Start a segment that stands alone: its first batch carries the hard state and the seats."""
         number = int(self._path.stem) + 1
         self._open_segment(number)
-        vote = (self.vote or "").encode()
-        self._records[:0] = [
-            RECORD_HEADER.pack(HARD_STATE, INDEX_TERM.size + len(vote)), INDEX_TERM.pack(self.term, 0), vote,
-            RECORD_HEADER.pack(NEWCOMER, INDEX_TERM.size), INDEX_TERM.pack(self.newcomer, 0),
-        ]  # fmt: skip
+        buffered, self._records = self._records, []
+        self._record(HARD_STATE, INDEX_TERM.pack(self.term, 0) + (self.vote or "").encode())
+        self._record(NEWCOMER, INDEX_TERM.pack(self.newcomer, 0))
+        for member, instances in self.seats.items():
+            for instance in instances:
+                self._record(SEAT, _seat_record(member, instance))
+        self._records += buffered
 
     def _open_segment(self, number: int) -> None:
         self._path = self.folder / f"{number:016d}.log"
@@ -350,10 +370,18 @@ class Journal:
             self.term, self.vote = index, rest.decode() or None
         elif kind == NEWCOMER:
             self.newcomer = bool(index)
+        elif kind == SEAT:
+            member, _, instance = rest.decode().partition("\0")
+            if instance not in self.seats.get(member, ()):  # each segment says again what those before it said
+                self._seat(member, instance)
         else:
             raise ValueError(f"unknown record kind {kind}")
         if kind != ENTRY:
             self.bytes_held = sum(len(entry.data) for entry in self._entries)
+
+
+def _seat_record(member: str, instance: str) -> bytes:
+    return INDEX_TERM.pack(0, 0) + f"{member}\0{instance}".encode()
 
 
 def open_journal(folder: Folder) -> Journal:

@@ -85,18 +85,30 @@ class TimeoutNow(Message, tag=7, array_like=True, frozen=True, gc=False):
 
 
 class Inquiry(Message, tag=8, array_like=True, frozen=True, gc=False):
-    """A member whose folder is new asks where the others stand; `nonce` marks the answer."""
+    """A member whose folder is new asks where the others stand; `nonce` marks the answer.
+
+    With `takes` it asks the receiver also to give it, the folder `instance`, its seat.
+    """
 
     nonce: int
+    instance: str = ""
+    takes: bool = False
 
 
 class Standing(Message, tag=9, array_like=True, frozen=True, gc=False):
-    """The answer to an Inquiry, true when sent and on disk. `blank`: has never voted nor stored anything."""
+    """The answer to an Inquiry, true when sent and on disk. `blank`: has never voted nor stored anything.
+
+    `instance` is the sender's folder, "" in releases that know none, and `newcomer` says that it is new itself; `seats`
+    says who has had which seat for all it knows, the last one has it.
+    """
 
     nonce: int
     last_index: int
     blank: bool
     leads: bool
+    instance: str = ""
+    newcomer: bool = False
+    seats: dict[str, tuple[str, ...]] = {}
 
 
 RaftMessage = (
@@ -105,12 +117,19 @@ RaftMessage = (
 
 
 class Hello(msgspec.Struct, frozen=True):
-    """The first frame of a connection, from the dialler."""
+    """The first frame of a connection, from the dialler.
+
+    `instance` is its folder, and `newcomer` says that this one is new; `seat` is the instance that has the receiver's
+    seat for all it knows. All three are empty in releases that know no instances.
+    """
 
     protocol: str
     cluster: str
     sender: str
     receiver: str
+    instance: str = ""
+    seat: str = ""
+    newcomer: bool = False
 
 
 PROTOCOL = "oarlock-raft/1"

@@ -37,6 +37,7 @@ from oarlock.consensus.messages import (
 )
 from oarlock.consensus.proposals import Proposals, Reads, decode_batch
 from oarlock.consensus.replication import Replication
+from oarlock.consensus.seats import Seats
 from oarlock.consensus.snapshot import Snapshot, SnapshotFolder, SnapshotWriter, read_chunks
 from oarlock.consensus.storage import StorageFault
 
@@ -67,6 +68,7 @@ class Raft(Core):
         """Load the newest snapshot into `machine`; raises StorageFault if snapshot and journal don't fit together."""
         self._proposals = Proposals()  # before the library begins, which reads every property
         super().__init__(name, peers, journal, driver, times, clock, rng)
+        self.seats = Seats(self)
         self.snapshots = snapshots
         self.applied_bytes = 0
         """Bytes of entries applied since the last snapshot, or since start."""
@@ -78,7 +80,7 @@ class Raft(Core):
         self._ticked_at = clock()
         reads = Reads()
         self._replication = Replication(self, snapshots, reads)
-        self._joining = Joining(self)
+        self._joining = Joining(self, self.seats)
         self._elections = Elections(self, self._joining)
         self._following = Following(self, self._elections)
         self._leading = Leading(self, self._proposals, reads, self._replication)

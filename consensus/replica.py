@@ -19,11 +19,11 @@ from oarlock.consensus.certificates import Tls
 from oarlock.consensus.diskthread import DiskThread
 from oarlock.consensus.journal import Commit, open_journal
 from oarlock.consensus.log import DelayCallback, LeadershipCallback, NotLeader, StateMachine
-from oarlock.consensus.messages import RaftMessage
+from oarlock.consensus.messages import Hello, RaftMessage
 from oarlock.consensus.model import Unavailable
 from oarlock.consensus.raft import Raft, Times
 from oarlock.consensus.snapshot import SnapshotFolder, SnapshotWriter
-from oarlock.consensus.storage import Folder, Identity, StorageFault
+from oarlock.consensus.storage import Folder, Identity, SeatLost, StorageFault
 from oarlock.consensus.transfer import TransferFailed
 from oarlock.consensus.transport import PeerTransport
 
@@ -66,6 +66,13 @@ class ReplicaSettings:
 
 class ReplicaFailed(Exception):
     """The replica has stopped itself because going on could harm the data. The message says why."""
+
+
+class ReplicaReplaced(ReplicaFailed):
+    """The replica has stopped itself because another folder has its seat. It would stop again after every start."""
+
+    final = True
+    """Tells whoever restarts what fails not to."""
 
 
 class Replica:
@@ -141,6 +148,7 @@ class Replica:
                 on_up=self._raft.peer_up,
                 on_down=self._raft.peer_down,
                 rng=self._rng,
+                seating=self,
             )
             stack.push_async_callback(self._transport.stop)
             await self._transport.start(self._listener)
@@ -149,6 +157,8 @@ class Replica:
             for delayed in self._delay_callbacks:
                 self._raft.on_delay(delayed)
             self._open = stack.pop_all()
+        if self._fault.done():  # the first that dialled knew better
+            self._failing = self._loop.create_task(self._close())
         self._observe(self._raft)
         self._turn()
 
@@ -243,6 +253,28 @@ class Replica:
         self._delay_callbacks.append(callback)
         if self._raft is not None:
             self._raft.on_delay(callback)
+
+    # What the transport asks of seats.
+
+    def introduce(self, hello: Hello) -> Hello:
+        return hello if self._raft is None else self._raft.seats.introduce(hello)
+
+    def refusal(self, hello: Hello, present: str | None) -> str:
+        if self._raft is None or (self._fault is not None and self._fault.done()):
+            return "this member stops"
+        try:
+            return self._raft.seats.refusal(hello, present)
+        except SeatLost as lost:
+            self._fail(lost)
+            return "this member has been replaced and stops"
+
+    def heard(self, peer: str, reason: str) -> None:
+        if self._raft is None:
+            return
+        try:
+            self._raft.seats.heard(peer, reason)
+        except SeatLost as lost:
+            self._fail(lost)
 
     # What Raft asks of its driver.
 
@@ -393,6 +425,7 @@ class Replica:
         log.critical(
             "replica stops member=%s error=%s", self.name, reason, exc_info=not isinstance(error, StorageFault)
         )
-        self._fault.set_exception(ReplicaFailed(f"store replica {self.name} stopped: {reason}"))
+        kind = ReplicaReplaced if isinstance(error, SeatLost) else ReplicaFailed
+        self._fault.set_exception(kind(f"store replica {self.name} stopped: {reason}"))
         self._fault.exception()  # marks it as seen: the owner may await `wait` or not
         self._failing = self._loop.create_task(self._close())

@@ -20,6 +20,10 @@ class FolderRefused(StorageFault):
     """The folder is in use, or belongs to another member, another cluster or another version."""
 
 
+class SeatLost(StorageFault):
+    """A newer folder has this member's seat: what this one holds is history. Starting it again changes nothing."""
+
+
 class Identity(NamedTuple):
     """Whose folder it is. A folder never changes its identity."""
 

@@ -14,7 +14,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 from prometheus_client import Counter
 
@@ -45,6 +45,22 @@ SENT_BYTES = Counter("etcd_network_peer_sent_bytes", "Bytes sent to peers.", ["T
 RECEIVED_BYTES = Counter("etcd_network_peer_received_bytes", "Bytes received from peers.", ["From"])
 
 
+class Seating(Protocol):
+    """Who may speak for a member's seat; see `seats`."""
+
+    def introduce(self, hello: Hello) -> Hello:
+        """Return the hello with what is to be said of seats."""
+        ...
+
+    def refusal(self, hello: Hello, present: str | None) -> str:
+        """Return why a member is refused, "" if it is welcome; `present` is the instance connected by its name now."""
+        ...
+
+    def heard(self, peer: str, reason: str) -> None:
+        """`peer` has refused this member, or has ended the connection with these words."""
+        ...
+
+
 class PeerTransport:
     """Connections to and from the other members.
 
@@ -65,6 +81,7 @@ class PeerTransport:
         on_down: Callable[[str], None],
         rng: random.Random,
         limits: Limits | None = None,
+        seating: Seating | None = None,
     ) -> None:
         self.name = name
         self.cluster = cluster
@@ -76,6 +93,7 @@ class PeerTransport:
         self._members = members
         self._rng = rng
         self._limits = limits
+        self._seating = seating
         self._outgoing: dict[str, asyncio.Transport] = {}
         self._queued: dict[str, list[RaftMessage]] = {}
         self._sent = {peer: SENT_BYTES.labels(peer) for peer in members if peer != name}
@@ -173,12 +191,15 @@ class PeerTransport:
             raise ConnectionError(f"{host}:{port} is {common_name(transport) or 'unnamed'}, not member {peer}")
         notice_death(transport)
         transport.set_write_buffer_limits(high=UNSENT_BYTES_MAX)
-        transport.write(frame(Hello(PROTOCOL, self.cluster, self.name, peer)))
+        hello = Hello(PROTOCOL, self.cluster, self.name, peer)
+        transport.write(frame(self._seating.introduce(hello) if self._seating else hello))
         self._outgoing[peer] = transport
         self._on_up(peer)
         return outgoing
 
-    def outgoing_lost(self, peer: str, transport: asyncio.BaseTransport) -> None:
+    def outgoing_lost(self, peer: str, transport: asyncio.BaseTransport, reason: str) -> None:
+        if reason and self._seating:
+            self._seating.heard(peer, reason)
         if self._outgoing.get(peer) is transport:
             del self._outgoing[peer]
             self._queued.pop(peer, None)
@@ -199,6 +220,10 @@ class PeerTransport:
         if self.tls and certified != NAME_PREFIX + hello.sender:
             return f"the certificate of {certified} doesn't make it member {hello.sender}"
         before = self._incoming.get(hello.sender)
+        if self._seating:
+            refusal = self._seating.refusal(hello, before.instance if before is not None else None)
+            if refusal:
+                return refusal
         self._incoming[hello.sender] = incoming
         if before is not None:
             before.abort()  # a peer sends on one connection, its newest
@@ -230,10 +255,11 @@ class _Outgoing(asyncio.Protocol):
         self._reason = (self._reason + data)[:HELLO_BYTES_MAX]
 
     def connection_lost(self, exc: Exception | None) -> None:
+        reason = self._reason.decode(errors="replace")
         if not self.lost.done():
-            self.lost.set_result(self._reason.decode(errors="replace") or (tls_trouble(exc) if exc else ""))
+            self.lost.set_result(reason or (tls_trouble(exc) if exc else ""))
         if self._transport is not None:
-            self._owner.outgoing_lost(self._peer, self._transport)
+            self._owner.outgoing_lost(self._peer, self._transport, reason)
 
 
 class _Incoming(asyncio.Protocol):
@@ -241,6 +267,7 @@ class _Incoming(asyncio.Protocol):
 
     def __init__(self, owner: PeerTransport, guest: Guest) -> None:
         self.peer = ""
+        self.instance = ""
         self._owner = owner
         self._guest = guest
         self._reader = FrameReader(HELLO_BYTES_MAX)
@@ -272,7 +299,7 @@ class _Incoming(asyncio.Protocol):
             self._refuse(refusal)
             return False
         self._guest.admit()
-        self.peer = hello.sender
+        self.peer, self.instance = hello.sender, hello.instance
         self._reader.bytes_max = FRAME_BYTES_MAX
         return True
 

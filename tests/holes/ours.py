@@ -14,6 +14,7 @@ from oarlock.consensus.journal import Commit, open_journal
 from oarlock.consensus.messages import (
     Append,
     AppendReply,
+    Hello,
     Inquiry,
     RaftMessage,
     SnapshotPiece,
@@ -25,7 +26,7 @@ from oarlock.consensus.messages import (
 )
 from oarlock.consensus.raft import Raft, Times
 from oarlock.consensus.snapshot import SnapshotFolder
-from oarlock.consensus.storage import Folder, Identity
+from oarlock.consensus.storage import Folder, Identity, SeatLost
 
 KINDS: dict[type, str] = {
     Append: "append", AppendReply: "append reply", VoteRequest: "vote request", VoteReply: "vote",
@@ -101,6 +102,8 @@ class Ours(Cluster):
 
     def __init__(self, folder: Path, size: int = 3, *, machine: type[Ledger] = Ledger) -> None:
         self.machine = machine
+        self.lost: dict[str, str] = {}
+        """Members that have stopped themselves because another folder has their seat, and what they said."""
         self.loop = asyncio.new_event_loop()
         super().__init__(folder, size)
 
@@ -131,8 +134,24 @@ class Ours(Cluster):
 
     def receive(self, sent: Sent) -> None:
         member = self.members[sent.receiver]
+        if sent.sender in self.members and not self._is_let_in(sent.sender, sent.receiver):
+            return
         member.raft.receive(sent.sender, sent.message)
         member.turn()
+
+    def _is_let_in(self, sender: str, receiver: str) -> bool:
+        """As if each message came on a connection of its own, which only a member that has its seat can open."""
+        here, there = self.members[sender].raft.seats, self.members[receiver].raft.seats
+        told = receiver
+        try:
+            refusal = there.refusal(here.introduce(Hello("", "", sender, receiver)), None)
+            told = sender
+            here.heard(receiver, refusal)
+        except SeatLost as lost:
+            self.lost[told] = str(lost)
+            self.crash(told)
+            return False
+        return not refusal
 
     def propose(self, name: str, data: bytes) -> Outcome:
         outcome = Outcome()

@@ -317,10 +317,69 @@ def _places_to_rot(member: Member) -> Iterator[tuple[str, File, int, int]]:
             yield name, file, 0, len(file.data)
 
 
+def old_disk(troubles: Troubles) -> End | None:
+    """A member gets an empty disk. When that has taken the seat and others lag behind it, its old one comes back.
+
+    Sometimes one of those that lag has got an empty disk meanwhile, too.
+    """
+    world, rng, network = troubles.world, troubles.rng, troubles.world.network
+    member = troubles.member()
+    if member.process is None or any(one.suspect for one in world.members.values()):
+        return None
+    others = [name for name in world.names if name != member.name]
+    lagging = set(rng.sample(others, len(others) // 2))
+    wiped = world.members[rng.choice(sorted(lagging))] if rng.random() < 0.3 else None
+    hasty = rng.random() < 0.2  # then the old one comes back whether or not the new one has got anywhere
+
+    def split(apart: set[str]) -> set[tuple[str, str]]:
+        return {pair for pair in itertools.permutations(world.names, 2) if (pair[0] in apart) != (pair[1] in apart)}
+
+    def exchange(*, outdated: bool) -> None:
+        member.kill(powerless=rng.random() < 0.5)
+        world.log("exchanged disk", member.name, "outdated" if outdated else "")
+        member.exchange(outdated=outdated)
+        member.boot()
+
+    def wait() -> None:
+        nonlocal wiped
+        if troubles.ended_s:
+            return
+        if member.joined and wiped is not None:
+            if not any(one.suspect for one in world.members.values() if one is not member):
+                world.log("wiped", wiped.name)
+                wiped.kill()
+                wiped.wipe()
+                wiped.boot()
+            wiped = None
+            world.schedule.after(0.1, wait)
+        elif hasty or all(one.joined for one in world.members.values()):
+            network.set_cuts(network.cuts | split(lagging))
+            world.schedule.after(rng.uniform(0.3, 1.0), come_back)
+        else:
+            world.schedule.after(0.1, wait)
+
+    def come_back() -> None:
+        if troubles.ended_s or member.rotten or member.refused or member.disk.lied:
+            return
+        joined = member.joined
+        if joined or hasty:
+            world.stats["old_disks"] += 1
+            network.set_cuts(network.cuts - split(lagging) | split(set(others) - lagging))
+            exchange(outdated=joined)
+            world.schedule.after(rng.uniform(0.5, 2.5), heal)
+
+    def heal() -> None:
+        network.set_cuts(network.cuts - split(set(others) - lagging))
+
+    exchange(outdated=False)
+    world.schedule.after(rng.uniform(0.0, 1.0), wait)
+    return lambda: None
+
+
 FAULTS: dict[str, Callable[[Troubles], End | None]] = {
     fault.__name__: fault
     for fault in (
         kill, power_cut, kill_voters, stop, pause, sleep, cut, isolate_leader, stale_leader, reset, hostile,
-        slow_network, disk_full, fsync_error, disk_stall, clock, client_kill, client_pause, client_sleep, rot,
+        slow_network, disk_full, fsync_error, disk_stall, clock, client_kill, client_pause, client_sleep, rot, old_disk,
     )
 }  # fmt: skip

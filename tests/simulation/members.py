@@ -12,7 +12,7 @@ from simulation.files import SimPath
 from simulation.process import Process
 
 from oarlock.consensus.raft import Raft, Times
-from oarlock.consensus.replica import Replica, ReplicaFailed
+from oarlock.consensus.replica import Replica, ReplicaFailed, ReplicaReplaced
 from oarlock.consensus.retention import RetentionSettings
 from oarlock.consensus.server import StoreServer, StoreSettings
 from oarlock.consensus.storage import StorageFault
@@ -43,6 +43,10 @@ class Member:
         """How often it has been started."""
         self.held_down = False
         """True while a fault keeps it from being started again."""
+        self.other_disk: Disk | None = None
+        """The disk that isn't in use, of a member whose disk was exchanged."""
+        self.outdated = False
+        """True while it has its old disk though the new one has taken its seat."""
         self._newcomer = True
 
     @property
@@ -61,7 +65,13 @@ class Member:
         """
         if self.raft is not None:
             self._newcomer = self.raft.journal.newcomer
-        return self._newcomer or self.rotten or self.disk.lied or self.disk.sync_fails or bool(self.refused)
+        damaged = self.rotten or self.disk.lied or self.disk.sync_fails or bool(self.refused)
+        return self._newcomer or damaged or self.other_disk is not None
+
+    @property
+    def joined(self) -> bool:
+        """True if it runs and votes."""
+        return self.raft is not None and not self.raft.journal.newcomer
 
     def boot(self) -> None:
         """Start the server, as a supervisor does."""
@@ -98,6 +108,11 @@ class Member:
         self.disk = Disk(self.rng, self.world.stats)
         self.refused, self.rotten, self._newcomer = "", False, True
 
+    def exchange(self, *, outdated: bool) -> None:
+        """Have the host, which is off, run on its other disk from now on: a new one at first, later the one before."""
+        self.other_disk, self.disk = self.disk, self.other_disk or Disk(self.rng, self.world.stats)
+        self.outdated, self._newcomer = outdated, True
+
     async def _serve(self, process: Process) -> None:
         server = self._make(process)
         try:
@@ -113,10 +128,28 @@ class Member:
                 self.world.violate(f"{self.name} serves though bits of its files have flipped")
             try:
                 await server.wait()
+            except ReplicaReplaced as failure:
+                self._replaced(process, failure)
             except ReplicaFailed as failure:
                 self.world.replica_failed(self, failure)
             await server.stop()
         self._exit(process)
+
+    def _replaced(self, process: Process, failure: ReplicaReplaced) -> None:
+        """Another disk has the seat: somebody gives it back to the host before the program is started again."""
+        self.world.log("replaced", self.name, str(failure))
+        if self.other_disk is None:
+            self.world.violate(f"{failure}, though it has its only disk")
+            return
+        self.world.stats["old_disks_refused"] += 1
+
+        def exchange() -> None:
+            self.kill()
+            self.exchange(outdated=False)
+            self.other_disk = None
+            self.world.schedule.after(self.rng.uniform(*RESTART_S), self.boot)
+
+        self.world.schedule.after(0, exchange)
 
     def _make(self, process: Process) -> StoreServer:
         settings = self.world.settings

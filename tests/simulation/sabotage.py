@@ -23,6 +23,7 @@ from oarlock.consensus.elections import Elections
 from oarlock.consensus.encoding import decoder, encode
 from oarlock.consensus.history import History
 from oarlock.consensus.intake import SnapshotIntake
+from oarlock.consensus.joining import Joining
 from oarlock.consensus.journal import Entry, Journal
 from oarlock.consensus.leases import LeaseClock
 from oarlock.consensus.messages import Append, VoteReply
@@ -31,6 +32,7 @@ from oarlock.consensus.proposals import Reads
 from oarlock.consensus.raft import Raft
 from oarlock.consensus.remotewatch import RemoteWatch
 from oarlock.consensus.replication import Replication
+from oarlock.consensus.seats import Seats
 from oarlock.consensus.sessions import Sessions
 from oarlock.consensus.watch import Watcher
 from oarlock.consensus.wire import Kind, frame
@@ -197,6 +199,30 @@ def install_an_old_snapshot(replace: Replace) -> None:
         core._SyncObj__raftCommitIndex = core.commit_index or committed
 
     replace(SnapshotIntake, "take", take)
+
+
+def let_replaced_members_in(replace: Replace) -> None:
+    """Nobody asks which folder a member has."""
+    replace(Seats, "refusal", lambda _seats, _hello, _present: "")
+    replace(Seats, "heard", lambda _seats, _peer, _reason: None)
+
+
+def forget_who_has_which_seat(replace: Replace) -> None:
+    """What others' folders are is kept in memory only."""
+    original = Journal.set_seat
+
+    def set_seat(log: Journal, member: str, instance: str) -> None:
+        if log.seats:
+            log._seat(member, instance)
+        else:  # its own
+            original(log, member, instance)
+
+    replace(Journal, "set_seat", set_seat)
+
+
+def learn_nothing_of_seats(replace: Replace) -> None:
+    """A newcomer doesn't ask who has the other seats."""
+    replace(Joining, "_learn", lambda _joining: None)
 
 
 # The state machine.
@@ -367,6 +393,9 @@ SABOTAGES = (
     Sabotage(keep_conflicting_entries, ("isolate_leader", "cut", "kill")),
     Sabotage(read_without_a_round, ("stale_leader",)),
     Sabotage(install_an_old_snapshot, ("hostile", "kill"), {"keep_bytes": 0, "snapshot_entries": 30}),
+    Sabotage(let_replaced_members_in, ("old_disk",)),
+    Sabotage(forget_who_has_which_seat, ("old_disk", "kill"), {"members": 3, "segment_bytes": 1 << 20}),
+    Sabotage(learn_nothing_of_seats, ("old_disk",), {"members": 3}),
     Sabotage(forget_requests, ("reset", "kill", "isolate_leader")),
     Sabotage(leave_sessions_out_of_snapshots, ("kill",)),
     Sabotage(forget_a_live_key_at_compaction, ()),

@@ -258,6 +258,9 @@ class World:
         return f"{busy} wait" if busy else ""
 
     def _caught_up(self) -> str:
+        outdated = [member.name for member in self.members.values() if member.outdated]
+        if outdated:
+            return f"{outdated} run on disks whose seats others have taken"
         rafts = [member.raft for member in self.members.values()]
         if len({raft.applied if raft else None for raft in rafts}) > 1:
             return "members differ in what they have applied"

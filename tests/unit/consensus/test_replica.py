@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import socket
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from oarlock.consensus.log import ENTRY_BYTES_MAX, NotLeader
 from oarlock.consensus.model import InvalidRequest, UnknownOutcome
 from oarlock.consensus.proposals import QUEUE_BYTES_MAX, Proposals
 from oarlock.consensus.raft import Times
-from oarlock.consensus.replica import Replica, ReplicaFailed, ReplicaSettings
+from oarlock.consensus.replica import Replica, ReplicaFailed, ReplicaReplaced, ReplicaSettings
 from oarlock.consensus.storage import FolderRefused, StorageFault
 
 
@@ -227,6 +228,39 @@ def test_a_missing_snapshot_is_refused(tmp_path: Path) -> None:
             path.unlink()
         with pytest.raises(StorageFault, match="missing"):
             await cluster.start()
+
+    run(test)
+
+
+def test_a_replaced_folder_that_comes_back_stops_itself_for_good(tmp_path: Path) -> None:
+    async def test() -> None:
+        cluster = Cluster(tmp_path, 3)
+        await cluster.start()
+        leader = await cluster.leader()
+        name = next(name for name in cluster.members if name != leader.name)
+        assert await leader.propose(b"before") == 1
+        await cluster.replicas[name].stop()
+        folder, old, new = (tmp_path / one for one in (name, "old", "new"))
+        folder.rename(old)
+        await cluster.start(name)
+        await until(lambda: cluster.ledgers[name].entries == [b"before"])
+        assert await leader.propose(b"after") == 2
+        await cluster.replicas[name].stop()
+        folder.rename(new)
+        shutil.copytree(old, folder)
+        await cluster.start(name)
+        with pytest.raises(ReplicaReplaced, match=rf"{name} stopped: member m\d says .* newer folder than {folder}"):
+            await cluster.replicas[name].wait()
+        assert ReplicaReplaced.final
+        await cluster.replicas[name].stop()
+        for path in (old / "journal").iterdir():
+            assert (folder / "journal" / path.name).read_bytes() == path.read_bytes(), "nothing was written"
+        assert await leader.propose(b"later") == 3
+        shutil.rmtree(folder)
+        new.rename(folder)
+        await cluster.start(name)
+        await until(lambda: len(cluster.ledgers[name].entries) == 3)
+        await cluster.stop()
 
     run(test)
 
