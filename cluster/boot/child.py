@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 NOTICE_BYTES_MAX = 65_536
+IN_VAIN = 78
+"""Exit status of a process that would end in the same way after every start: EX_CONFIG. Source: sysexits.h."""
 LISTEN = "OARLOCK_LISTEN_FDS"
 """An environment variable that names the inherited sockets on which the process is to take connections."""
 
@@ -34,6 +36,11 @@ class Child:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    @property
+    def in_vain(self) -> bool:
+        """True once the process has ended and it would be of no use to start it again."""
+        return self._process.returncode == IN_VAIN
 
     @classmethod
     async def start(cls, role: str, settings_file: Path, log: Path, environment: Mapping[str, str]) -> Child:
@@ -80,8 +87,12 @@ class Child:
         return notice
 
     async def wait(self) -> str:
-        """Return how the process ended, as a phrase."""
-        return _ending(await self._process.wait())
+        """Return how the process ended, as a phrase, or what it said itself before it ended in vain."""
+        code = await self._process.wait()
+        if code != IN_VAIN:
+            return _ending(code)
+        line = await self._notices.readline()
+        return str(json.loads(line)["error"]) if line else _ending(code)
 
     async def stop(self, within_s: float) -> None:
         """End the process: SIGTERM, after `within_s` SIGKILL; then whatever is left of its process group."""
@@ -104,7 +115,7 @@ def inherited_listeners() -> list[socket.socket]:
 
 
 class Notifier:
-    """The child's end of the pipe: says once that it is ready, or why not."""
+    """The child's end of the pipe: says once that it is ready, or why not; and at its end why that is for good."""
 
     def __init__(self) -> None:
         descriptor = os.environ.pop("OARLOCK_NOTIFY_FD", "")

@@ -18,7 +18,10 @@ from oarlock.cluster.boot.state import StateFolder
 
 
 def tell(layout: HostLayout, folder: StateFolder, progress: Progress, out: TextIO) -> None:
-    """Say what runs. With a majority of servers, return once the API answers here, or say what is late."""
+    """Say what runs. With a majority of servers, return once the API answers here, or say what is late.
+
+    Raises PartRefused if a part ends for good.
+    """
     record = layout.record
     if record.role == "node":
         print(f"\n{record.host} is a node at {record.address}.\nSee it on a server:  kubectl get nodes", file=out)
@@ -40,6 +43,8 @@ def tell(layout: HostLayout, folder: StateFolder, progress: Progress, out: TextI
         return
     try:
         launching.follow(folder, progress, launching.all_ready, strict=False)
+    except launching.PartRefused:
+        raise
     except BootError as late:
         print(f"{late.cause}\nThe parts go on trying; see them by: oarlock status", file=out)
         return

@@ -28,6 +28,10 @@ Shown = list[dict[str, Any]]
 """Parts as the supervisor tells of them."""
 
 
+class PartRefused(BootError):
+    """A part has ended and isn't started again: waiting for it is in vain."""
+
+
 def refuse_running(name: str, folder: StateFolder) -> None:
     """Raise BootError if a supervisor answers in that folder."""
     try:
@@ -100,6 +104,7 @@ def follow(
 ) -> Shown:
     """Show the parts until there are `enough` and return them. Raises BootError when that takes too long.
 
+    Raises PartRefused when a part ends for good.
     `strict` raises as soon as one fails; otherwise a failed one, which is started again, may still come.
     """
     deadline = time.monotonic() + PARTS_START_S
@@ -108,6 +113,8 @@ def follow(
         parts = answer["parts"]
         progress.show(parts)
         for part in parts:
+            if part["state"] == "refused":
+                raise PartRefused(f"{part['name']} was refused", part["error"])
             if strict and part["state"] == "failed":
                 way_out = f"Nothing was left running. More is in the logs: {folder.logs}."
                 raise BootError(f"{part['name']} failed: {part['error']}", way_out)

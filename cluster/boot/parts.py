@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-PartState = Literal["waiting", "starting", "ready", "failed", "stopped"]
+PartState = Literal["waiting", "starting", "ready", "failed", "refused", "stopped"]
+"""A failed part is started again; one that was refused has said that it would be in vain."""
 
 
 @dataclass(frozen=True, slots=True)

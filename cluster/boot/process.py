@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from oarlock.cluster.boot.child import Notifier
+from oarlock.cluster.boot.child import IN_VAIN, Notifier
 from oarlock.cluster.boot.metrics import MetricsListener
 from oarlock.cluster.boot.pauses import Pauses
 from oarlock.cluster.boot.roles import ROLES, Running
@@ -46,7 +46,7 @@ async def _run(role: str, settings: dict[str, Any], notifier: Notifier) -> int:
     pauses = Pauses()
     pauses.start(freezes=role != "store")  # the store knows its own objects
     notifier.ready(running.address, metrics)
-    status = await _until_stopped(running, stop)
+    status = await _until_stopped(running, stop, notifier)
     await running.component.stop()
     pauses.stop()
     if listener:
@@ -54,14 +54,19 @@ async def _run(role: str, settings: dict[str, Any], notifier: Notifier) -> int:
     return status
 
 
-async def _until_stopped(running: Running, stop: asyncio.Event) -> int:
+async def _until_stopped(running: Running, stop: asyncio.Event, notifier: Notifier) -> int:
+    """Return the exit status. A fault that says that it is `final` is told to the supervisor, to start no more."""
     fault = asyncio.create_task(running.component.wait())
     asked = asyncio.create_task(stop.wait())
     await asyncio.wait({fault, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
     if fault.done() and not stop.is_set():
-        log.error("fatal: %s", fault.exception() or "the component ended by itself")
-        return 1
+        error = fault.exception()
+        log.error("fatal: %s", error or "the component ended by itself")
+        if not getattr(error, "final", False):
+            return 1
+        notifier.failed(str(error))
+        return IN_VAIN
     fault.cancel()
     return 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, TextIO
 
-MARKS = {"waiting": "·", "starting": "…", "ready": "✓", "failed": "✗", "stopped": "-"}
+MARKS = {"waiting": "·", "starting": "…", "ready": "✓", "failed": "✗", "refused": "✗", "stopped": "-"}
 
 
 class Progress:
@@ -38,12 +38,12 @@ class Progress:
     def _append(self, parts: list[dict[str, Any]]) -> None:
         for part in parts:
             news = (part["name"], part["state"])
-            if part["state"] in ("ready", "failed") and news not in self._told:
+            if part["state"] in ("ready", "failed", "refused") and news not in self._told:
                 self._told.add(news)
                 print(self._line(part), file=self._out, flush=True)
 
     def _line(self, part: dict[str, Any]) -> str:
         seconds = self._ready_s.get(part["name"])
         when = f"{seconds:5.1f} s" if seconds is not None else "       "
-        tail = part["error"] if part["state"] == "failed" else part["address"]
+        tail = part["error"] if part["state"] in ("failed", "refused") else part["address"]
         return f" {MARKS[part['state']]} {part['name']:<16} {part['kind']:<12} {when}  {tail}".rstrip()[:200]

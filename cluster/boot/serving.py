@@ -77,7 +77,7 @@ class Wanted:
 
 
 def start_host(wanted: Wanted, folder: StateFolder, out: TextIO) -> None:
-    """Return once this host's own parts run. Raises BootError and leaves nothing half-started."""
+    """Return once this host's own parts run. Raises BootError and leaves nothing half-started, nor what is in vain."""
     _check_wanted(wanted)
     if wanted.kubeconfig is not None:
         kubeconfig.check(wanted.kubeconfig)
@@ -109,7 +109,11 @@ def start_host(wanted: Wanted, folder: StateFolder, out: TextIO) -> None:
     except BaseException:
         launching.abandon(folder, new=known is None)
         raise
-    tell(layout, folder, progress, out)
+    try:
+        tell(layout, folder, progress, out)
+    except launching.PartRefused:
+        launching.abandon(folder, new=False)
+        raise
 
 
 def _check_wanted(wanted: Wanted) -> None:

@@ -40,6 +40,9 @@ class SpawnedChild(Protocol):
     @property
     def pid(self) -> int: ...
 
+    @property
+    def in_vain(self) -> bool: ...
+
     async def ready(self, within_s: float) -> dict[str, Any]: ...
 
     async def wait(self) -> str: ...
@@ -77,6 +80,8 @@ class Supervisor:
         self._folder = folder
         self._children: dict[str, SpawnedChild] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._in_vain = dict.fromkeys(self.parts, False)
+        """Parts whose last process said that it would end in the same way after every start."""
         self._been_ready = {part.name: asyncio.Event() for part in parts}
         self._asked: dict[str, asyncio.Queue[Asked]] = {part.name: asyncio.Queue() for part in parts}
         self._listeners: dict[tuple[str, int], socket.socket] = {}
@@ -134,6 +139,10 @@ class Supervisor:
             if asked is not None:
                 backoff_s = BACKOFF_FIRST_S
                 continue
+            if self._in_vain[part.name]:
+                log.error("part=%s isn't started again: %s", part.name, ending)
+                await self.board.set(part.name, "refused", error=ending, pid=0)
+                return
             if time.monotonic() - started > HEALTHY_AFTER_S:
                 backoff_s = BACKOFF_FIRST_S
             log.warning("part=%s %s; again in %.1f s", part.name, ending, backoff_s)
@@ -154,6 +163,7 @@ class Supervisor:
             try:
                 await asyncio.wait({ending, asking}, return_when=asyncio.FIRST_COMPLETED)
                 if ending.done():
+                    self._in_vain[part.name] = child.in_vain
                     await self._stop_child(part.name)
                     return ending.result(), asking.result() if asking.done() else None
             finally:

@@ -22,6 +22,7 @@ class FakeChild:
         self.readiness: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.ending: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.stopped = False
+        self.in_vain = False
         self.going = asyncio.Event()
         self.going.set()
 
@@ -126,6 +127,23 @@ def test_a_part_that_fails_says_why_and_is_tried_again(folder: StateFolder) -> N
         await stage.state("a", "failed")
         assert stage.supervisor.board.statuses["a"].error == "port 7 is in use"
         await stage.next()
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_part_that_would_end_in_vain_is_refused_and_not_started_again(folder: StateFolder) -> None:
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        child = await started_one(stage)
+        child.in_vain = True
+        child.ending.set_result("its seat is another's")
+        await stage.state("a", "refused")
+        status = stage.supervisor.board.statuses["a"]
+        assert (status.error, status.pid, status.restarts) == ("its seat is another's", 0, 0)
+        assert await stage.supervisor.restart("a") == "a is refused: its seat is another's"
+        assert stage.supervisor._keepers["a"].done(), "nobody would start it"
+        assert child.stopped
         await stage.supervisor.stop()
 
     asyncio.run(scenario())
