@@ -50,7 +50,7 @@ class Seats:
 
     def take(self, member: str, instance: str) -> bool:
         """Give a seat to a new folder, which counts once it is on disk; False if that folder has lost it already."""
-        if self._was_replaced(member, instance):
+        if not instance or self._was_replaced(member, instance):
             return False
         before = self.holder(member)
         if instance != before:

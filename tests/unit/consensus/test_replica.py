@@ -265,6 +265,41 @@ def test_a_replaced_folder_that_comes_back_stops_itself_for_good(tmp_path: Path)
     run(test)
 
 
+def test_a_second_folder_of_a_living_member_doesn_t_disturb_it(tmp_path: Path) -> None:
+    """Started elsewhere under its name: its folder from before, which stops, and an empty one, which waits."""
+
+    async def test() -> None:
+        cluster = Cluster(tmp_path, 3)
+        await cluster.start()
+        leader = await cluster.leader()
+        name = next(name for name in cluster.members if name != leader.name)
+        assert await leader.propose(b"before") == 1
+        await cluster.replicas[name].stop()
+        (tmp_path / name).rename(tmp_path / "old")
+        await cluster.start(name)
+        living = cluster.replicas[name]
+        await until(lambda: living._raft is not None and not living._raft.journal.newcomer)
+        second: dict[str, Replica] = {}
+        for place in ("old", "empty"):
+            listener = socket.create_server(("127.0.0.1", 0))
+            members = {**cluster.members, name: listener.getsockname()}
+            second[place] = Replica(ReplicaSettings(name, members, tmp_path / place), Ledger(), listener=listener)
+            await second[place].start()
+        with pytest.raises(ReplicaReplaced):
+            await second["old"].wait()
+        for number in range(2, 30):
+            assert await leader.propose(b"%d" % number) == number
+        await until(lambda: len(cluster.ledgers[name].entries) == 29)
+        assert (leader.term, living.leader) == (1, leader.name), "nobody had to be elected anew"
+        waiting = second["empty"]._raft
+        assert waiting is not None
+        assert (waiting.term, waiting.journal.newcomer, waiting.journal.last_index) == (0, True, 1)
+        await second["empty"].stop()
+        await cluster.stop()
+
+    run(test)
+
+
 def test_a_failed_write_stops_the_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         cluster = Cluster(tmp_path, 1)
