@@ -178,8 +178,10 @@ class Reader:
         found = await self._found(collection, chosen)
         # Whatever has to be waited for, the page is of this moment.
         revision, keys = self._cache.revision, collection.keys
-        candidates: Iterable[Entry] = collection.between(chosen.start, chosen.end)
-        if found is not None:
+        candidates: Iterable[Entry]
+        if found is None:
+            candidates = collection.between(chosen.start, chosen.end)
+        else:
             candidates = (collection.entries[key] for key in found if chosen.holds(key))
         if self._forms.waits(chosen.resource):
             candidates, keys = list(candidates), list(keys)

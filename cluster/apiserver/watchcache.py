@@ -29,6 +29,7 @@ RESUME_REVISIONS = 2000
 """How far back a cache begins, if the store's history reaches that far: a client whose API server died resumes its
 watches at another or a new one instead of listing everything anew."""
 PAGE_KEYS = 2000
+SLICE_KEYS = 256
 RETRY_S = 0.2
 TOLD_AT_ONCE = 50
 """Watchers that are told in one turn of the loop."""
@@ -66,7 +67,10 @@ class Collection:
     def between(self, start: bytes, end: bytes) -> Iterator[Entry]:
         """Yield the entries of `[start, end)` in key order. The collection must not change meanwhile."""
         low, high = bisect_left(self.keys, start), bisect_left(self.keys, end)
-        return (self.entries[key] for key in self.keys[low:high])
+        # Slice by slice: to copy 100,000 keys takes 0.6 ms, and who asks for a page takes the first few.
+        for at in range(low, high, SLICE_KEYS):
+            for key in self.keys[at : min(at + SLICE_KEYS, high)]:
+                yield self.entries[key]
 
     def count(self, start: bytes, end: bytes) -> int:
         """Return how many entries `[start, end)` holds."""

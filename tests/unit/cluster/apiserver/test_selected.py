@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from oarlock.cluster.apiserver import listing
+from oarlock.cluster.apiserver.entries import Entry
 
 PODS = "/api/v1/namespaces/default/pods"
 ALL = "/api/v1/pods"
@@ -65,6 +66,38 @@ def test_an_index_changes_nothing_but_the_time(
             assert found == named(scanned)
 
     with_api(scenario, disabled_plugins=("ServiceAccount", "TaintNodesByCondition"))
+
+
+class Read(list[bytes]):
+    """Keys that know how many of them were read."""
+
+    count = 0
+
+    def __getitem__(self, where: Any) -> Any:
+        found = super().__getitem__(where)
+        self.count += len(found) if isinstance(where, slice) else 1
+        return found
+
+
+def test_few_among_many_are_listed_without_reading_the_others_keys(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        await api.made(PODS, objects.pod("a"))
+        collection = api.server._cache.collection(b"/registry/core/pods/")
+        one = next(iter(collection.entries.values()))
+        for number in range(2_000):
+            key = b"/registry/core/pods/default/pod-%06d" % number
+            collection.fill([Entry(key, one.wire.replace(b'"a"', b'"pod-%06d"' % number), 1, 1)])
+        await api("GET", f"{PODS}?fieldSelector=spec.nodeName%3Dnone")
+        collection.keys = keys = Read(collection.keys)
+        _, found = await api("GET", f"{PODS}?fieldSelector=spec.nodeName%3Dnone")
+        assert not found["items"]
+        assert keys.count < 200
+        _, page = await api("GET", f"{PODS}?limit=3")
+        assert named(page) == ["a", "pod-000000", "pod-000001"]
+        assert page["metadata"]["remainingItemCount"] == 1_998
+        assert keys.count < 700
+
+    with_api(scenario)
 
 
 @pytest.mark.usefixtures("few")
