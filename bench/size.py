@@ -18,7 +18,7 @@ from oarlock.cluster.client.kubeconfig import load
 
 SIZES = (1_000, 100_000)
 CONNECTIONS = 32
-REQUESTS, LISTS = 2_000, 300
+REQUESTS, LISTS = 2_000, 2_000
 OF_ONE = 10
 WATCHERS = 100
 QUIET_S, QUIET_SHARE, QUIET_LIMIT_S = 2.0, 0.12, 300.0
