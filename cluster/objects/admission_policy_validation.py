@@ -1,6 +1,6 @@
 """Validate admission policies, validating and mutating ones, and their bindings.
 
-Expressions must be there; whether they are CEL that compiles isn't looked at.
+Expressions must be CEL by their syntax; whether their names and types are right isn't looked at.
 Source: upstream's `pkg/apis/admissionregistration/validation/validation.go`.
 """
 
@@ -16,6 +16,7 @@ from oarlock.cluster.objects.admission_rules_validation import (
     choice,
     match_conditions,
     match_resources,
+    syntax,
 )
 from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_supported, required
 from oarlock.cluster.objects.condition_validation import conditions
@@ -148,7 +149,7 @@ def _variable(item: Obj, path: str) -> list[Cause]:
 
 def _expression(item: Obj, path: str) -> list[Cause]:
     if item.get("expression", "").strip():
-        return []
+        return syntax(item["expression"], f"{path}.expression")
     return [required(f"{path}.expression", "expression is not specified")]
 
 
@@ -158,6 +159,8 @@ def _validation(item: Obj, path: str) -> list[Cause]:
         text = item.get(name, "")
         if text and not text.strip():
             causes.append(invalid(f"{path}.{name}", text, "must be non-empty if specified"))
+        elif text and name == "messageExpression":
+            causes += syntax(text, f"{path}.{name}")
         elif name == "message" and re.search(r"[\r\n]", text.strip()):
             causes.append(invalid(f"{path}.{name}", text, "must not contain line breaks"))
     return causes + choice(item, "reason", path, _REASONS)
@@ -174,6 +177,8 @@ def _annotation(item: Obj, path: str, policy: str) -> list[Cause]:
         causes.append(required(f"{path}.valueExpression", "valueExpression is not specified"))
     elif len(value.encode()) > _VALUE_BYTES_MAX:
         causes.append(required(f"{path}.valueExpression", f"must not exceed {_VALUE_BYTES_MAX} bytes in length"))
+    else:
+        causes += syntax(value, f"{path}.valueExpression")
     return causes
 
 
@@ -230,6 +235,8 @@ def _mutation(item: Obj, path: str) -> list[Cause]:
         causes.append(required(f"{path}.{own}", f"must be specified when patchType is {kind}"))
     elif not item[own].get("expression", "").strip():
         causes.append(required(f"{path}.{own}.expression"))
+    else:
+        causes += syntax(item[own]["expression"], f"{path}.{own}.expression")
     if other in item:
         why = f"must not be specified when patchType is {kind}"
         causes.append(invalid(f"{path}.{other}", f"{{{other}}}", why))

@@ -1,6 +1,6 @@
 """Validate what says which requests an admission webhook or policy is asked about: rules, selectors, conditions.
 
-The expressions of conditions are looked at no further than whether they are there.
+The expressions of conditions must be CEL by their syntax; whether their names and types are right isn't looked at.
 Source: upstream's `pkg/apis/admissionregistration/validation/validation.go`.
 """
 
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from oarlock.cluster.objects import names
 from oarlock.cluster.objects.causes import duplicate, invalid, not_supported, required, too_many
+from oarlock.cluster.objects.cel import engine
 from oarlock.cluster.objects.scheduling_validation import label_selector
 from oarlock.cluster.objects.status import Cause
 
@@ -110,6 +111,15 @@ def _named_rule(item: Obj, path: str) -> list[Cause]:
     return causes + rule(item, path)
 
 
+def syntax(expression: str, path: str) -> list[Cause]:
+    """What keeps an expression from being CEL, whatever its names mean."""
+    try:
+        engine.parsed(expression)
+    except engine.CompileError as error:
+        return [invalid(path, expression, f"compilation failed: {error}")]
+    return []
+
+
 def match_conditions(items: Sequence[Obj], path: str) -> list[Cause]:
     """What is wrong with the conditions under which a webhook or policy is asked."""
     causes: list[Cause] = []
@@ -118,8 +128,8 @@ def match_conditions(items: Sequence[Obj], path: str) -> list[Cause]:
     seen: set[str] = set()
     for index, item in enumerate(items):
         name, place = item.get("name", ""), f"{path}[{index}].name"
-        if not item.get("expression", "").strip():
-            causes.append(required(f"{path}[{index}].expression"))
+        text, where = item.get("expression", ""), f"{path}[{index}].expression"
+        causes += syntax(text, where) if text.strip() else [required(where)]
         if not name:
             causes.append(required(place))
             continue

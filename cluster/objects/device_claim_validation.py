@@ -11,6 +11,7 @@ from typing import Any, Final
 from oarlock.cluster.objects import device_validation as devices
 from oarlock.cluster.objects import metadata_validation, names
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.gostructs import Struct
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.status import Cause
 
@@ -36,7 +37,7 @@ def claim(obj: Obj) -> list[Cause]:
 def claim_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a ResourceClaim that replaces `old`: what it asks for stays."""
     causes = metadata_validation.validate_metadata(new["metadata"], "metadata", names.dns_subdomain, namespaced=True)
-    return causes + _fixed(new, old)
+    return causes + _fixed("ResourceClaimSpec", new, old)
 
 
 def template(obj: Obj) -> list[Cause]:
@@ -55,11 +56,13 @@ def template(obj: Obj) -> list[Cause]:
 
 def template_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a ResourceClaimTemplate that replaces `old`: it stays."""
-    return _fixed(new, old)
+    return _fixed("ResourceClaimTemplateSpec", new, old)
 
 
-def _fixed(new: Obj, old: Obj) -> list[Cause]:
-    return [] if new.get("spec") == old.get("spec") else [invalid("spec", new.get("spec"), IMMUTABLE)]
+def _fixed(type_name: str, new: Obj, old: Obj) -> list[Cause]:
+    if new.get("spec") == old.get("spec"):
+        return []
+    return [invalid("spec", Struct(f"resource.v1.{type_name}", new.get("spec") or {}), IMMUTABLE)]
 
 
 def claim_spec(spec: Obj, path: str) -> list[Cause]:

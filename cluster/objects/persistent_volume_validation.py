@@ -12,6 +12,7 @@ from typing import Any, Final
 from oarlock.cluster.objects import metadata_validation, names, quantity
 from oarlock.cluster.objects import persistent_source_validation as sources
 from oarlock.cluster.objects.causes import forbidden, invalid, not_supported, required
+from oarlock.cluster.objects.gostructs import Struct, difference
 from oarlock.cluster.objects.metadata_validation import IMMUTABLE
 from oarlock.cluster.objects.scheduling_validation import node_selector
 from oarlock.cluster.objects.status import Cause
@@ -139,13 +140,16 @@ def persistent_volume_update(new: Obj, old: Obj) -> list[Cause]:
     # Upstream's strategy validates the new volume, and so does its rule for updates: clients see each cause twice.
     causes = persistent_volume(new) + _metadata(new) + persistent_volume(new)
     wanted, present = new["spec"], old["spec"]
-    if _source_of(wanted, present) != _source_of(present, present):
-        causes.append(forbidden("spec.persistentvolumesource", _SOURCE_FROZEN))
+    source, had = _source_of(wanted, present), _source_of(present, present)
+    if source != had:
+        lines = difference("core.v1.PersistentVolumeSource", had, source)
+        causes.append(forbidden("spec.persistentvolumesource", f"{_SOURCE_FROZEN}\n{lines}"))
     if wanted.get("volumeMode") != present.get("volumeMode"):
         causes.append(invalid("volumeMode", wanted.get("volumeMode"), IMMUTABLE))
     if "nodeAffinity" in present and not _same_nodes(wanted.get("nodeAffinity"), present["nodeAffinity"]):
         why = f"{IMMUTABLE}, except for updating from beta label to GA"
-        causes.append(invalid("nodeAffinity", wanted.get("nodeAffinity"), why))
+        shown = Struct("core.v1.VolumeNodeAffinity", wanted.get("nodeAffinity"))
+        causes.append(invalid("nodeAffinity", shown, why))
     if "volumeAttributesClassName" in present and "volumeAttributesClassName" not in wanted:
         causes.append(forbidden("spec.volumeAttributesClassName", "update from non-nil value to nil is forbidden"))
     return causes
@@ -178,6 +182,7 @@ def _same_term(wanted: Obj, present: Obj) -> bool:
         return False
     return all(
         {**now, "key": ""} == {**then, "key": ""}
-        and now.get("key") in {then.get("key"), _FINAL_LABELS.get(then.get("key", ""))}
+        # "" counts as the final name of every label that has none: so upstream's map of final names has it.
+        and now.get("key") in {then.get("key"), _FINAL_LABELS.get(then.get("key", ""), "")}
         for now, then in zip(expressions, had, strict=True)
     )

@@ -67,6 +67,26 @@ def test_a_policy_fails_closed_and_matches_equivalents() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "policy", "place"),
+    [
+        (VALIDATING, POLICY, "spec/validations/0/expression"),
+        (VALIDATING, POLICY, "spec/validations/0/messageExpression"),
+        (VALIDATING, POLICY, "spec/variables/0/expression"),
+        (VALIDATING, POLICY, "spec/auditAnnotations/0/valueExpression"),
+        (VALIDATING, POLICY, "spec/matchConditions/0/expression"),
+        (MUTATING, MUTATOR, "spec/mutations/0/jsonPatch/expression"),
+    ],
+)
+def test_what_is_no_cel_is_refused_with_its_place(path: str, policy: Obj, place: str) -> None:
+    body = copy.deepcopy(policy)
+    body["spec"]["matchConditions"] = [{"name": "c", "expression": "true"}]
+    field = place.replace("/0/", "[0].").replace("/", ".")
+    error = "ERROR: <input>:1:5: Syntax error: mismatched input 'Valid' expecting <EOF>\n | Not Valid!\n | ....^"
+    said = f'Invalid value: "Not Valid!": compilation failed: {error}'
+    assert created(path, changed(body, place, "Not Valid!")) == [(field, said)]
+
+
+@pytest.mark.parametrize(
     ("place", "value", "expected"),
     [
         (

@@ -109,7 +109,9 @@ def test_what_a_claim_may_ask_for(obj: dict[str, Any], field: str, said: str) ->
 
 
 def test_what_is_asked_for_stays() -> None:
-    found(device_claim_validation.claim_update(claim(request(count=2)), claim(request())), "spec", "field is immutable")
+    changed = device_claim_validation.claim_update(claim(request(count=2)), claim(request()))
+    found(changed, "spec", "field is immutable")
+    assert '{"Devices":{"Requests":[{"Name":' in changed[0].message
 
 
 def test_a_template_gives_labels_and_annotations_only() -> None:

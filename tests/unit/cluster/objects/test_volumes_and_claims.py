@@ -19,6 +19,11 @@ def volume(source: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"metadata": {"name": "v"}, "spec": spec}
 
 
+def placed(key: str) -> dict[str, Any]:
+    term = {"matchExpressions": [{"key": key, "operator": "In", "values": ["a"]}]}
+    return volume(HOST, nodeAffinity={"required": {"nodeSelectorTerms": [term]}})
+
+
 HOST = {"hostPath": {"path": "/d", "type": ""}}
 CSI = {"csi": {"driver": "example.com", "volumeHandle": "h"}}
 
@@ -118,14 +123,24 @@ def test_a_secret_for_growing_may_be_added() -> None:
 
 
 def test_labels_of_nodes_may_get_their_final_names() -> None:
-    def placed(key: str) -> dict[str, Any]:
-        term = {"matchExpressions": [{"key": key, "operator": "In", "values": ["a"]}]}
-        return volume(HOST, nodeAffinity={"required": {"nodeSelectorTerms": [term]}})
-
     old, new = "failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"
     assert persistent_volume_validation.persistent_volume_update(placed(new), placed(old)) == []
     causes = persistent_volume_validation.persistent_volume_update(placed(old), placed(new))
     assert [cause.field for cause in causes] == ["nodeAffinity"]
+
+
+def test_what_may_not_change_of_a_volume_is_shown_as_upstreams_types_hold_it() -> None:
+    moved = volume({"hostPath": {"path": "/other", "type": ""}})
+    (cause,) = persistent_volume_validation.persistent_volume_update(moved, volume(HOST))
+    first, *lines = cause.message.split("\n")
+    assert first == "Forbidden: spec.persistentvolumesource is immutable after creation"
+    assert [line for line in lines if line.startswith(("+", "-"))] == ['-  "Path": "/d",', '+  "Path": "/other",']
+    (cause,) = persistent_volume_validation.persistent_volume_update(placed("b"), placed("a"))
+    term = '{"MatchExpressions":[{"Key":"b","Operator":"In","Values":["a"]}],"MatchFields":null}'
+    assert cause.message == (
+        f'Invalid value: {{"Required":{{"NodeSelectorTerms":[{term}]}}}}: field is immutable, except for updating '
+        "from beta label to GA"
+    )
 
 
 def test_each_fault_of_a_replaced_volume_is_told_twice() -> None:
