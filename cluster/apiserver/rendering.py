@@ -52,7 +52,7 @@ class TableOptions:
 
 
 def document(body: dict[str, Any], representation: Representation, code: int = 200) -> Response:
-    """Answer with a document that has no other form (a Status, a Scale, discovery)."""
+    """Answer with a document that has no other form (a Status, discovery)."""
     if representation.media_type == YAML:
         return Response(code, _yaml(body), YAML)
     return Response(code, orjson.dumps(body))
@@ -62,13 +62,25 @@ def entry(
     resource: Resource, shown: Entry, representation: Representation, options: TableOptions, code: int = 200
 ) -> Response:
     """Answer with one object. Raises ApiError 406."""
+    _refuse_list(resource, representation)
+    if representation.transform == "" and representation.media_type == JSON:
+        return Response(code, views.wire(resource, shown))
+    body = _transformed(resource, views.parsed(resource, shown), representation, options)
+    return document(body, representation, code)
+
+
+def made(
+    resource: Resource, obj: dict[str, Any], representation: Representation, options: TableOptions, code: int = 200
+) -> Response:
+    """Answer with an object that was made for this answer, and is kept nowhere. Raises ApiError 406."""
+    _refuse_list(resource, representation)
+    return document(_transformed(resource, obj, representation, options), representation, code)
+
+
+def _refuse_list(resource: Resource, representation: Representation) -> None:
     if representation.transform == "PartialObjectMetadataList":
         text = f"you requested PartialObjectMetadataList, but the requested object is not a list ({go_type(resource)})"
         raise status.ApiError(406, "NotAcceptable", text)
-    if representation.transform == "" and representation.media_type == JSON:
-        return Response(code, views.wire(resource, shown))
-    body = _transformed(resource, shown, representation, options)
-    return document(body, representation, code)
 
 
 def page(resource: Resource, shown: Page, representation: Representation, options: TableOptions) -> Response:
@@ -85,7 +97,7 @@ def event_object(
     resource: Resource, shown: Entry, representation: Representation, options: TableOptions
 ) -> dict[str, Any]:
     """Return the object of a watch event in a transformed representation."""
-    return _transformed(resource, shown, representation, options)
+    return _transformed(resource, views.parsed(resource, shown), representation, options)
 
 
 def go_type(resource: Resource) -> str:
@@ -122,7 +134,8 @@ def _list_document(
     resource: Resource, shown: Page, representation: Representation, options: TableOptions
 ) -> dict[str, Any]:
     if representation.transform == "Table":
-        return _table(resource, shown.entries, shown.metadata(), representation, options)
+        objects = [views.parsed(resource, one) for one in shown.entries]
+        return _table(resource, objects, shown.metadata(), representation, options)
     if representation.transform:
         kind, version = "PartialObjectMetadataList", representation.api_version
         items = [_metadata_only(views.parsed(resource, one), representation, nested=True) for one in shown.entries]
@@ -138,12 +151,10 @@ def _headless(obj: dict[str, Any]) -> dict[str, Any]:
 
 
 def _transformed(
-    resource: Resource, shown: Entry, representation: Representation, options: TableOptions
+    resource: Resource, obj: dict[str, Any], representation: Representation, options: TableOptions
 ) -> dict[str, Any]:
     if representation.transform == "Table":
-        metadata = {"resourceVersion": str(shown.revision)} if shown.revision else {}
-        return _table(resource, (shown,), metadata, representation, options)
-    obj = views.parsed(resource, shown)
+        return _table(resource, (obj,), obj["metadata"], representation, options)
     return _metadata_only(obj, representation) if representation.transform else obj
 
 
@@ -155,12 +166,11 @@ def _metadata_only(obj: dict[str, Any], representation: Representation, *, neste
 
 def _table(
     resource: Resource,
-    entries: Sequence[Entry],
+    objects: Sequence[dict[str, Any]],
     metadata: dict[str, Any],
     representation: Representation,
     options: TableOptions,
 ) -> dict[str, Any]:
-    objects = [views.parsed(resource, one) for one in entries]
     wanted = _INCLUDED.get(options.include, "Metadata")
     table = tables.render(resource, objects, metadata, wanted, options.now(), headers=options.headers)
     table["apiVersion"] = representation.api_version

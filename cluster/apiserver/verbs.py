@@ -126,6 +126,9 @@ class Verbs:
     def _document(self, call: Call, body: dict[str, Any], code: int = 200) -> Response:
         return rendering.document(body, negotiate(call.accept, transforms=False), code)
 
+    def _scale(self, call: Call, shown: dict[str, Any]) -> Response:
+        return rendering.made(scale.RESOURCE, shown, negotiate(call.accept), self._options(call))
+
     async def _get(self, call: Call) -> Answer:
         representation = negotiate(call.accept)
         entry = await self._source(call).get(call)
@@ -179,13 +182,13 @@ class Verbs:
         return rendering.page(call.resource, page, negotiate(call.accept, is_list=True), self._options(call))
 
     async def _get_scale(self, call: Call) -> Answer:
-        return self._document(call, scale.shown(call, await self._reader.get(call)))
+        return self._scale(call, scale.shown(call, await self._reader.get(call)))
 
     async def _update_scale(self, call: Call) -> Answer:
-        return self._document(call, await scale.update(call, self._writer))
+        return self._scale(call, await scale.update(call, self._writer))
 
     async def _patch_scale(self, call: Call) -> Answer:
-        return self._document(call, await scale.patch(call, self._writer))
+        return self._scale(call, await scale.patch(call, self._writer))
 
     async def _bind(self, call: Call) -> Answer:
         return self._document(call, await binding.bind(call, self._writer, self._now), 201)

@@ -10,9 +10,12 @@ from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.options import write_options
 from oarlock.cluster.apiserver.writing import Writer
 from oarlock.cluster.objects import scale
+from oarlock.cluster.objects.resources import Resource
 
 Obj = dict[str, Any]
 _KIND = ("autoscaling", "v1", "Scale")
+RESOURCE = Resource(*_KIND, "scales", "scale", namespaced=True)
+"""What a Scale is printed as; it is served below other resources only."""
 
 
 def shown(call: Call, entry: Entry) -> Obj:

@@ -262,3 +262,28 @@ def test_a_signing_requests_decision_is_made_once(with_api: Any) -> None:
         ]
 
     with_api(scenario)
+
+
+def test_a_scale_is_printed_as_upstream_prints_it(with_api: Any) -> None:
+    table = "application/json;as=Table;v=v1;g=meta.k8s.io"
+
+    async def scenario(api: Any) -> None:
+        made = {"metadata": {"name": "w"}, "spec": {**WORKLOAD, "replicas": 3}}
+        await api.made(f"{APPS}/deployments", made)
+        path = f"{APPS}/deployments/w/scale"
+        code, scale = await api("GET", path)
+        assert (code, scale["kind"], scale["spec"]) == (200, "Scale", {"replicas": 3})
+        code, shown = await api("GET", path, Accept=table)
+        assert (code, shown["kind"]) == (200, "Table")
+        assert [column["name"] for column in shown["columnDefinitions"]] == ["Name", "Desired", "Available", "Age"]
+        assert shown["metadata"] == {"resourceVersion": scale["metadata"]["resourceVersion"]}
+        (row,) = shown["rows"]
+        assert row["cells"][:3] == ["w", 3, 0]
+        assert row["object"]["metadata"] == scale["metadata"]
+        code, shown = await api("PATCH", path, {"spec": {"replicas": 5}}, MERGE, Accept=table)
+        assert (code, shown["rows"][0]["cells"][:3]) == (200, ["w", 5, 0])
+        partial = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+        code, shown = await api("GET", path, Accept=partial)
+        assert (code, shown["kind"], shown["metadata"]["name"]) == (200, "PartialObjectMetadata", "w")
+
+    with_api(scenario)
