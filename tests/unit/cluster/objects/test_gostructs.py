@@ -27,6 +27,16 @@ def test_every_row_names_fields_of_its_type_and_every_struct_in_it_has_a_row() -
         assert len(names) == len(set(names)), type_name
 
 
+def test_an_empty_string_behind_a_pointer_is_kept() -> None:
+    lost = [
+        f"{type_name}.{field.json_name}"
+        for type_name in orjson.loads(_TABLE.read_bytes())
+        for field in gostructs._fields(type_name)
+        if field.is_pointer and field.schema.kind == "string" and not field.schema.keeps_zero
+    ]
+    assert lost == []
+
+
 def test_a_struct_shows_all_its_fields_in_order() -> None:
     toleration = {"key": "k", "operator": "Exists", "tolerationSeconds": 5}
     shown = '{"Key":"k","Operator":"Exists","Value":"","Effect":"","TolerationSeconds":5}'
