@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -224,6 +225,8 @@ def test_apply_in_every_form(cluster: Any, tmp_path: Path) -> None:
     assert json.loads(cluster.kubectl("get", "cm/ap", "-o", "json"))["data"] == {"a": "3"}
     assert 'a: "3"' in cluster.kubectl("apply", "view-last-applied", "cm/ap")
     cluster.kubectl("apply", "set-last-applied", "-f", str(manifest))
+    edited(cluster, tmp_path, "s/a: .3./a: four/", "apply", "edit-last-applied", "cm/ap")
+    assert "a: four" in cluster.kubectl("apply", "view-last-applied", "cm/ap")
     cluster.kubectl("apply", "-f", str(manifest), "--server-side", "--force-conflicts", "--field-manager=me")
     assert "me" in jsonpath(cluster, "cm/ap", ".metadata.managedFields[*].manager")
     other = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ap2, labels: {set: one}}\n"
@@ -234,20 +237,19 @@ def test_apply_in_every_form(cluster: Any, tmp_path: Path) -> None:
     assert "configmap/ap2 pruned" in pruned
 
 
+def edited(cluster: Any, folder: Path, script: str, *command: str) -> None:
+    """Run a command of kubectl's that opens an editor, which here is sed with a script."""
+    editor = folder / "editor"
+    editor.write_text(f'#!/bin/sh\nsed -i {shlex.quote(script)} "$1"\n')
+    editor.chmod(0o700)
+    settings = {"KUBECONFIG": str(cluster.kubeconfig), "HOME": str(cluster.folder), "EDITOR": str(editor)}
+    environment = {**os.environ, **settings}
+    subprocess.run([cluster.kubectl_path, *command], env=environment, check=True, timeout=60, capture_output=True)
+
+
 def test_edit_and_replace(cluster: Any, tmp_path: Path) -> None:
     cluster.kubectl("create", "configmap", "ed", "--from-literal=a=before")
-    editor = tmp_path / "editor"
-    editor.write_text('#!/bin/sh\nsed -i s/before/after/ "$1"\n')
-    editor.chmod(0o700)
-    environment = {
-        **os.environ,
-        "KUBECONFIG": str(cluster.kubeconfig),
-        "HOME": str(cluster.folder),
-        "EDITOR": str(editor),
-    }
-    subprocess.run(
-        [cluster.kubectl_path, "edit", "cm/ed"], env=environment, check=True, timeout=30, capture_output=True
-    )
+    edited(cluster, tmp_path, "s/before/after/", "edit", "cm/ed")
     assert jsonpath(cluster, "cm/ed", ".data.a") == "after"
     found = json.loads(cluster.kubectl("get", "cm/ed", "-o", "json"))
     found["data"] = {"a": "replaced"}
@@ -265,6 +267,10 @@ def test_edit_and_replace(cluster: Any, tmp_path: Path) -> None:
         ("auth can-i --list", "[*]"),
         ("get deploy/web --subresource=status -o jsonpath={.status.observedGeneration}", ""),
         ("get deploy/web --subresource=scale -o jsonpath={.status.selector}", "app=web"),
+        ("get deploy/web --subresource=scale", "NAME   DESIRED   AVAILABLE   AGE\nweb "),
+        ("get deploy/web --subresource=status", "UP-TO-DATE"),
+        ("get leases -n kube-system -l apiserver.kubernetes.io/identity=kube-apiserver -o name", "/apiserver-"),
+        ("api-resources -o wide", "create,delete,deletecollection,get,list,patch,update,watch"),
         ("get deploy/web --server-print=false", "web"),
         ("get deploy/web -o jsonpath-as-json={.metadata.name}", '"web"'),
         ("label deploy/web --list", "tier=front"),
