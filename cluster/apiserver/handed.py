@@ -77,7 +77,10 @@ class HandedConnections:
     def _readable(self, channel: socket.socket) -> None:
         try:
             while channel in self._channels:
-                number, descriptors, _, _ = socket.recv_fds(channel, NUMBER.size, 1)
+                try:
+                    number, descriptors, _, _ = socket.recv_fds(channel, NUMBER.size, 1)
+                except ConnectionResetError:  # it has left without hearing all; what it gave comes after that
+                    continue
                 if not number:
                     self._end(channel)
                 for descriptor in descriptors:
@@ -108,11 +111,16 @@ class HandedConnections:
             ended()
 
     def _say(self, channel: socket.socket, news: bytes) -> bool:
-        """Tell the balancer, and tell whether that worked. One that doesn't listen gets its channel ended."""
+        """Tell the balancer; return False if it is there and doesn't listen, and end its channel.
+
+        One that has left needn't be told: what it gave is this server's alone.
+        """
         if channel not in self._channels:
             return False
         try:
             channel.send(news)
+        except (BrokenPipeError, ConnectionResetError):
+            return True
         except OSError:
             self._end(channel)
             return False

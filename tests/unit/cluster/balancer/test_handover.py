@@ -177,6 +177,43 @@ def test_what_was_given_outlives_the_balancer(tmp_path: Path) -> None:
     run(tmp_path, scenario)
 
 
+@pytest.mark.parametrize("unheard", [False, True], ids=["all-heard", "news-unheard"])
+def test_what_a_slow_server_had_not_taken_outlives_the_balancer(tmp_path: Path, *, unheard: bool) -> None:
+    async def scenario(made: Rig) -> None:
+        loop = asyncio.get_running_loop()
+        first = [await made.dial() for _ in range(2)]
+        assert sorted([await ask(stream) for stream in first]) == ["a", "b"]
+        handed = [front._handed for front in made.fronts if front._handed is not None]
+        slow = [(one, channel) for one in handed for channel in one._channels]
+        for _, channel in slow:
+            loop.remove_reader(channel)
+        dialing = [asyncio.create_task(made.dial()) for _ in range(4)]
+        await until(lambda: made.open() == 6)
+        if unheard:
+            ends = [handover._channel for handover in made.balancer._handovers.values()]
+            for end, (_, writer) in zip(ends, first, strict=True):
+                assert end is not None
+                loop.remove_reader(end)
+                writer.close()
+            await until(lambda: all(end is not None and has_news(end) for end in ends))
+        await made.balancer.stop()
+        for one, channel in slow:
+            loop.add_reader(channel, one._readable, channel)
+        streams = [await one for one in dialing]
+        assert sorted([await ask(stream) for stream in streams]) == ["a", "a", "b", "b"]
+        for _, writer in (*first, *streams):
+            writer.close()
+
+    run(tmp_path, scenario)
+
+
+def has_news(channel: socket.socket) -> bool:
+    try:
+        return bool(channel.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
 def test_a_server_that_stops_ends_what_it_has_in_order_and_the_next_gets_what_comes(tmp_path: Path) -> None:
     async def scenario(made: Rig) -> None:
         made.gate.clear()
