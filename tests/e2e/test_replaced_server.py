@@ -71,11 +71,11 @@ class Hosts:
                     break
         return board.statuses["store"]
 
-    async def joined(self, name: str) -> None:
-        """Wait until a store that began empty says that it votes."""
+    async def joined(self, name: str, times: int) -> None:
+        """Wait until a host's store has said so often that it votes: once for each empty folder that it was given."""
         log = self._folder / name / "state" / "logs" / "store.log"
         async with asyncio.timeout(60):
-            while f"votes from now on name={name} reason=the log of a leader" not in log.read_text():  # noqa: ASYNC110
+            while log.read_text().count(f"votes from now on name={name}") < times:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)  # a log has no event
 
     async def stop(self, *names: str) -> None:
@@ -100,15 +100,15 @@ class Hosts:
 
 
 def test_an_old_disk_comes_back_after_its_seat_was_taken(tmp_path: Path) -> None:
-    async def scenario() -> None:
-        hosts = Hosts(tmp_path)
+    async def scenario(hosts: Hosts) -> None:
         old, new = tmp_path / "old", tmp_path / "new"
         await hosts.start(*NAMES)
+        await asyncio.gather(*(hosts.joined(name, 1) for name in NAMES))
         await hosts.put(b"first", *NAMES)
         await hosts.stop("c")
         hosts.data("c").rename(old)
         await hosts.start("c")
-        await hosts.joined("c")
+        await hosts.joined("c", 2)
         await hosts.stop("b")
         await hosts.put(b"acknowledged", "a", "c")  # which b lacks, and the old folder of c
         await hosts.stop("a", "c")
@@ -129,6 +129,12 @@ def test_an_old_disk_comes_back_after_its_seat_was_taken(tmp_path: Path) -> None
         assert await hosts.get("b", "c") == b"acknowledged"
         await hosts.start("a")
         await hosts.put(b"later", "a", "b", "c")
-        await hosts.stop(*NAMES)
 
-    asyncio.run(scenario())
+    async def cleanly() -> None:
+        hosts = Hosts(tmp_path)
+        try:
+            await scenario(hosts)
+        finally:
+            await hosts.stop(*hosts.supervisors)
+
+    asyncio.run(cleanly())
