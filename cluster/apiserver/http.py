@@ -7,13 +7,14 @@ import socket
 import ssl
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import orjson
 from aiohttp import web
 
 from oarlock.cluster.apiserver import sending
-from oarlock.cluster.apiserver.connection import ConnectionServer
-from oarlock.cluster.apiserver.exchange import Handler, Query, Request, Response
+from oarlock.cluster.apiserver.connection import Connection, ConnectionServer
+from oarlock.cluster.apiserver.exchange import Handler, Query, Request, Response, Stream
 from oarlock.cluster.apiserver.handed import HandedConnections
 from oarlock.cluster.apiserver.settings import Tls
 from oarlock.cluster.apiserver.timelimit import TimeLimit
@@ -104,11 +105,16 @@ class HttpFront:
             parameters,
             raw.headers,
             lambda: _read(raw, self._body_limit),
-            _peer(raw.transport),
+            cast(Connection, raw.protocol).peer,
             pieces=raw.content.iter_any if raw.body_exists else None,
             address=raw.remote or "",
         )
-        return await sending.send(raw, request, await self._handler(request))
+        answer = await self._handler(request)
+        if isinstance(answer, Stream):
+            # Thousands of them last for hours; what they were asked with is no longer needed.
+            del request, parameters, path, query
+            return await sending.stream(raw, answer)
+        return await sending.send(raw, request, answer)
 
 
 def _failure(error: status.ApiError) -> Response:
@@ -140,20 +146,6 @@ async def _read(raw: web.BaseRequest, limit: TimeLimit) -> bytes:
     except web.RequestPayloadError:
         raise status.bad_request("the request body could not be read") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _peer(transport: asyncio.Transport | None) -> tuple[str, tuple[str, ...]] | None:
-    certificate = None if transport is None else transport.get_extra_info("peercert")
-    if not certificate:
-        return None
-    name, organizations = "", []
-    for relative in certificate.get("subject", ()):
-        for key, value in relative:
-            if key == "commonName":
-                name = value
-            elif key == "organizationName":
-                organizations.append(value)
-    return name, tuple(organizations)
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext:

@@ -36,11 +36,8 @@ PIECE_BYTES = 128 * 1024
 async def send(raw: web.BaseRequest, request: Request, answer: Answer) -> web.StreamResponse:
     """Send `answer` in the form that the request asks for."""
     match answer:
-        case Stream(lasting=True):
-            with _lasting(raw):
-                return await _stream(raw, answer)
         case Stream():
-            return await _stream(raw, answer)
+            return await stream(raw, answer)
         case Relayed():
             return await _relay(raw, answer)
         case Takeover():
@@ -129,12 +126,21 @@ async def _pieces(raw: web.BaseRequest, answer: Response, body: Parts, warnings:
     return response
 
 
-async def _stream(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
+async def stream(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
+    """Send an answer that is written while it is being made, and keep as little as possible meanwhile."""
+    if answer.lasting:
+        with _lasting(raw):
+            return await _streamed(raw, answer)
+    return await _streamed(raw, answer)
+
+
+async def _streamed(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=_headers(answer))
     response.enable_chunked_encoding()
     await response.prepare(raw)
     connection = raw.protocol
     assert isinstance(connection, Connection)
+    connection.keep_open()
     wire: Wire = ChunkedWire(connection)
     with contextlib.suppress(ConnectionError):
         await answer.run(wire)

@@ -6,7 +6,6 @@ Source: KEP-956 (bookmarks), KEP-3157 (sendInitialEvents), apiserver pkg/endpoin
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 from functools import partial
 
@@ -50,12 +49,13 @@ class _Watcher:
         "_events",
         "_forms",
         "_held",
+        "_is_due",
         "_is_pumping",
         "_lens",
+        "_waiter",
         "_waits",
         "_wire",
         "bookmarks",
-        "due",
         "is_done",
         "sent",
     )
@@ -67,8 +67,8 @@ class _Watcher:
         resource = lens.chosen.resource
         self._waits = forms.waits(resource)
         self._is_pumping = False
-        self.due = asyncio.Event()
-        """Something is to be pumped, or the watch is done."""
+        self._is_due = False
+        self._waiter: asyncio.Future[None] | None = None
         self._events = metrics.WATCH_EVENTS.of(resource.group, resource.version, resource.plural)
         self._wire: Wire | None = None
         self._held: list[Change] = []
@@ -87,16 +87,37 @@ class _Watcher:
     def deliver(self, changes: list[Change]) -> None:
         if self._wire is None or self._waits:
             self._held.extend(changes)
-            self.due.set()
+            self._call()
             if len(self._held) > HELD_CHANGES_MAX:
                 self._held.clear()
                 self.lost()
             return
         self._send(changes)
 
+    async def due(self, timeout_s: float) -> bool:
+        """Wait until something is to be pumped or the watch is done; tell whether it was so before the time was up.
+
+        Idle watches spend their lives here: an event and a timeout of asyncio's would take 1 KiB more of each.
+        """
+        if not self._is_due:
+            loop = asyncio.get_running_loop()
+            self._waiter = waiter = loop.create_future()
+            timer = loop.call_later(timeout_s, _resolve, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
+        return self._is_due
+
+    def _call(self) -> None:
+        self._is_due = True
+        if self._waiter is not None:
+            _resolve(self._waiter)
+
     async def pump(self) -> None:
         """Write what is held back, as it is converted. Raises ApiError where that fails."""
-        self.due.clear()
+        self._is_due = False
         self._is_pumping = True
         while self._held and not self.is_done:
             batch, self._held = self._held[:PUMP_BATCH], self._held[PUMP_BATCH:]
@@ -145,7 +166,7 @@ class _Watcher:
 
     def lost(self) -> None:
         self.is_done = True
-        self.due.set()
+        self._call()
 
     def bookmark(self, revision: int, *, initial_end: bool = False) -> bytes:
         """Return a BOOKMARK event line; `initial_end` marks the end of the initial events."""
@@ -254,11 +275,8 @@ class Watching:
             await watcher.pump()
             # A bookmark shortly before the end lets the client resume where it stood.
             pause = min(BOOKMARK_S, left - 2.0 if left > 2.0 else left)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await watcher.due.wait()
-                    if not watcher.is_done:
-                        continue
+            if await watcher.due(pause) and not watcher.is_done:
+                continue
             watcher.progress(self._cache.told_revision)
 
     async def _send_state(self, wire: Wire, watcher: _Watcher, chosen: Selection, present: list[Entry]) -> None:
@@ -266,6 +284,11 @@ class Watching:
             batch = await self._forms.shown(chosen.resource, present[at : at + INITIAL_BATCH])
             wire.write(b"".join(watcher.initial(entry) for entry in batch if chosen.matches(entry)))
             await wire.drain()
+
+
+def _resolve(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 async def _refuse(error: ApiError, wire: Wire) -> None:
