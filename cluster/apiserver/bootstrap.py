@@ -1,7 +1,7 @@
 """What every cluster has from its first moment: namespaces, classes, flow control, a ServiceCIDR, the first Service.
 
 Each API server makes what is missing at its start; who comes second finds it there. The Service's endpoints are
-brought in line with the advertised addresses each time. Source: upstream's pkg/controlplane.
+`presence`'s. Source: upstream's pkg/controlplane.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
-import ipaddress
 import logging
-from collections.abc import Collection
 from typing import Any
 
 from oarlock.cluster.apiserver import clock, defaults
@@ -57,12 +55,11 @@ class Bootstrap:
         writer: Writer,
         addresses: Addresses,
         holdings: Holdings,
-        advertised: Collection[str],
         port: int,
         now: clock.Clock,
         client_ca_pem: str = "",
     ) -> None:
-        """`advertised` are the endpoints of the `kubernetes` Service; without any it has none.
+        """`port` is where the `kubernetes` Service leads to.
 
         `client_ca_pem` is who signs clients' certificates, "" where none are asked for.
         """
@@ -70,25 +67,21 @@ class Bootstrap:
         self._writer = writer
         self._addresses = addresses
         self._holdings = holdings
-        self._advertised = sorted(advertised)  # the same for every server, or each would change it back
         self._port = port
         self._now = now
 
     async def run(self) -> None:
         """Bring everything into being, in the order in which it depends on each other."""
         for name in NAMESPACES:
-            await self._ensure(_resource("", "v1", "namespaces"), {"metadata": {"name": name}})
-        classes = _resource("scheduling.k8s.io", "v1", "priorityclasses")
+            await self._ensure(resource_of("", "v1", "namespaces"), {"metadata": {"name": name}})
+        classes = resource_of("scheduling.k8s.io", "v1", "priorityclasses")
         for name, value, description in _CRITICAL:
             await self._ensure(classes, {"metadata": {"name": name}, "value": value, "description": description})
         await self._flow_control()
         await self._introduce()
         await self._default_cidr()
         await self._hold_again()
-        await self._ensure(_resource("", "v1", "services"), self._service())
-        if self._advertised:
-            await self._match(_resource("", "v1", "endpoints"), self._endpoints())
-            await self._match(_resource("discovery.k8s.io", "v1", "endpointslices"), self._slice())
+        await self._ensure(resource_of("", "v1", "services"), self._service())
 
     async def _flow_control(self) -> None:
         """Priority levels before the schemas that name them."""
@@ -97,7 +90,7 @@ class Bootstrap:
             ("prioritylevelconfigurations", flowcontrol.levels()),
             ("flowschemas", flowcontrol.schemas()),
         ):
-            resource = _resource(flowcontrol.GROUP, "v1", plural)
+            resource = resource_of(flowcontrol.GROUP, "v1", plural)
             for name, spec in specs.items():
                 metadata = {"name": name, "annotations": dict(annotations)}
                 await self._ensure(resource, {"metadata": metadata, "spec": copy.deepcopy(dict(spec))})
@@ -108,11 +101,11 @@ class Bootstrap:
         await self._complete(*defaults.token_tracking(self._now()))
         if self._client_ca_pem:
             where, config = defaults.authentication(self._client_ca_pem)
-            await self._match(_resource(*where), config)
+            await self.match(resource_of(*where), config)
 
     async def _complete(self, where: tuple[str, str, str], obj: Obj) -> None:
         """Make an object and give it its status, if it is new."""
-        resource, status = _resource(*where), obj.get("status")
+        resource, status = resource_of(*where), obj.get("status")
         if await self._ensure(resource, obj) and status is not None:
             call = own_call(resource, obj, "update")
             await self._writer.rewrite(
@@ -132,7 +125,8 @@ class Bootstrap:
             return False
         return True
 
-    async def _match(self, resource: Resource, obj: Obj) -> None:
+    async def match(self, resource: Resource, obj: Obj) -> None:
+        """Make the object, or make what is there say the same. Raises ApiError and StoreError."""
         if await self._ensure(resource, obj):
             return
         wanted = _typed(resource, obj)
@@ -149,7 +143,7 @@ class Bootstrap:
         One that differs is left alone, but that it may gain its second family.
         Source: upstream's pkg/controlplane/controller/defaultservicecidr.
         """
-        resource = _resource("networking.k8s.io", "v1", "servicecidrs")
+        resource = resource_of("networking.k8s.io", "v1", "servicecidrs")
         cidrs = self._addresses.cidrs
         obj = {"metadata": {"name": "kubernetes"}, "spec": {"cidrs": cidrs}}
         await self._ensure(resource, obj)
@@ -175,7 +169,7 @@ class Bootstrap:
     async def _hold_again(self) -> None:
         """Let Services hold what they have but, made by an older release or bereft by hand, don't hold."""
         storage = self._writer.storage
-        for entry in list(storage.cache.collection(_resource("", "v1", "services").key_prefix).entries.values()):
+        for entry in list(storage.cache.collection(resource_of("", "v1", "services").key_prefix).entries.values()):
             service = entry.object()
             missing = self._holdings.missing(service)
             if missing:
@@ -199,25 +193,9 @@ class Bootstrap:
             },
         }
 
-    def _endpoints(self) -> Obj:
-        ports = [{"name": "https", "port": self._port, "protocol": "TCP"}]
-        labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
-        return {
-            "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
-            "subsets": [{"addresses": [{"ip": address} for address in self._advertised], "ports": ports}],
-        }
 
-    def _slice(self) -> Obj:
-        labels = {"kubernetes.io/service-name": "kubernetes"}
-        return {
-            "metadata": {"name": "kubernetes", "namespace": "default", "labels": labels},
-            "addressType": f"IPv{ipaddress.ip_address(self._advertised[0]).version}",
-            "endpoints": [{"addresses": [one], "conditions": {"ready": True}} for one in self._advertised],
-            "ports": [{"name": "https", "port": self._port, "protocol": "TCP"}],
-        }
-
-
-def _resource(group: str, version: str, plural: str) -> Resource:
+def resource_of(group: str, version: str, plural: str) -> Resource:
+    """A built-in resource."""
     found = resources.lookup(group, version, plural)
     assert found is not None
     return found

@@ -30,12 +30,14 @@ from oarlock.cluster.apiserver.extensions import Extensions
 from oarlock.cluster.apiserver.flowschemas import FlowSchemaConditions
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.health import Check, Health
+from oarlock.cluster.apiserver.heartbeat import Heartbeat
 from oarlock.cluster.apiserver.holders import Holders, Page
 from oarlock.cluster.apiserver.http import HttpFront
 from oarlock.cluster.apiserver.inflight import InFlight
 from oarlock.cluster.apiserver.leases import Leases
 from oarlock.cluster.apiserver.legacy_tokens import LegacyTokens, marking
 from oarlock.cluster.apiserver.listing import Reader
+from oarlock.cluster.apiserver.presence import Place, Presence
 from oarlock.cluster.apiserver.relaying import Relays
 from oarlock.cluster.apiserver.reviews import Reviews
 from oarlock.cluster.apiserver.served import Served
@@ -110,10 +112,12 @@ class ApiServer:
         self._deleter = Deleter(storage, reader, admission, forms, now)
         self._flow_schemas = FlowSchemaConditions(self._writer, self._cache, now)
         self._definitions = Definitions(self._cache, self._writer, self._deleter, now)
+        self._heartbeat = Heartbeat(settings.name, storage, self._writer, self._deleter, now)
         self._reader = reader
         self._now = now
         self._storage = storage
         self._health = self._checks()
+        self._presence: Presence | None = None
         self._dispatcher: Dispatcher | None = None
         self._front = HttpFront(settings.host, settings.port, settings.tls, self._handle, settings.handover)
 
@@ -169,13 +173,19 @@ class ApiServer:
                 self._now,
             )
             await self._cache.start()
-            address = None if self._unreachable else self._settings.advertise_address
             client_ca = _text(self._settings.tls.ca_file) if self._settings.tls is not None else ""
-            advertised = () if address is None else (address, *self._settings.advertise_also)
-            await Bootstrap(self._writer, self._addresses, self._holdings, advertised, port, self._now, client_ca).run()
+            bootstrap = Bootstrap(self._writer, self._addresses, self._holdings, port, self._now, client_ca)
+            await bootstrap.run()
+            if not self._unreachable:
+                place = Place(self._settings.advertise_address, port)
+                self._presence = Presence(
+                    self._store, bootstrap, self._settings.name, place, self._settings.presence_ttl_s
+                )
+                await self._presence.start()
             self._bootstrapped = True
             self._flow_schemas.start()
             self._definitions.start()
+            self._heartbeat.start()
         except BaseException:
             await self.stop()
             raise
@@ -191,12 +201,15 @@ class ApiServer:
             return
         self._stopping = True
         settings = self._settings
+        if self._presence is not None:
+            await self._presence.stop()
         if self._bootstrapped and settings.shutdown_delay_s:
             await self._be_known()
         # Watches end only now: their clients come back at once, and must come to another server.
         self._watching.stop()
         self._leases.stop()
         await self._front.drain(settings.shutdown_quiet_s, settings.shutdown_grace_s)
+        await self._heartbeat.stop()
         await self._definitions.stop()
         await self._front.stop(min(LATE_S, settings.shutdown_quiet_s), CUT_S)
         await self._flow_schemas.stop()

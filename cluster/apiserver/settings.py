@@ -42,8 +42,8 @@ class ApiServerSettings:
     node_port_range: tuple[int, int] = (30000, 32767)
     advertise_address: str = "127.0.0.1"
     advertise_port: int = 0
-    advertise_also: tuple[str, ...] = ()
-    """Where else the API is served at the same port: the other hosts of the cluster."""
+    presence_ttl_s: float = 15.0
+    """How long after its end a server that dies is still an endpoint. Source: upstream's reconcilers."""
     handover: str = ""
     loopback_network: bool = False
     disabled_plugins: tuple[str, ...] = ()

@@ -108,7 +108,6 @@ class HostLayout:
             "service_cidr": cluster.service_cidr,
             "token_file": record.token_file or None,
             "advertise": [record.address, self._port("api")],
-            "advertise_also": [address for name, address in cluster.members.items() if name != host],
             "loopback_network": self.record.is_trial,
         }
         yield drafts.api_server(api, network, cluster.first_service_ip)

@@ -144,7 +144,6 @@ def api_server_settings(settings: Settings) -> ApiServerSettings:
         service_cidr=settings["service_cidr"],
         advertise_address=advertise_address,
         advertise_port=advertise_port,
-        advertise_also=tuple(settings.get("advertise_also", ())),
         handover=settings.get("handover", ""),
         loopback_network=settings.get("loopback_network", True),
         **settings.get("shutdown", {}),
