@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from oarlock.actors.scheduler.devices.extended import Needs, needs_of
@@ -37,6 +38,7 @@ DEFAULT_CPU, DEFAULT_MEMORY = 100, 200 * 1024 * 1024
 _ANY_ADDRESS = "0.0.0.0"  # noqa: S104
 PREEMPTION_REASON = "PreemptionByScheduler"
 _RESTART_ALWAYS = "Always"
+_QUANTITIES_MAX = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,15 +145,14 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
     """Read a Pod object. `priority_of` resolves a class name where admission has not filled in `spec.priority`."""
     spec, metadata, status = pod["spec"], pod["metadata"], pod.get("status") or {}
     namespace, labels = metadata.get("namespace") or "default", metadata.get("labels") or {}
-    affinity = spec.get("affinity") or {}
-    node = affinity.get("nodeAffinity") or {}
-    near, apart = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
-    containers = spec.get("containers") or ()
-    node_required = node.get(_REQUIRED)
-    sized = resized(spec, status)
+    terminating = bool(metadata.get("deletionTimestamp"))
+    volumes = spec.get("volumes") or ()
+    requests, scored = _needed(resized(spec, status))
     priority = spec.get("priority")
     if priority is None:
         priority = (priority_of or {}).get(spec.get("priorityClassName") or "", 0)
+    affinity = spec.get("affinity")
+    terms = _terms(affinity, namespace, labels) if affinity else _NO_TERMS
     return PodFacts(
         key=f"{namespace}/{metadata['name']}",
         namespace=namespace,
@@ -165,28 +166,56 @@ def pod_facts(pod: Object, priority_of: Mapping[str, int] | None = None) -> PodF
         created=metadata.get("creationTimestamp") or "",
         started=status.get("startTime") or "",
         nominated_node=status.get("nominatedNodeName") or "",
-        preempted=bool(metadata.get("deletionTimestamp")) and any(map(_is_preemption, status.get("conditions") or ())),
-        gates=tuple(gate["name"] for gate in spec.get("schedulingGates") or ()),
-        requests=_effective(sized, _requests),
-        scored=_scored(sized),
+        preempted=terminating and any(map(_is_preemption, status.get("conditions") or ())),
+        gates=tuple(gate["name"] for gate in gates) if (gates := spec.get("schedulingGates")) else (),
+        requests=requests,
+        scored=scored,
         host_ports=tuple(_host_ports(spec)),
-        images=tuple(c.get("image") or "" for c in (*(spec.get("initContainers") or ()), *containers)),
+        images=_images(spec),
         node_selector=spec.get("nodeSelector") or {},
-        node_required=tuple(map(node_term, node_required["nodeSelectorTerms"])) if node_required else None,
-        node_preferred=tuple((one["weight"], node_term(one["preference"])) for one in node.get(_PREFERRED) or ()),
+        node_required=terms.node_required,
+        node_preferred=terms.node_preferred,
         tolerations=tolerations(spec.get("tolerations") or ()),
-        spread=tuple(_spread(one, labels) for one in spec.get("topologySpreadConstraints") or ()),
-        affinity=tuple(pod_term(one, namespace, labels) for one in near.get(_REQUIRED) or ()),
-        anti_affinity=tuple(pod_term(one, namespace, labels) for one in apart.get(_REQUIRED) or ()),
-        preferred_affinity=_preferred_terms(near, namespace, labels),
-        preferred_anti_affinity=_preferred_terms(apart, namespace, labels),
-        terminating=bool(metadata.get("deletionTimestamp")),
-        group=Group(namespace, tuple(sorted(labels.items())), bool(metadata.get("deletionTimestamp"))),
+        spread=tuple(_spread(one, labels) for one in some) if (some := spec.get("topologySpreadConstraints")) else (),
+        affinity=terms.near,
+        anti_affinity=terms.apart,
+        preferred_affinity=terms.rather_near,
+        preferred_anti_affinity=terms.rather_apart,
+        terminating=terminating,
+        group=Group(namespace, tuple(sorted(labels.items())), terminating),
         owner=_owner(metadata),
-        claims=tuple(claims(metadata["name"], spec.get("volumes") or ())),
-        disks=tuple(disk for volume in spec.get("volumes") or () if (disk := disk_of(volume)) is not None),
-        device_claims=pod_claims(spec, status),
+        claims=tuple(claims(metadata["name"], volumes)) if volumes else (),
+        disks=tuple(disk for volume in volumes if (disk := disk_of(volume)) is not None) if volumes else (),
+        device_claims=pod_claims(spec, status) if spec.get("resourceClaims") else (),
         needs=needs_of(spec),
+    )
+
+
+class _Terms(NamedTuple):
+    """What a pod's affinity says."""
+
+    node_required: tuple[NodeTerm, ...] | None = None
+    node_preferred: tuple[tuple[int, NodeTerm], ...] = ()
+    near: tuple[PodTerm, ...] = ()
+    apart: tuple[PodTerm, ...] = ()
+    rather_near: tuple[PodTerm, ...] = ()
+    rather_apart: tuple[PodTerm, ...] = ()
+
+
+_NO_TERMS = _Terms()
+
+
+def _terms(affinity: Object, namespace: str, labels: Mapping[str, str]) -> _Terms:
+    node = affinity.get("nodeAffinity") or {}
+    near, apart = affinity.get("podAffinity") or {}, affinity.get("podAntiAffinity") or {}
+    required = node.get(_REQUIRED)
+    return _Terms(
+        tuple(map(node_term, required["nodeSelectorTerms"])) if required else None,
+        tuple((one["weight"], node_term(one["preference"])) for one in node.get(_PREFERRED) or ()),
+        tuple(pod_term(one, namespace, labels) for one in near.get(_REQUIRED) or ()),
+        tuple(pod_term(one, namespace, labels) for one in apart.get(_REQUIRED) or ()),
+        _preferred_terms(near, namespace, labels),
+        _preferred_terms(apart, namespace, labels),
     )
 
 
@@ -196,11 +225,31 @@ _PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
 
 def amounts(quantities: Mapping[str, Any]) -> Amounts:
     """Return resource quantities as whole numbers."""
-    return {name: quantity.milli(value) if name == CPU else quantity.whole(value) for name, value in quantities.items()}
+    return {name: _milli(value) if name == CPU else _whole(value) for name, value in quantities.items()}
+
+
+_milli, _whole = lru_cache(_QUANTITIES_MAX)(quantity.milli), lru_cache(_QUANTITIES_MAX)(quantity.whole)
+"""Most pods ask for what another one has asked for."""
 
 
 def _requests(container: Object) -> Amounts:
     return amounts((container.get("resources") or {}).get("requests") or {})
+
+
+def _needed(spec: Object) -> tuple[Amounts, tuple[int, int]]:
+    """Return the effective requests and what is scored; most pods have nothing but containers that run together."""
+    if spec.get("initContainers") or spec.get("resources") or spec.get("overhead"):
+        return _effective(spec, _requests), _scored(spec)
+    total: Amounts = {}
+    cpu = memory = 0
+    for container in spec.get("containers") or ():
+        requests = _requests(container)
+        cpu += requests.get(CPU, DEFAULT_CPU)
+        memory += requests.get(MEMORY, DEFAULT_MEMORY)
+        for name, amount in requests.items():
+            if amount:
+                total[name] = total.get(name, 0) + amount
+    return total, (cpu, memory)
 
 
 def _scored(spec: Object) -> tuple[int, int]:
@@ -240,10 +289,18 @@ def _effective(spec: Object, requests_of: Any) -> Amounts:
 
 
 def _host_ports(spec: Object) -> Iterable[HostPort]:
-    for container in (*_sidecars(spec), *(spec.get("containers") or ())):
+    containers = spec.get("containers") or ()
+    for container in (*_sidecars(spec), *containers) if spec.get("initContainers") else containers:
         for port in container.get("ports") or ():
             if number := port.get("hostPort") or 0:
                 yield port.get("protocol") or "TCP", port.get("hostIP") or _ANY_ADDRESS, number
+
+
+def _images(spec: Object) -> tuple[str, ...]:
+    containers = spec.get("containers") or ()
+    if spec.get("initContainers"):
+        containers = (*spec["initContainers"], *containers)
+    return tuple([one.get("image") or "" for one in containers])
 
 
 def _owner(metadata: Object) -> tuple[str, str]:

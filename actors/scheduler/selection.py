@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from oarlock.cluster.objects.selectors import LabelSelector, from_object
 
 Labels = Mapping[str, str]
 Object = Mapping[str, Any]
+_TOLERATIONS_MAX = 1024
+"""Nearly all pods have the same ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,15 +114,20 @@ def taints(entries: Iterable[Object]) -> tuple[Taint, ...]:
     return tuple(Taint(entry["key"], entry.get("value") or "", entry["effect"]) for entry in entries)
 
 
+_toleration = lru_cache(_TOLERATIONS_MAX)(Toleration)
+
+
 def tolerations(entries: Iterable[Object]) -> tuple[Toleration, ...]:
     return tuple(
-        Toleration(
-            entry.get("key") or "",
-            entry.get("operator") or "Equal",
-            entry.get("value") or "",
-            entry.get("effect") or "",
-        )
-        for entry in entries
+        [
+            _toleration(
+                entry.get("key") or "",
+                entry.get("operator") or "Equal",
+                entry.get("value") or "",
+                entry.get("effect") or "",
+            )
+            for entry in entries
+        ]
     )
 
 

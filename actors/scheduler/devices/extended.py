@@ -48,6 +48,8 @@ def is_extended(resource: str) -> bool:
 
 def needs_of(spec: Mapping[str, Any]) -> tuple[Needs, ...]:
     """Read a pod's containers, those that initialize it first; nothing if none asks for an extended resource."""
+    if not _has_prefixed(spec):
+        return ()
     kinds = ((kind, one) for kind in ("initContainers", "containers") for one in spec.get(kind) or ())
     found = [(kind, one, (one.get("resources") or {}).get("requests") or {}) for kind, one in kinds]
     if not any(is_extended(name) for _, _, requests in found for name in requests):
@@ -60,6 +62,16 @@ def needs_of(spec: Mapping[str, Any]) -> tuple[Needs, ...]:
         )
         for kind, one, requests in found
     )
+
+
+def _has_prefixed(spec: Mapping[str, Any]) -> bool:
+    """Whether a name is more than one of Kubernetes' own plain ones: so it is with few pods, and all are asked."""
+    for kind in ("initContainers", "containers"):
+        for one in spec.get(kind) or ():
+            for name in (one.get("resources") or {}).get("requests") or ():
+                if "/" in name:
+                    return True
+    return False
 
 
 def by_devices(needs: Iterable[Needs], devices: Devices) -> list[str]:
