@@ -98,25 +98,27 @@ class ControllerLoop:
         looked_at = 0
         for plural in (*self.controller.reads, *self.controller.counts):
             for obj in self._view.list(plural):
-                looked_at += 1 + self._changed(plural, None, obj)
+                looked_at += 1
+                for due in self.controller.keys(plural, None, obj, self._view):
+                    looked_at += 1
+                    self._add(due)
                 if looked_at >= STEP_OBJECTS:
                     looked_at = 0
                     await asyncio.sleep(0)  # renewals and watches go on meanwhile
 
     def _handler(self, plural: str) -> Callable[[str, Object | None, Object | None], None]:
+        workers, keys, view = self._workers, self.controller.keys, self._view
+
         def handle(_change: str, old: Object | None, new: Object | None) -> None:
-            if self._workers.are_acting:
-                self._changed(plural, old, new)
+            if workers.are_acting:
+                for due in keys(plural, old, new, view):
+                    self._add(due)
 
         return handle
 
-    def _changed(self, plural: str, old: Object | None, new: Object | None) -> int:
-        """Queue the keys that an object's change makes due; return how many, other shards' included."""
-        found = list(self.controller.keys(plural, old, new, self._view))
-        for due in found:
-            if self._owns(due.key):
-                self._workers.queue.add_after(due.key, due.after_s)
-        return len(found)
+    def _add(self, due: Due) -> None:
+        if self._owns(due.key):
+            self._workers.queue.add_after(due.key, due.after_s)
 
     def _owns(self, key: str) -> bool:
         return self._shard.owns(key, self._view.get(self.controller.reads[0], key))

@@ -100,14 +100,15 @@ def owner_keys(view: View, kind: str, plural: str, old: Object | None, new: Obje
     Its controller now and before; for an orphan every object of `plural` in its namespace whose selector matches.
     """
     keys: dict[str, None] = {}
+    owner = None
     for obj in (old, new):
         owner = controller_of(obj) if obj is not None else None
         if obj is not None and owner is not None and owner["kind"] == kind:
             keys[f"{obj['metadata']['namespace']}/{owner['name']}"] = None
-    if new is not None and controller_of(new) is None and not new["metadata"].get("deletionTimestamp"):
-        labels = new["metadata"].get("labels") or {}
-        for candidate in view.list(plural, new["metadata"]["namespace"]):
-            if labels and selector_of(candidate).matches(labels):
+    if new is not None and owner is None and not new["metadata"].get("deletionTimestamp"):
+        labels = new["metadata"].get("labels")
+        for candidate in view.list(plural, new["metadata"]["namespace"]) if labels else ():
+            if selector_of(candidate).matches(labels):
                 keys[key_of(candidate)] = None
     return list(keys)
 
@@ -135,8 +136,11 @@ def keys_for(kind: str, plural: str, settle_s: float = 0.0) -> Callable[..., lis
         if changed == plural:
             only_status = old is not None and new is not None and not _meant(old, new)
             return [Due(key_of(present), CREATION_SETTLE_S if only_status else 0.0)]
+        found = owner_keys(view, kind, plural, old, new)
+        if not found:
+            return []
         wait_s = (CREATION_SETTLE_S if old is None else settle_s) if _calm(old, new) else 0.0
-        return [Due(key, wait_s) for key in owner_keys(view, kind, plural, old, new)]
+        return [Due(key, wait_s) for key in found]
 
     return keys
 

@@ -13,6 +13,7 @@ Change = Literal["ADDED", "MODIFIED", "DELETED"]
 Handler = Callable[[Change, "Object | None", "Object | None"], None]
 """Called as (change, old, new); old is None for ADDED, new is None for DELETED."""
 IndexBy = Callable[[Object], Iterable[str]]
+Values = tuple[str, ...]
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ class Cache:
         self.on_behind: Callable[[], None] | None = None
         self._objects: dict[str, Object] = {}
         self._indexers: dict[str, IndexBy] = {"namespace": _namespace}
-        self._indexes: dict[str, dict[str, dict[str, Object]]] = {"namespace": {}}
+        self._indexes: dict[str, dict[str, dict[str, None]]] = {"namespace": {}}
+        """Keys by value: a change that leaves an object's values as they were changes no index."""
         self._handlers: list[Handler] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
 
@@ -61,7 +63,8 @@ class Cache:
 
     def by_index(self, index: str, value: str) -> Objects:
         """Return the objects for which the named index yields `value`, oldest in the cache first."""
-        return list(self._indexes[index].get(value, {}).values())
+        keys = self._indexes[index].get(value)
+        return [self._objects[key] for key in keys] if keys else []
 
     def count(self, index: str, value: str) -> int:
         """Return for how many objects the named index yields `value`."""
@@ -77,7 +80,7 @@ class Cache:
             return
         self._indexers[name], self._indexes[name] = by, {}
         for key, obj in self._objects.items():
-            self._enter(name, by(obj), key, obj)
+            self._enter(name, by(obj), key)
 
     def add_handler(self, handler: Handler) -> None:
         """Call `handler` for every change from now on, after one ADDED for each object that is there."""
@@ -158,31 +161,30 @@ class Cache:
         if old is not None and obj is not None and old["metadata"].get("uid") != obj["metadata"].get("uid"):
             self._set(key, None)  # deleted and made again between two looks: handlers must see both
             old = None
+        if old is None and obj is None:
+            return
         # Asked before anything is changed: an index that fails for an object must leave no half of it behind.
-        entries = [(name, tuple(by(obj))) for name, by in self._indexers.items()] if obj is not None else []
-        if old is not None:
-            for name, by in self._indexers.items():
-                self._leave(name, by, key, old)
+        moves = [(name, values) for name, by in self._indexers.items() if (values := _values(by, old, obj)) is not None]
         if obj is None:
-            if self._objects.pop(key, None) is None:
-                return
+            del self._objects[key]
         else:
             self._objects[key] = obj
-            for name, values in entries:
-                self._enter(name, values, key, obj)
+        for name, (before, after) in moves:
+            self._leave(name, before, key)
+            self._enter(name, after, key)
         change: Change = "DELETED" if obj is None else "ADDED" if old is None else "MODIFIED"
         for handler in self._handlers:
             self._call(handler, change, old, obj)
 
-    def _enter(self, name: str, values: Iterable[str], key: str, obj: Object) -> None:
+    def _enter(self, name: str, values: Iterable[str], key: str) -> None:
         for value in values:
-            self._indexes[name].setdefault(value, {})[key] = obj
+            self._indexes[name].setdefault(value, {})[key] = None
 
-    def _leave(self, name: str, by: IndexBy, key: str, obj: Object) -> None:
+    def _leave(self, name: str, values: Iterable[str], key: str) -> None:
         index = self._indexes[name]
-        for value in by(obj):
+        for value in values:
             members = index.get(value)
-            if members is not None and members.pop(key, None) is not None and not members:
+            if members is not None and members.pop(key, key) is None and not members:
                 del index[value]
 
     def _call(self, handler: Handler, change: Change, old: Object | None, new: Object | None) -> None:
@@ -191,6 +193,13 @@ class Cache:
         except Exception:  # noqa: BLE001
             # One handler's fault must neither stop the others nor the reflector that feeds them.
             _log.exception("handler failed cache=%s change=%s", self.name, change)
+
+
+def _values(by: IndexBy, old: Object | None, new: Object | None) -> tuple[Values, Values] | None:
+    """Return the values of an object before and after a change, None if it leaves them as they are."""
+    before = tuple(by(old)) if old is not None else ()
+    after = tuple(by(new)) if new is not None else ()
+    return None if before == after else (before, after)
 
 
 def _namespace(obj: Object) -> Iterable[str]:

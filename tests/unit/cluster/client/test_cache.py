@@ -79,6 +79,18 @@ def test_a_failing_handler_stops_nobody() -> None:
     assert seen == ["ADDED"]
 
 
+def test_an_index_shows_an_object_as_it_is_and_where_it_was_when_its_value_stays() -> None:
+    cache = Cache()
+    cache.add_index("label", lambda obj: (obj["metadata"]["labels"]["a"],))
+
+    def made(name: str, revision: int) -> dict[str, Any]:
+        return {"metadata": {"name": name, "uid": name, "resourceVersion": str(revision), "labels": {"a": "x"}}}
+
+    for revision, name in enumerate(("one", "two", "one"), start=1):
+        cache.apply("MODIFIED", made(name, revision))
+    assert cache.by_index("label", "x") == [made("one", 3), made("two", 2)]
+
+
 def test_waiting_for_a_revision_ends_with_a_bookmark() -> None:
     async def scenario() -> None:
         cache, behind = Cache(), []
