@@ -9,6 +9,7 @@ from typing import Any
 
 from oarlock.actors.controllers.kinds import Kinds, discover
 from oarlock.actors.controllers.view import KINDS, by_owner
+from oarlock.actors.shell.component import GATHER_MS
 from oarlock.cluster.client.cache import Cache, key_of
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
@@ -36,7 +37,7 @@ class Monitors:
 
     def __init__(self, client: ApiClient, shared: Mapping[str, Cache], changed: Changed) -> None:
         self._client, self._changed = client, changed
-        self._informers = Informers(client)
+        self._informers = Informers(client, GATHER_MS)
         self.caches: dict[str, Cache] = {}
         self._own: dict[str, Resource] = {}
         self._keeping: asyncio.Task[None] | None = None

@@ -29,7 +29,7 @@ from oarlock.actors.scheduler.profile import DEFAULT_NAME, Profile
 from oarlock.actors.scheduler.queue import Rules, SchedulingQueue
 from oarlock.actors.scheduler.reporting import Reporter
 from oarlock.actors.scheduler.storage_view import StorageView
-from oarlock.actors.shell.component import ComponentContext, fence_revision
+from oarlock.actors.shell.component import GATHER_MS, ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Change, Object, key_of
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.events import Recorder
@@ -92,7 +92,7 @@ class Scheduler:
         self._extenders: list[Extender] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._use(self._sources.load())
-        self._informers = Informers(self._client)
+        self._informers = Informers(self._client, GATHER_MS)
         self._nodes = self._informers.cache("", "v1", "nodes")
         self._pods = self._informers.cache("", "v1", "pods", params=_LIVE_PODS)
         self._handle = self._follow()

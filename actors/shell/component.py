@@ -9,6 +9,9 @@ from typing import Protocol, cast, runtime_checkable
 
 from oarlock.cluster.client.settings import ClientSettings
 
+GATHER_MS = 5
+"""How long events of a kind that changes all the time are gathered before a component hears of them."""
+
 
 class Component(Protocol):
     """A part that acts while it holds its lease. One event loop; a copy may be run several times in its life."""

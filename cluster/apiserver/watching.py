@@ -16,6 +16,8 @@ from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.entries import Change, Entry
 from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire, chunk
 from oarlock.cluster.apiserver.forms import Forms
+from oarlock.cluster.apiserver.gathering import HEADER as GATHER
+from oarlock.cluster.apiserver.gathering import GatheringWire, gather_s
 from oarlock.cluster.apiserver.lens import Lens, Lenses
 from oarlock.cluster.apiserver.listing import list_options, parse_version, settle
 from oarlock.cluster.apiserver.negotiation import negotiate
@@ -213,6 +215,7 @@ class Watching:
     async def watch(self, call: Call, options: TableOptions) -> Stream:
         """Return the stream of events that the request selects. Raises ApiError 400, 406, 410, 422, 504."""
         wanted = list_options(call, watch=True)
+        pause_s = gather_s(call.request.headers.get(GATHER, ""))
         chosen = selection(call)
         query = call.request.query
         accept = ",".join(part for part in call.accept.split(",") if "protobuf" not in part)
@@ -258,7 +261,14 @@ class Watching:
                 collection.watchers.discard(watcher)
                 self._watchers.discard(watcher)
 
-        return Stream(run, content_type=JSON)
+        async def gathered(wire: Wire) -> None:
+            gathering = GatheringWire(wire, pause_s)
+            try:
+                await run(gathering)
+            finally:
+                gathering.end()
+
+        return Stream(gathered if pause_s else run, content_type=JSON)
 
     async def _missed(self, collection: Collection, version: int) -> list[Change]:
         if version > self._cache.revision:

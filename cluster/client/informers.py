@@ -17,10 +17,13 @@ def collection_path(group: str, version: str, plural: str, namespace: str | None
 
 
 class Informers:
-    """Makes caches on demand; those asked for before `start()` begin with it, later ones at once."""
+    """Makes caches on demand; those asked for before `start()` begin with it, later ones at once.
 
-    def __init__(self, client: ApiClient) -> None:
-        self._client = client
+    `gather_ms` is how long the events of a busy kind may be gathered before they come, see `ApiClient.pieces`.
+    """
+
+    def __init__(self, client: ApiClient, gather_ms: int = 0) -> None:
+        self._client, self._gather_ms = client, gather_ms
         self._caches: dict[tuple[object, ...], Cache] = {}
         self._reflectors: dict[tuple[object, ...], Reflector] = {}
         self._tasks: dict[Reflector, asyncio.Task[None]] = {}
@@ -44,7 +47,7 @@ class Informers:
         if identity not in self._caches:
             cache = self._caches[identity] = Cache(f"{plural}.{group}" if group else plural)
             path = collection_path(group, version, plural, namespace)
-            self._reflectors[identity] = Reflector(self._client, path, cache, params, transform)
+            self._reflectors[identity] = Reflector(self._client, path, cache, params, transform, self._gather_ms)
             if self._started:
                 self._launch(self._reflectors[identity])
         return self._caches[identity]

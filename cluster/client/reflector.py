@@ -6,11 +6,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
-from oarlock.cluster.client.cache import Cache, key_of
+from oarlock.cluster.client.cache import Cache, Change, key_of
 from oarlock.cluster.client.errors import Unreachable
-from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.http import ApiClient, event_of
 from oarlock.cluster.objects.status import ApiError
 
 Object = dict[str, Any]
@@ -26,6 +26,10 @@ _SHORT_WATCH_S = 1.0
 _EXPIRED = 410
 _UNKNOWN_WAY = (400, 422)
 _STATE_ENDS = "k8s.io/initial-events-end"
+_WITH_OTHERS_JSON = frozenset(
+    ("controllerrevisions", "resourceclaims", "resourceclaimtemplates", "resourceslices", "deviceclasses")
+)
+"""Kinds in which somebody's own JSON may hold a member `managedFields` that isn't Kubernetes'."""
 
 
 def without_managed_fields(obj: Object) -> Object:
@@ -58,9 +62,11 @@ class Reflector:
         cache: Cache,
         params: Mapping[str, str] | None = None,
         transform: Transform = without_managed_fields,
+        gather_ms: int = 0,
     ) -> None:
-        self._client, self._path, self._cache = client, path, cache
+        self._client, self._path, self._cache, self._gather_ms = client, path, cache, gather_ms
         self._params, self._transform = dict(params or {}), transform
+        self._trims = transform is metadata_only or path.rpartition("/")[2] not in _WITH_OTHERS_JSON
         self._behind = asyncio.Event()
         self._failures = 0
         self._stale = True
@@ -135,11 +141,14 @@ class Reflector:
             params["resourceVersion"] = str(self._cache.revision)
         began = asyncio.get_running_loop().time()
         seen = False
-        async for event in self._client.watch(self._path, params):
+        async for lines in self._client.pieces(self._path, {**params, "watch": "1"}, gather_ms=self._gather_ms):
             self._failures, seen = 0, True
-            change, obj = event["type"], event["object"]
-            if state is not None:
-                if change == "BOOKMARK" and (obj["metadata"].get("annotations") or {}).get(_STATE_ENDS) == "true":
+            for line in lines:
+                event = event_of(line, trimmed=self._trims)
+                change, obj = event["type"], event["object"]
+                if state is None:
+                    self._take(change, obj)
+                elif change == "BOOKMARK" and (obj["metadata"].get("annotations") or {}).get(_STATE_ENDS) == "true":
                     items, state = list(state.values()), None
                     await self._replace(_taken(items), obj)
                     if self._lags():
@@ -148,12 +157,14 @@ class Reflector:
                     state.pop(key_of(obj), None)
                 elif change != "BOOKMARK":
                     state[key_of(obj)] = self._transform(obj)
-            elif change == "BOOKMARK":
-                self._cache.advance(int(obj["metadata"]["resourceVersion"]))
-            else:
-                self._cache.apply(change, self._transform(obj))
         if not seen and asyncio.get_running_loop().time() - began < _SHORT_WATCH_S:
             raise Unreachable(f"the watch of {self._path} ended at once", sent=True)
+
+    def _take(self, change: str, obj: Object) -> None:
+        if change == "BOOKMARK":
+            self._cache.advance(int(obj["metadata"]["resourceVersion"]))
+        else:
+            self._cache.apply(cast("Change", change), self._transform(obj))
 
     def _lags(self) -> bool:
         return self._cache.wanted_revision > self._cache.revision

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.http import ApiClient
+from oarlock.cluster.client.informers import Informers
 from oarlock.cluster.client.reflector import Reflector
 
 
@@ -124,6 +125,37 @@ def test_someone_waiting_for_a_quiet_kind_gets_the_state(serve: Any, streams: bo
             assert cache.revision == 50
             running.cancel()
             await asyncio.wait((running,))
+
+    asyncio.run(scenario())
+
+
+def test_events_that_come_together_are_all_taken_in_their_order(serve: Any) -> None:
+    """A reader that lets them gather says so, and has what it drops cut before it is decoded."""
+
+    async def scenario() -> None:
+        asked: list[str] = []
+        managed = {**pod("a", 12), "kind": "Pod"}
+        managed["metadata"] = {"managedFields": [{"manager": "m"}], **managed["metadata"], "name": "a"}
+        together = line("ADDED", pod("a", 11)) + line("MODIFIED", managed) + line("DELETED", pod("a", 13))
+        script = Script([(10, [])], [[together, line("ADDED", pod("b", 14))]], streams=True)
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            asked.append(request.headers.get("Oarlock-Gather", ""))
+            return await script(request)
+
+        seen: list[Any] = []
+        async with serve(handler) as settings, ApiClient(settings) as client:
+            informers = Informers(client, gather_ms=5)
+            cache = informers.cache("", "v1", "pods")
+            cache.add_handler(
+                lambda change, _, new: seen.append((change, "managedFields" in (new or pod("", 0))["metadata"]))
+            )
+            informers.start()
+            await asyncio.wait_for(script.waiting.wait(), 20)
+            await informers.stop()
+        assert set(asked) == {"5"}
+        assert seen == [("ADDED", False), ("MODIFIED", False), ("DELETED", False), ("ADDED", False)]
+        assert [one["metadata"]["name"] for one in cache] == ["b"]
 
     asyncio.run(scenario())
 
