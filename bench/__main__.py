@@ -28,6 +28,7 @@ BENCHMARKS = (
     *(
         "api",
         "profile",
+        "following",
         "definitions",
         "failover",
         "rollouts",
@@ -47,6 +48,7 @@ HAVE_QUICK = (
     "ownership",
     "allocation",
     "scheduling",
+    "following",
     "rolling",
     "restarts",
     "resync",

@@ -46,17 +46,17 @@ IN_FLIGHT = 64
 class Bench:
     """An API server, controllers and scheduler in processes of their own, and agents with hollow nodes."""
 
-    def __init__(self, folder: Path, settings: ClientSettings) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, settings: ClientSettings, store: MemoryStore) -> None:
+        self.folder, self.settings, self.store = folder, settings, store
         self.client = ApiClient(settings)
         self.hosts: dict[str, asyncio.subprocess.Process] = {}
 
-    async def host(self, name: str, *more: str) -> None:
-        """Run a component, or an agent, in a process of its own."""
+    async def host(self, name: str, *more: str, known_as: str = "") -> None:
+        """Run a component, a second copy of one that is `known_as` such, or an agent, in a process of its own."""
         at = self.settings
         files = [str(one) for one in (at.server, at.ca_file, at.cert_file, at.key_file)]
         command = (sys.executable, "-m", "bench.controllers", name, *files, *more)
-        self.hosts[name] = await asyncio.create_subprocess_exec(*command)
+        self.hosts[known_as or name] = await asyncio.create_subprocess_exec(*command)
 
     async def agent(self, name: str, hollow: int, number: int) -> None:
         """Run an agent with `hollow` nodes, and wait until all stand in the API."""
@@ -106,10 +106,11 @@ async def bench() -> AsyncIterator[Bench]:
         admin = authority.issue("admin", "admin", ["system:masters"])
         tls = Tls(str(serving.ca), str(serving.cert), str(serving.key))
         mine = Tls(str(admin.ca), str(admin.cert), str(admin.key))
-        server = ApiServer(ApiServerSettings("bench", host="127.0.0.1", tls=tls, kubelet_tls=mine), MemoryStore())
+        store = MemoryStore()
+        server = ApiServer(ApiServerSettings("bench", host="127.0.0.1", tls=tls, kubelet_tls=mine), store)
         await server.start()
         settings = ClientSettings(server.url, mine.ca_file, mine.cert_file, mine.key_file)
-        made = Bench(folder, settings)
+        made = Bench(folder, settings, store)
         try:
             for part in PARTS:
                 await made.host(part)
@@ -143,9 +144,9 @@ async def idle(made: Bench) -> tuple[float, float]:
     """Return CPU in percent of a core, and MiB, of the controllers while nothing happens."""
     process = made.hosts["controllers"].pid
     await asyncio.sleep(SETTLE_S)
-    before = _cpu_s(process)
+    before = cpu_s(process)
     await asyncio.sleep(IDLE_S)
-    return (_cpu_s(process) - before) / IDLE_S * 100, _resident_mib(process)
+    return (cpu_s(process) - before) / IDLE_S * 100, _resident_mib(process)
 
 
 async def healing(made: Bench) -> float:
@@ -268,7 +269,8 @@ def _resident_mib(process: int) -> float:
     return int(next(line for line in status if line.startswith("VmRSS")).split()[1]) / 1024
 
 
-def _cpu_s(process: int) -> float:
+def cpu_s(process: int) -> float:
+    """Return the CPU seconds that a process has used since its start."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -285,7 +287,7 @@ async def _host(name: str, server: str, ca_file: str, cert_file: str, key_file: 
         # Pods mount the cluster's CA, which a controller publishes.
         ca_pem = await asyncio.to_thread(Path(ca_file).read_text)
         settings = {"ca_pem": ca_pem} if name == "controllers" else {}
-        context = ComponentContext(client, f"{name}-bench", name, 5000, settings)
+        context = ComponentContext(client, f"{name}-{os.getpid()}", name, 5000, settings)
         await InProcessShell([(PARTS[name], context)]).start()
     await asyncio.Event().wait()
 
