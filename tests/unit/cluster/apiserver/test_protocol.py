@@ -142,12 +142,15 @@ def test_metrics_tell_of_requests_sizes_watches_and_objects(with_api: Any, objec
             await api.made(leases, {"metadata": {"name": "one"}})
             await event()
         assert (await api("GET", leases))[0] == 200
+        classes = "/apis/node.k8s.io/v1/runtimeclasses"
+        await api.made(classes, {"metadata": {"name": "one"}, "handler": "one"})
+        assert (await api("GET", classes))[0] == 200
         text = await page()
         assert series(text, "apiserver_request_total", *of_leases, 'verb="CREATE"', 'code="201"') >= 1
         assert series(text, "apiserver_request_duration_seconds_count", *of_leases, 'verb="LIST"') >= 1
         assert series(text, "apiserver_response_sizes_sum", *of_leases, 'verb="LIST"') > 100
         assert series(text, "apiserver_watch_events_total", *of_leases) >= 1
-        assert series(text, "apiserver_storage_objects", 'resource="leases.coordination.k8s.io"') == 1
+        assert series(text, "apiserver_storage_objects", 'resource="runtimeclasses.node.k8s.io"') == 1
         assert series(text, "kubernetes_build_info", 'minor="36"') == 1
 
     with_api(scenario)

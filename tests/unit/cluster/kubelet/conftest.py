@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from oarlock.cluster.boot.pki import Authority, CertificateFiles
@@ -101,7 +102,8 @@ class FakeApi:
         obj["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace_s}
         return self.put(path, obj)
 
-    async def watch(self, path: str, params: Mapping[str, str] | None = None, **_: Any) -> AsyncIterator[Object]:
+    async def pieces(self, path: str, params: Mapping[str, str] | None = None, **_: Any) -> AsyncIterator[list[bytes]]:
+        """Yield the events of a watch, each by itself."""
         self._enter("WATCH", path)
         queue: asyncio.Queue[Object] = asyncio.Queue()
         entry = (path, dict(params or {}), queue)
@@ -116,7 +118,7 @@ class FakeApi:
             queue.put_nowait({"type": "BOOKMARK", "object": {"metadata": end}})
         try:
             while True:
-                yield await queue.get()
+                yield [orjson.dumps(await queue.get())]
         finally:
             self._watches.remove(entry)
 
