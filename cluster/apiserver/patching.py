@@ -44,7 +44,7 @@ class Patch:
         looked_for = options.validation != "Ignore" and isinstance(self._patch, dict)
         self._duplicates = decoding.duplicate_keys(raw, count_members(self._patch)) if looked_for else []
         self._found: decoding.Decoded | None = None
-        self._leaves_owners = b"managedFields" not in orjson.dumps(self._patch)
+        self._leaves_owners = not _mentions(self._patch, "managedFields")
 
     def apply(self, current: Obj, group: str | None = None, version: str = "", kind: str = "") -> Obj:
         """Return `current` patched and in canonical form. The kind is the call's resource's unless given."""
@@ -123,6 +123,14 @@ class Patch:
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         metadata["namespace"] = self._call.namespace
+
+
+def _mentions(patch: Any, word: str) -> bool:
+    """Whether a word may stand anywhere in a patch."""
+    try:
+        return word.encode() in orjson.dumps(patch)
+    except orjson.JSONEncodeError:  # a number that is too large, or what is nested too deeply
+        return True
 
 
 def _parse(raw: bytes) -> Any:

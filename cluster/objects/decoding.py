@@ -128,13 +128,20 @@ def conform_changed(resource: Resource, document: dict[str, Any], stored: Mappin
     """Do as `conform_to` does, but take those of its parts as they are that are the `stored` object's: most are."""
     if resource.custom is not None or (resource.group, resource.version) != resource.stored_as:
         return conform_to(resource, document)
-    kept = {key: value for key, value in document.items() if key in stored and orjson.dumps(value) == stored[key]}
+    kept = {key: value for key, value in document.items() if key in stored and _is_json(value, stored[key])}
     found = conform_to(resource, {key: value for key, value in document.items() if key not in kept})
     made = {**found.object, **kept}
     # In the order that the whole document would have given: an object that hasn't changed must look the same.
     head = [key for key in ("kind", "apiVersion", "metadata") if key in made]
     order = dict.fromkeys([*head, *(key for key in document if key in made), *made])
     return Conformed({key: made[key] for key in order}, found.unknown, found.members)
+
+
+def _is_json(value: Any, text: bytes) -> bool:
+    try:
+        return orjson.dumps(value) == text
+    except orjson.JSONEncodeError:  # a number or a depth that nothing stored has
+        return False
 
 
 def _decode_custom(resource: Resource, raw: bytes, content_type: str) -> Decoded:

@@ -74,3 +74,20 @@ def test_a_result_without_a_name_is_refused(with_api: Any, patch: Any) -> None:
     code, answer = _patched(with_api, MERGE, patch)
     assert (code, answer["reason"]) == (400, "BadRequest")
     assert "name must be provided" in answer["message"]
+
+
+def test_a_number_that_no_encoder_writes_is_answered(with_api: Any, objects: Any) -> None:
+    """YAML has integers of any size; an applied object is compared with the stored one by its text."""
+
+    async def scenario(api: Any) -> None:
+        path = "/api/v1/namespaces/default/pods/p"
+        await api.made("/api/v1/namespaces/default/pods", objects.pod("p"))
+        head = b"apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"
+        huge = head + b"spec: {activeDeadlineSeconds: %s}\n" % (b"9" * 25)
+        code, answer = await api("PATCH", f"{path}?fieldManager=m", huge, "application/apply-patch+yaml")
+        assert (code, answer["kind"]) == (400, "Status"), answer
+        merge = b'{"spec": {"activeDeadlineSeconds": %s}}' % (b"9" * 25)
+        code, answer = await api("PATCH", path, merge, MERGE)
+        assert (code, answer["reason"]) == (422, "Invalid"), answer
+
+    with_api(scenario)
