@@ -112,7 +112,7 @@ class Apply:
 
         Raises ApiError 409 with every conflict.
         """
-        stored = decoding.parts_of(live)
+        stored = decoding.parts_of(self._call.resource, live)
         try:
             merged, tracked = await self._applied(live)
         except ownership.Conflicts as error:
@@ -120,9 +120,7 @@ class Apply:
             raise status.apply_conflict(pairs) from None
         if self._manager.name == clientside.MANAGER and clientside.is_managed(merged):
             merged = clientside.annotated(merged, self._config)
-        metadata = {name: value for name, value in merged["metadata"].items() if name != "managedFields"}
-        whole = {**merged, "metadata": metadata}
-        return decoding.conform_changed(self._call.resource, whole, stored).object, tracked
+        return decoding.conform_changed(self._call.resource, ownership.apart(merged), stored).object, tracked
 
     async def _applied(self, live: Obj) -> tuple[Obj, list[Entry]]:
         try:

@@ -11,6 +11,7 @@ from oarlock.cluster.apiserver.bodies import check_fields, check_name
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import WriteOptions
 from oarlock.cluster.objects import decoding, gotext, jsontext, patches, retired_versions, schemas, status, strategic
+from oarlock.cluster.objects.apply import ownership
 from oarlock.cluster.objects.conforming import count_members
 
 Obj = dict[str, Any]
@@ -48,7 +49,7 @@ class Patch:
 
     def apply(self, current: Obj, group: str | None = None, version: str = "", kind: str = "") -> Obj:
         """Return `current` patched and in canonical form. The kind is the call's resource's unless given."""
-        stored = decoding.parts_of(current) if group is None else {}
+        stored = decoding.parts_of(self._call.resource, current) if group is None else {}
         if self._type == JSON_PATCH:
             patched = patches.json_patch(current, self._patch)
         elif self._type == MERGE_PATCH:
@@ -57,9 +58,9 @@ class Patch:
             patched = strategic.strategic_merge(current, self._patch, self._schema(group, version, kind))
         if not isinstance(patched, dict):
             raise status.rejected()
-        brought, owners = self._apart(patched)
+        owners = self._owners_left_alone(patched)
         try:
-            conformed = self._conformed(brought, stored, group, version, kind)
+            conformed = self._conformed(ownership.apart(patched) if owners else patched, stored, group, version, kind)
         except decoding.Unhandled as error:
             raise self._misfit(patched, error.why) from None
         self._found = decoding.Decoded(conformed.object, conformed.unknown, self._duplicates)
@@ -70,14 +71,10 @@ class Patch:
             conformed.object["metadata"]["managedFields"] = owners
         return conformed.object
 
-    def _apart(self, patched: Obj) -> tuple[Obj, object]:
-        """Return the object without its managedFields, and them: what the patch has left alone needs no conforming."""
+    def _owners_left_alone(self, patched: Obj) -> object:
+        """Return the managedFields if the patch hasn't touched them: they are in canonical form."""
         metadata = patched.get("metadata")
-        if not self._leaves_owners or not isinstance(metadata, dict) or not metadata.get("managedFields"):
-            return patched, None
-        owners = metadata["managedFields"]
-        rest = {name: value for name, value in metadata.items() if name != "managedFields"}
-        return {**patched, "metadata": rest}, owners
+        return metadata.get("managedFields") if self._leaves_owners and isinstance(metadata, dict) else None
 
     def _conformed(
         self, patched: Obj, stored: Mapping[str, bytes], group: str | None, version: str, kind: str

@@ -119,14 +119,19 @@ def conform_to(resource: Resource, document: dict[str, Any]) -> Conformed:
     return Conformed({**head, **given, "metadata": obj["metadata"], **rest}, unknown, members)
 
 
-def parts_of(obj: dict[str, Any]) -> dict[str, bytes]:
-    """Return an object's parts beside its metadata as JSON, by which `conform_changed` knows them again."""
+def parts_of(resource: Resource, obj: dict[str, Any]) -> dict[str, bytes]:
+    """Return a stored object's canonical parts as JSON, by which `conform_changed` knows them again.
+
+    None of an object that isn't shown as it is stored, or whose form its definition may have changed since.
+    """
+    if resource.custom is not None or (resource.group, resource.version) != resource.stored_as:
+        return {}
     return {key: orjson.dumps(value) for key, value in obj.items() if key != "metadata" and type(value) in (dict, list)}
 
 
 def conform_changed(resource: Resource, document: dict[str, Any], stored: Mapping[str, bytes]) -> Conformed:
     """Do as `conform_to` does, but take those of its parts as they are that are the `stored` object's: most are."""
-    if resource.custom is not None or (resource.group, resource.version) != resource.stored_as:
+    if not stored:
         return conform_to(resource, document)
     kept = {key: value for key, value in document.items() if key in stored and _is_json(value, stored[key])}
     found = conform_to(resource, {key: value for key, value in document.items() if key not in kept})

@@ -51,30 +51,28 @@ def written(schema: Schema | None, old: Any, new: Any, counts: Callable[[Path], 
     if _is_leaf(schema, old, new, shape):
         return {} if (old != new or type(old) is not type(new)) and counts(path) else None
     trie: Trie = {}
-    if isinstance(shape, dict):
-        known = _dict(old)
-        for name, value in _dict(new).items():
-            before = known.get(name, ABSENT)
-            if before is ABSENT:
-                if counts((*path, "f:" + name)):
-                    trie["f:" + name] = _grown(field_schema(schema, name), value)
-            elif before != value:
-                inside = written(field_schema(schema, name), before, value, counts, (*path, "f:" + name))
-                if inside is not None:
-                    trie["f:" + name] = inside
-        return trie or None
-    assert schema is not None
-    earlier = items(schema, _list(old))
-    for step, value in items(schema, _list(new)).items():
-        before = earlier.get(step, ABSENT)
+    for step, below, before, value in _sides(schema, shape, old, new):
         if before is ABSENT:
             if counts((*path, step)):
-                trie[step] = _grown(schema.items, value)
+                trie[step] = _grown(below, value)
         elif before != value:
-            inside = written(schema.items, before, value, counts, (*path, step))
+            inside = written(below, before, value, counts, (*path, step))
             if inside is not None:
                 trie[step] = inside
     return trie or None
+
+
+def _sides(schema: Schema | None, shape: Any, old: Any, new: Any) -> Iterator[tuple[str, Schema | None, Any, Any]]:
+    """Yield each part that `new` has: its element, its schema, what it was and what it is."""
+    if isinstance(shape, dict):
+        known = _dict(old)
+        for name, value in _dict(new).items():
+            yield "f:" + name, field_schema(schema, name), known.get(name, ABSENT), value
+        return
+    assert schema is not None
+    earlier = items(schema, _list(old))
+    for step, value in items(schema, _list(new)).items():
+        yield step, schema.items, earlier.get(step, ABSENT), value
 
 
 def _compare(schema: Schema | None, old: Any, new: Any, path: Path, changes: Changes) -> None:

@@ -83,6 +83,11 @@ class Manager:
         )
 
 
+def apart(obj: Obj) -> Obj:
+    """Return an object without its managedFields; everything else is shared."""
+    return {**obj, "metadata": {name: value for name, value in obj["metadata"].items() if name != "managedFields"}}
+
+
 def present(live: Sequence[Entry], given: object) -> list[Entry]:
     """Return the entries that a write begins with: those that its object brings if they are whole, else the live ones.
 
