@@ -15,7 +15,7 @@ from oarlock.cluster.objects.selectors import Operator
 
 _EQUALITY = frozenset({Operator.IN, Operator.EQUALS, Operator.DOUBLE_EQUALS})
 _IN_KEY = frozenset({fields.NAME, fields.NAMESPACE})
-_asked_for: dict[bytes, tuple[str, ...]] = {}
+_readers: dict[bytes, Mapping[str, fields.Read]] = {}
 """By collection, the fields that selectors have named so far: an object that is parsed is read for all of them."""
 
 
@@ -101,13 +101,12 @@ def _selectable(
         known = entry.selectable or {}
         if all(name in known for name in names):
             return entry.labels, known
-    asked = _asked_for.get(resource.key_prefix, ())
-    new = [name for name in names if name not in asked]
-    if new:
-        asked = _asked_for[resource.key_prefix] = (*asked, *new)
+    readers = _readers.get(resource.key_prefix, {})
+    if new := {name: fields.reader(resource, name) for name in names if name not in readers}:
+        readers = _readers[resource.key_prefix] = {**readers, **new}
     obj = views.parsed(resource, entry)
     labels = obj["metadata"].get("labels") or {}
-    selectable = {name: fields.reader(resource, name)(obj) for name in asked}
+    selectable = {name: read(obj) for name, read in readers.items()}
     if is_own:
         entry.labels, entry.selectable = labels, selectable
     return labels, selectable
