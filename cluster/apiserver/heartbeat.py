@@ -12,11 +12,12 @@ import hashlib
 import logging
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
 
 from oarlock.cluster.apiserver import clock
+from oarlock.cluster.apiserver.admission.view import View
 from oarlock.cluster.apiserver.bootstrap import own_call, resource_of
 from oarlock.cluster.apiserver.deleting import Deleter
 from oarlock.cluster.apiserver.options import DeleteOptions, WriteOptions
@@ -101,9 +102,7 @@ class Heartbeat:
 
     async def collect(self) -> None:
         """Remove the Leases of servers that haven't renewed them in time. Raises ApiError and StoreError."""
-        start = self._resource.key(NAMESPACE, "")
-        leases = self._storage.cache.collection(self._resource.key_prefix)
-        for entry in list(leases.between(start, start[:-1] + b"0")):
+        for entry in list(View(self._storage).entries("coordination.k8s.io", "leases", NAMESPACE)):
             lease = entry.object()
             if (lease["metadata"].get("labels") or {}).get(IDENTITY) != COMPONENT or not self._expired(lease):
                 continue
@@ -122,7 +121,7 @@ class Heartbeat:
         renewed, duration_s = spec.get("renewTime"), spec.get("leaseDurationSeconds")
         if renewed is None or duration_s is None:
             return True
-        return datetime.fromisoformat(renewed) + timedelta(seconds=duration_s) < self._now()
+        return clock.parse(renewed) + timedelta(seconds=duration_s) < self._now()
 
     def _time(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -81,7 +81,7 @@ class Presence:
     async def _appear(self) -> None:
         self._lease = (await self._store.lease_grant(round(self._ttl_s * 1000))).lease
         key = SERVERS + f"{self._name}/{self._lease:x}".encode()
-        value = orjson.dumps({"address": self._place.address, "port": self._place.port})
+        value = orjson.dumps({"address": self._place.address})
         await self._store.transact(Transaction((), (Put(key, value, self._lease),)))
 
     async def _renew(self) -> None:

@@ -15,7 +15,6 @@ from multidict import CIMultiDict
 from oarlock.cluster.apiserver import wireform
 from oarlock.cluster.apiserver.connection import ChunkedWire, Connection
 from oarlock.cluster.apiserver.exchange import (
-    Answer,
     Parts,
     Relayed,
     Request,
@@ -33,11 +32,9 @@ PIECE_BYTES = 128 * 1024
 """Large bodies go out in pieces of this size, one in a turn of the loop however many clients are being sent one."""
 
 
-async def send(raw: web.BaseRequest, request: Request, answer: Answer) -> web.StreamResponse:
-    """Send `answer` in the form that the request asks for."""
+async def send(raw: web.BaseRequest, request: Request, answer: Response | Relayed | Takeover) -> web.StreamResponse:
+    """Send `answer` in the form that the request asks for. A stream has its own way: `stream`."""
     match answer:
-        case Stream():
-            return await stream(raw, answer)
         case Relayed():
             return await _relay(raw, answer)
         case Takeover():

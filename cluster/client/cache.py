@@ -184,8 +184,10 @@ class Cache:
         index = self._indexes[name]
         for value in values:
             members = index.get(value)
-            if members is not None and members.pop(key, key) is None and not members:
-                del index[value]
+            if members is not None:
+                members.pop(key, None)
+                if not members:
+                    del index[value]
 
     def _call(self, handler: Handler, change: Change, old: Object | None, new: Object | None) -> None:
         try:
