@@ -80,8 +80,6 @@ class Supervisor:
         self._folder = folder
         self._children: dict[str, SpawnedChild] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
-        self._in_vain = dict.fromkeys(self.parts, False)
-        """Parts whose last process said that it would end in the same way after every start."""
         self._been_ready = {part.name: asyncio.Event() for part in parts}
         self._asked: dict[str, asyncio.Queue[Asked]] = {part.name: asyncio.Queue() for part in parts}
         self._listeners: dict[tuple[str, int], socket.socket] = {}
@@ -135,11 +133,11 @@ class Supervisor:
         asked: Asked | None = None
         while True:
             started = time.monotonic()
-            ending, asked = await self._run_once(part, asked)
+            ending, asked, in_vain = await self._run_once(part, asked)
             if asked is not None:
                 backoff_s = BACKOFF_FIRST_S
                 continue
-            if self._in_vain[part.name]:
+            if in_vain:
                 log.error("part=%s isn't started again: %s", part.name, ending)
                 await self.board.set(part.name, "refused", error=ending, pid=0)
                 return
@@ -152,8 +150,8 @@ class Supervisor:
             self.board.statuses[part.name].restarts += 1
             RESTARTS.labels(part.name).inc()
 
-    async def _run_once(self, part: Part, asked: Asked | None) -> tuple[str, Asked | None]:
-        """Start the part and return how it ended, with who asked for that, if anybody did."""
+    async def _run_once(self, part: Part, asked: Asked | None) -> tuple[str, Asked | None, bool]:
+        """Start the part and return how it ended, who asked for that, if anybody, and if it would always end so."""
         failure = await self._begin(part)
         _tell(asked, failure)
         while not failure:
@@ -163,18 +161,17 @@ class Supervisor:
             try:
                 await asyncio.wait({ending, asking}, return_when=asyncio.FIRST_COMPLETED)
                 if ending.done():
-                    self._in_vain[part.name] = child.in_vain
                     await self._stop_child(part.name)
-                    return ending.result(), asking.result() if asking.done() else None
+                    return ending.result(), asking.result() if asking.done() else None, child.in_vain
             finally:
                 ending.cancel()
                 asking.cancel()
             log.info("part=%s is restarted", part.name)
             if not part.listens:
                 await self._stop_child(part.name)
-                return "", asking.result()
+                return "", asking.result(), False
             _tell(asking.result(), await self._succeed(part))
-        return failure, None
+        return failure, None, False
 
     async def _begin(self, part: Part) -> str:
         """Start a process and return "" once it is ready, else what went wrong; nothing is left of it then."""

@@ -232,17 +232,23 @@ def test_a_missing_snapshot_is_refused(tmp_path: Path) -> None:
     run(test)
 
 
+async def _emptied(tmp_path: Path) -> tuple[Cluster, Replica, str]:
+    """Return a cluster, its leader, and a follower that runs on a new folder: the one with an entry is in "old"."""
+    cluster = Cluster(tmp_path, 3)
+    await cluster.start()
+    leader = await cluster.leader()
+    name = next(name for name in cluster.members if name != leader.name)
+    assert await leader.propose(b"before") == 1
+    await cluster.replicas[name].stop()
+    (tmp_path / name).rename(tmp_path / "old")
+    await cluster.start(name)
+    return cluster, leader, name
+
+
 def test_a_replaced_folder_that_comes_back_stops_itself_for_good(tmp_path: Path) -> None:
     async def test() -> None:
-        cluster = Cluster(tmp_path, 3)
-        await cluster.start()
-        leader = await cluster.leader()
-        name = next(name for name in cluster.members if name != leader.name)
-        assert await leader.propose(b"before") == 1
-        await cluster.replicas[name].stop()
+        cluster, leader, name = await _emptied(tmp_path)
         folder, old, new = (tmp_path / one for one in (name, "old", "new"))
-        folder.rename(old)
-        await cluster.start(name)
         await until(lambda: cluster.ledgers[name].entries == [b"before"])
         assert await leader.propose(b"after") == 2
         await cluster.replicas[name].stop()
@@ -269,14 +275,7 @@ def test_a_second_folder_of_a_living_member_doesn_t_disturb_it(tmp_path: Path) -
     """Started elsewhere under its name: its folder from before, which stops, and an empty one, which waits."""
 
     async def test() -> None:
-        cluster = Cluster(tmp_path, 3)
-        await cluster.start()
-        leader = await cluster.leader()
-        name = next(name for name in cluster.members if name != leader.name)
-        assert await leader.propose(b"before") == 1
-        await cluster.replicas[name].stop()
-        (tmp_path / name).rename(tmp_path / "old")
-        await cluster.start(name)
+        cluster, leader, name = await _emptied(tmp_path)
         living = cluster.replicas[name]
         await until(lambda: living._raft is not None and not living._raft.journal.newcomer)
         second: dict[str, Replica] = {}
