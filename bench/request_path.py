@@ -194,14 +194,15 @@ def _caching(encoded: bytes) -> Step:
 
 
 def _telling(encoded: bytes, aspect: _Number | None) -> Step:
-    collection, watchers = _collection(encoded), [_Null() for _ in range(WATCHERS)]
-    for number, watcher in enumerate(watchers):
+    collection = _collection(encoded)
+    for number, watcher in enumerate(_Null() for _ in range(WATCHERS)):
         collection.watchers.add(watcher, None if aspect is None else Interest(aspect, frozenset({number})))
     entry = _entry(7, encoded)
 
     def tell() -> None:
-        for watcher, changes in collection.watchers.concerned([Change(entry.revision, entry, entry)]):
-            watcher.deliver(changes)
+        for watchers, changes in collection.watchers.concerned([Change(entry.revision, entry, entry)]):
+            for watcher in watchers:
+                watcher.deliver(changes)
 
     return tell
 

@@ -6,7 +6,7 @@ A change of one pod is looked at by the agent of its node and not by a thousand 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -53,52 +53,65 @@ class Audience:
 
     def __init__(self) -> None:
         self._interests: dict[Watcher, Interest | None] = {}
-        self._everywhere: dict[Watcher, None] = {}
-        self._by_aspect: dict[Aspect, dict[Hashable, set[Watcher]]] = {}
+        self._groups: dict[Interest | None, dict[Watcher, None]] = {}
+        """Watchers by what they look at; those at None are told of everything."""
+        self._by_aspect: dict[Aspect, dict[Hashable, dict[Interest, None]]] = {}
 
     def __iter__(self) -> Iterator[Watcher]:
         return iter(tuple(self._interests))
+
+    def __contains__(self, watcher: Watcher) -> bool:
+        return watcher in self._interests
 
     def add(self, watcher: Watcher, interest: Interest | None = None) -> None:
         """Tell `watcher` from now on of every change, or of those of the objects that interest it, before or after."""
         self.discard(watcher)
         self._interests[watcher] = interest
-        if interest is None:
-            self._everywhere[watcher] = None
-            return
-        by_value = self._by_aspect.setdefault(interest.aspect, {})
-        for value in interest.values:
-            by_value.setdefault(value, set()).add(watcher)
+        group = self._groups.setdefault(interest, {})
+        group[watcher] = None
+        if interest is not None and len(group) == 1:
+            by_value = self._by_aspect.setdefault(interest.aspect, {})
+            for value in interest.values:
+                by_value.setdefault(value, {})[interest] = None
 
     def discard(self, watcher: Watcher) -> None:
         """Tell it no more. One that isn't there is no error."""
-        interest = self._interests.pop(watcher, None)
-        self._everywhere.pop(watcher, None)
+        if watcher not in self._interests:
+            return
+        interest = self._interests.pop(watcher)
+        group = self._groups[interest]
+        del group[watcher]
+        if group:
+            return
+        del self._groups[interest]
         if interest is None:
             return
         by_value = self._by_aspect[interest.aspect]
         for value in interest.values:
-            by_value[value].discard(watcher)
+            del by_value[value][interest]
             if not by_value[value]:
                 del by_value[value]
         if not by_value:
             del self._by_aspect[interest.aspect]
 
-    def concerned(self, changes: list[Change]) -> list[tuple[Watcher, list[Change]]]:
-        """Return who is to be told of what; what an object is no longer concerns those who looked at that, too."""
-        told = dict.fromkeys(self._everywhere, changes)
+    def concerned(self, changes: list[Change]) -> list[tuple[Iterable[Watcher], list[Change]]]:
+        """Return who is to be told of what; what an object is no longer concerns those who looked at that, too.
+
+        Nobody is named twice. Those who look at the same are told by the same list.
+        """
+        told: dict[Interest | None, list[Change]] = {None: changes} if None in self._groups else {}
         for aspect, by_value in self._by_aspect.items():
             for change in changes:
-                for watcher in _watching(aspect, by_value, change):
-                    told.setdefault(watcher, []).append(change)
-        return list(told.items())
+                for interest in _interested(aspect, by_value, change):
+                    told.setdefault(interest, []).append(change)
+        return [(self._groups[interest], its) for interest, its in told.items()]
 
 
-def _watching(aspect: Aspect, by_value: dict[Hashable, set[Watcher]], change: Change) -> set[Watcher]:
+def _interested(aspect: Aspect, by_value: dict[Hashable, dict[Interest, None]], change: Change) -> dict[Interest, None]:
     try:
         found = [by_value.get(aspect.value(one)) for one in (change.old, change.new) if one is not None]
     except Exception:
         # Each watcher judges for itself: to be told too much harms none, and the cache must go on.
         log.exception("an object can't be told apart key=%s", change.key.decode(errors="replace"))
         found = list(by_value.values())
-    return set().union(*(one for one in found if one))
+    return {interest: None for one in found if one for interest in one}

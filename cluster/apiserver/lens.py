@@ -22,7 +22,7 @@ from oarlock.cluster.apiserver.selection import Selection
 class Lens:
     """One selection in one representation."""
 
-    __slots__ = ("__weakref__", "_next", "_options", "_seen", "chosen", "representation")
+    __slots__ = ("__weakref__", "_changes", "_next", "_options", "_seen", "chosen", "representation")
 
     def __init__(
         self, chosen: Selection, representation: Representation, options: TableOptions, after: Lens | None = None
@@ -31,7 +31,9 @@ class Lens:
         self.chosen = chosen
         self.representation = representation
         self._options = options
-        self._seen: dict[Change, bytes] = {}
+        self._changes: list[Change] | None = None
+        self._seen = (b"", 0)
+        """What was seen of `_changes`."""
         self._next = after
 
     @property
@@ -39,17 +41,26 @@ class Lens:
         """The lens through which a watch sees what comes after its first event."""
         return self._next or self
 
-    def chunk(self, change: Change) -> bytes:
-        """Return the event that a change is here, as a chunk of the answer; b"" if it is none.
+    def see(self, changes: list[Change]) -> tuple[bytes, int]:
+        """Return the events that changes are here, as chunks of the answer, and how many events that are.
 
-        It is remembered for the rest of this turn of the loop, in which the other watchers are told.
+        It is remembered for the rest of this turn of the loop, in which other watchers are told by the same list.
         """
-        seen = self._seen.get(change)
-        if seen is None:
-            if not self._seen:
-                asyncio.get_running_loop().call_soon(self._seen.clear)
-            seen = self._seen[change] = self._chunk(change)
-        return seen
+        if changes is not self._changes:
+            if self._changes is None:
+                asyncio.get_running_loop().call_soon(self._forget)
+            chunks: list[bytes] = []
+            lens = self
+            for change in changes:
+                if made := lens._chunk(change):
+                    chunks.append(made)
+                    lens = self.next
+            self._changes = changes
+            self._seen = (chunks[0] if len(chunks) == 1 else b"".join(chunks), len(chunks))
+        return self._seen
+
+    def _forget(self) -> None:
+        self._changes, self._seen = None, (b"", 0)
 
     def initial(self, entry: Entry) -> bytes:
         """Return the ADDED line of an object that is there already."""

@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from oarlock.cluster.apiserver.audience import Audience
-from oarlock.cluster.apiserver.entries import Change, Entry, Watcher
+from oarlock.cluster.apiserver.entries import Change, Entry
+from oarlock.cluster.apiserver.fanout import Fanout
 from oarlock.cluster.apiserver.indexing import Indexes
 from oarlock.consensus.model import Compacted, Event, EventKind, Range, Store, StoreError
 
@@ -31,9 +32,6 @@ watches at another or a new one instead of listing everything anew."""
 PAGE_KEYS = 2000
 SLICE_KEYS = 256
 RETRY_S = 0.2
-TOLD_AT_ONCE = 50
-"""Watchers that are told in one turn of the loop."""
-_Due = tuple[bytes, Watcher, list[Change]]
 
 
 class Collection:
@@ -118,13 +116,18 @@ class WatchCache:
         self._collections: dict[bytes, Collection] = {}
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._feeder: asyncio.Task[None] | None = None
+        self._fanout = Fanout()
         self._floor = 0
         self.revision = 0
         self.oldest_shown = 1
         """Reads that any version will do for wait for this one: what was loaded to resume watches is older."""
-        self.told_revision = 0
-        """Every watcher has been told of all changes up to this one, which may precede `revision`."""
         self.synced = False
+
+    @property
+    def told_revision(self) -> int:
+        """Every watcher has been told of all changes up to this one, which may precede `revision`."""
+        told = self._fanout.told
+        return self.revision if told is None else told
 
     async def start(self) -> None:
         """Load everything, follow, and return once the present is reached. Raises StoreError if that fails."""
@@ -209,7 +212,6 @@ class WatchCache:
         for prefix, group in entries.items():
             self.collection(prefix).fill(group)
         self._advance(revision)
-        self.told_revision = revision
 
     async def _feed(self) -> None:
         while True:
@@ -226,10 +228,10 @@ class WatchCache:
         watch = self._store.watch(*EVERY_KEY, self.revision + 1)
         try:
             async for batch in watch:
-                due = self._take(batch.events) if batch.events else []
+                self._take(batch.events)
                 self._advance(max(batch.revision, self.revision))
-                await self._tell(due)
-                self.told_revision = self.revision
+                self._fanout.begin()
+                await self._fanout.room()
         finally:
             await watch.close()
 
@@ -244,8 +246,8 @@ class WatchCache:
                 log.warning("watch cache can't load: %s", error)
                 await asyncio.sleep(RETRY_S)
 
-    def _take(self, events: tuple[Event, ...]) -> list[_Due]:
-        """Hold what the events made of the registry; return who is to be told of what."""
+    def _take(self, events: tuple[Event, ...]) -> None:
+        """Hold what the events made of the registry, and have told of it whom it concerns."""
         touched: dict[bytes, list[Change]] = {}
         for event in events:
             key = event.kv.key
@@ -254,27 +256,8 @@ class WatchCache:
                 change = self.collection(prefix).apply(event)
                 if change.old is not None or change.new is not None:
                     touched.setdefault(prefix, []).append(change)
-        return [
-            (prefix, watcher, told)
-            for prefix, changes in touched.items()
-            for watcher, told in self._collections[prefix].watchers.concerned(changes)
-        ]
-
-    async def _tell(self, due: list[_Due]) -> None:
-        """Deliver, some at a time: to tell thousands takes long, and the next batch waits until all know of this."""
-        for position, (prefix, watcher, changes) in enumerate(due, start=1):
-            self._deliver(prefix, watcher, changes)
-            if position % TOLD_AT_ONCE == 0:
-                await asyncio.sleep(0)
-
-    def _deliver(self, prefix: bytes, watcher: Watcher, changes: list[Change]) -> None:
-        """Deliver to one watcher; a fault in it ends its own watch, never the cache's."""
-        try:
-            watcher.deliver(changes)
-        except Exception:
-            log.exception("watcher failed and is dropped prefix=%s", prefix.decode())
-            self._collections[prefix].watchers.discard(watcher)
-            watcher.lost()
+        for prefix, changes in touched.items():
+            self._fanout.add(self._collections[prefix].watchers, changes, self.revision)
 
     def _advance(self, revision: int) -> None:
         self.revision = revision
@@ -291,6 +274,7 @@ class WatchCache:
         self._waiting = waiting
 
     def _lose_watchers(self) -> None:
+        self._fanout.clear()
         for collection in self._collections.values():
             watchers, collection.watchers = collection.watchers, Audience()
             for watcher in watchers:

@@ -140,17 +140,12 @@ class _Watcher:
         return made
 
     def _send(self, changes: list[Change]) -> None:
-        chunks = [seen for change in changes if (seen := self._chunk(change))]
-        if chunks:
-            self.sent = changes[-1].revision
-            self._events[0] += len(chunks)
-            self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
-
-    def _chunk(self, change: Change) -> bytes:
-        seen = self._lens.chunk(change)
-        if seen:
+        chunks, count = self._lens.see(changes)
+        if count:
             self._lens = self._lens.next
-        return seen
+            self.sent = changes[-1].revision
+            self._events[0] += count
+            self._write(chunks)
 
     def initial(self, entry: Entry) -> bytes:
         """Return the line of an object that is there already."""

@@ -45,8 +45,9 @@ def of(aspect: object, *values: bytes) -> Interest:
 
 
 def tell(audience: Audience, *changes: Change) -> None:
-    for watcher, told in audience.concerned(list(changes)):
-        watcher.deliver(told)
+    for watchers, told in audience.concerned(list(changes)):
+        for watcher in watchers:
+            watcher.deliver(told)
 
 
 def test_each_is_told_of_what_concerns_it_once_and_in_order() -> None:
@@ -83,6 +84,23 @@ def test_who_has_gone_is_told_no_more_and_leaves_nothing() -> None:
     tell(audience, Change(3, None, entry("a/x", "red")))
     assert [one.revision for one in watchers[0].changes] == [3]
     assert list(audience) == [watchers[0]]
+    assert watchers[0] in audience
+    assert watchers[1] not in audience
+
+
+def test_who_looks_at_the_same_is_told_by_one_list() -> None:
+    audience = Audience()
+    everything, red = [Watcher(), Watcher()], [Watcher(), Watcher()]
+    for watcher in everything:
+        audience.add(watcher)
+    for watcher in red:
+        audience.add(watcher, of(Colour(), b"red"))
+    changes = [Change(2, None, entry("a/x", "blue")), Change(3, None, entry("a/y", "red"))]
+    found = [(list(watchers), told) for watchers, told in audience.concerned(changes)]
+    assert found == [(everything, changes), (red, changes[1:])]
+    audience.discard(red[0])
+    tell(audience, *changes)
+    assert (red[0].changes, red[1].changes) == ([], changes[1:])
 
 
 def test_an_object_that_cannot_be_told_apart_reaches_everybody() -> None:

@@ -48,7 +48,7 @@ def event(chunk: bytes) -> tuple[str, str]:
 
 def seen(lens: Lens, change: Change) -> bytes:
     async def look() -> bytes:
-        return lens.chunk(change)
+        return lens.see([change])[0]
 
     return asyncio.run(look())
 
@@ -88,12 +88,30 @@ def test_a_change_is_judged_once_a_turn_for_all_that_look_alike() -> None:
 
     async def turns() -> None:
         lens = Counted(selected("c=red"), TABLE, OPTIONS)
-        change = Change(7, None, entry(7, "red"))
-        first = [lens.chunk(change) for _ in range(5)]
+        changes = [Change(7, None, entry(7, "red"))]
+        first = [lens.see(changes) for _ in range(5)]
         assert len(judged) == 1
         assert len(set(first)) == 1
         await asyncio.sleep(0)
-        assert lens.chunk(change) == first[0], "it is remembered no longer than a turn, but the same again"
+        assert lens.see(changes) == first[0], "it is remembered no longer than a turn, but the same again"
         assert len(judged) == 2
 
     asyncio.run(turns())
+
+
+def test_of_several_changes_those_are_seen_that_are_selected_and_only_the_first_tells_the_columns() -> None:
+    async def look() -> None:
+        lens = Lenses().of(selected("c=red"), TABLE, TableOptions("Metadata", clock.now, headers=True))
+        colours = {7: "blue", 8: "red", 9: "red"}
+        changes = [Change(number, None, entry(number, colour)) for number, colour in colours.items()]
+        chunks, count = lens.see(changes)
+        columns = []
+        while chunks:
+            size, _, rest = chunks.partition(b"\r\n")
+            columns.append(bool(orjson.loads(rest[: int(size, 16)])["object"]["columnDefinitions"]))
+            chunks = rest[int(size, 16) + 2 :]
+        assert count == 2
+        assert columns == [True, False]
+        assert lens.next.see([changes[0]]) == (b"", 0)
+
+    asyncio.run(look())

@@ -6,7 +6,8 @@ import asyncio
 
 from oarlock.cluster.apiserver.connection import ChunkedWire
 from oarlock.cluster.apiserver.entries import Change
-from oarlock.cluster.apiserver.watchcache import TOLD_AT_ONCE, WatchCache
+from oarlock.cluster.apiserver.fanout import TOLD_AT_ONCE
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.consensus.memory import MemoryStore
 from oarlock.consensus.model import Put, Transaction
 
