@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from oarlock.cluster.apiserver import conversion
@@ -41,6 +42,13 @@ def wire(resource: Resource, entry: Entry) -> bytes:
     revision = shown["metadata"].get("resourceVersion", "")
     encoded = codec.encode(shown)
     return codec.with_revision(encoded, int(revision)) if revision else encoded
+
+
+def wires(resource: Resource, entries: Sequence[Entry]) -> list[bytes]:
+    """Return the JSON of each."""
+    if resource.custom is None and is_stored_form(resource):
+        return [one.wire for one in entries]
+    return [wire(resource, one) for one in entries]
 
 
 def parsed(resource: Resource, entry: Entry) -> dict[str, Any]:
