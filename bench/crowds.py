@@ -12,10 +12,12 @@ from contextlib import AsyncExitStack
 import orjson
 import uvloop
 
+from bench import scraping
 from bench.api import MAPS, PATH, pod
 from bench.clusters import BenchCluster, cluster
 from bench.http_client import Target, timed
 from bench.report import quantile, table
+from oarlock.cluster.client.http import ApiClient
 from oarlock.cluster.client.kubeconfig import load
 
 WATCHES, OPENED_AT_ONCE = 5_000, 50
@@ -25,6 +27,11 @@ LISTERS = 10
 BUSY_S, EVERY_S = 15.0, 0.02
 CONNECTIONS = 16
 SLOW_BYTES, SLOW_S = 16 << 10, 0.05
+_SERVERS = "apiserver"
+_PAUSES = (
+    ("the longest garbage collection of an API server, ms,", "oarlock_garbage_collection_seconds", "20"),
+    ("the latest that an API server's loop was, ms,", "oarlock_event_loop_lag_seconds", ""),
+)
 
 
 def measure() -> str:
@@ -38,9 +45,9 @@ def measure() -> str:
     return table(("", "", "asked"), rows)
 
 
-async def _measure(running: BenchCluster) -> list[tuple[str, float, str]]:
+async def _measure(running: BenchCluster) -> list[tuple[str, float | str, str]]:
     target = Target(load(running.kubeconfig))
-    busy = await _beside_listers(running, target)
+    busy, pauses = await _beside_listers(running, target)
     memory_mib, cpu_share = await _idle_watches(running, target)
     return [
         (f"{WATCHES:,} idle watches, MiB of API servers and balancer", memory_mib, "250"),
@@ -49,6 +56,7 @@ async def _measure(running: BenchCluster) -> list[tuple[str, float, str]]:
             (f"{name}, p99 ms, beside {LISTERS} that list {PODS:,} pods and a slow reader", ms, "25")
             for name, ms in busy
         ),
+        *((f"{name} meanwhile", figure, asked) for name, figure, asked in pauses),
     ]
 
 
@@ -79,8 +87,12 @@ async def _idle_watches(running: BenchCluster, target: Target) -> tuple[float, f
         return memory_mib, max(0.0, everything.cpu_s() - began_s - idle_s) / IDLE_S
 
 
-async def _beside_listers(running: BenchCluster, target: Target) -> list[tuple[str, float]]:
-    """Return the p99 of gets and creates in milliseconds while another process lists everything."""
+async def _beside_listers(
+    running: BenchCluster, target: Target
+) -> tuple[list[tuple[str, float]], list[tuple[str, str, str]]]:
+    """Return the p99 of gets and creates in milliseconds while another process lists everything; and what the API
+    servers' loops were kept from their work by, and how much of it is asked at most.
+    """
     async with AsyncExitStack() as stack:
         callers = [await target.caller() for _ in range(CONNECTIONS)]
         for caller in callers:
@@ -89,6 +101,8 @@ async def _beside_listers(running: BenchCluster, target: Target) -> list[tuple[s
         # In a process of their own: what they take in would keep the loop that measures from its clock.
         listing = await asyncio.create_subprocess_exec(sys.executable, "-m", "bench.crowds", str(running.kubeconfig))
         try:
+            client = await stack.enter_async_context(ApiClient(load(running.kubeconfig)))
+            before = await scraping.pages(running, client, (_SERVERS,))
             getter, creator = callers[:2]
             gets, creates = await asyncio.gather(
                 _paced(getter.call, lambda number: target.request("GET", f"{PATH}/pod-{number % PODS}")),
@@ -96,11 +110,20 @@ async def _beside_listers(running: BenchCluster, target: Target) -> list[tuple[s
             )
             if listing.returncode is not None:
                 raise RuntimeError("the listers ended")
+            pauses = _pauses(before, await scraping.pages(running, client, (_SERVERS,)))
         finally:
             with contextlib.suppress(ProcessLookupError):
                 listing.kill()
             await listing.wait()
-    return [("get", quantile(gets, 0.99) * 1e3), ("create", quantile(creates, 0.99) * 1e3)]
+    return [("get", quantile(gets, 0.99) * 1e3), ("create", quantile(creates, 0.99) * 1e3)], pauses
+
+
+def _pauses(before: list[str], after: list[str]) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, metric, asked in _PAUSES:
+        bound = scraping.largest(*(scraping.buckets(texts, metric) for texts in (before, after)))
+        rows.append((name, "none" if bound is None else f"≤ {bound * 1e3:g}", asked))
+    return rows
 
 
 async def _list(kubeconfig: str) -> None:

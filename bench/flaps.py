@@ -10,9 +10,7 @@ import asyncio
 import contextlib
 import os
 import re
-import ssl
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
@@ -21,6 +19,7 @@ from typing import Any
 import orjson
 import uvloop
 
+from bench import scraping
 from bench.clusters import BenchCluster, cluster
 from bench.report import quantile, table
 from bench.saturation import BUSY_PER_CORE, busy_processes
@@ -40,7 +39,7 @@ RENEWAL_INTERVAL_S = 0.67
 """How often a holder renews with the default time to live."""
 READY_S = 90.0
 MAPS, DEPLOYMENTS = "/api/v1/namespaces/default/configmaps", "/apis/apps/v1/namespaces/default/deployments"
-_BUCKET = re.compile(rb'^oarlock_lease_renewal_seconds_bucket\{le="([^"]+)",name="([^"]+)"\} (\S+)', re.MULTILINE)
+_RENEWALS = "oarlock_lease_renewal_seconds"
 
 
 @dataclass
@@ -64,7 +63,7 @@ async def _measure(running: BenchCluster, seconds: float) -> str:
     busy_count = BUSY_PER_CORE * (os.cpu_count() or 1)
     async with ApiClient(load(running.kubeconfig)) as client, _store(running) as store:
         await _ready(client)
-        before = await asyncio.to_thread(_slow_renewals, running, await client.get("/oarlock/v1/targets"))
+        before = await scraping.pages(running, client, ("",))
         term = await _term(store)
         load_before = os.getloadavg()[0]
         with busy_processes(busy_count) as busy:
@@ -72,7 +71,7 @@ async def _measure(running: BenchCluster, seconds: float) -> str:
             await _watched(client, seen, began + seconds)
             cores = sum(cpu_s(pid) for pid in busy) / (time.monotonic() - began)
             seen.changes["store leader"] = await _term(store) - term
-        after = await asyncio.to_thread(_slow_renewals, running, await client.get("/oarlock/v1/targets"))
+        after = await scraping.pages(running, client, ("",))
     names = (*LEASES, "node not ready", "store leader")
     seen.renewals_s.sort()
     rows = [(name, seen.changes[name], _slowest(before, after, name)) for name in names]
@@ -198,27 +197,7 @@ async def _term(store: StoreClient) -> int:
     return max(member.term for member in await store.status())
 
 
-Slow = dict[tuple[str, float], float]
-"""(lease, bound in seconds) → how many renewals took longer than the next lower bound and no longer than this one."""
-
-
-def _slow_renewals(running: BenchCluster, targets: Any) -> Slow:
-    """Read the histograms of all holders' renewals."""
-    pki = running.folder.pki
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-    found: Counter[tuple[str, float]] = Counter()
-    for target in targets:
-        url = f"{target['labels']['__scheme__']}://{target['targets'][0]}/metrics"
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10, context=context) as answer:
-            below: Counter[str] = Counter()
-            for bound, name, count in _BUCKET.findall(answer.read()):
-                found[name.decode(), float(bound)] += float(count) - below[name.decode()]
-                below[name.decode()] = float(count)
-    return dict(found)
-
-
-def _slowest(before: Slow, after: Slow, name: str) -> str:
-    """Return the lowest known bound of all renewals between two readings, "" if there were none."""
-    bounds = [bound for (one, bound), count in after.items() if one == name and count > before.get((one, bound), 0)]
-    return f"≤ {max(bounds):g}" if bounds else ""
+def _slowest(before: list[str], after: list[str], name: str) -> str:
+    """Return the lowest known bound of all renewals of a lease between two readings, "" if there were none."""
+    bound = scraping.largest(*(scraping.buckets(texts, _RENEWALS, name=name) for texts in (before, after)))
+    return "" if bound is None else f"≤ {bound:g}"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import ssl
 import time
-import urllib.request
 from typing import Any
 
 import uvloop
 
+from bench import scraping
 from bench.clusters import BenchCluster, cluster
 from bench.report import quantile, table
 from oarlock.cluster.client.http import ApiClient
@@ -144,17 +142,4 @@ async def _settled(running: BenchCluster, client: ApiClient) -> float:
 
 async def _written(running: BenchCluster, client: ApiClient) -> float:
     """Return the writes of all controllers so far, as their metrics tell."""
-    found = await client.text("/oarlock/v1/targets")
-    targets = [one for one in json.loads(found) if one["labels"].get("job", "").startswith(_CONTROLLERS)]
-    pages = await asyncio.gather(*(asyncio.to_thread(_scrape, running, one["targets"][0]) for one in targets))
-    return sum(
-        float(line.rpartition(" ")[2]) for page in pages for line in page.splitlines() if line.startswith(_WRITES + "{")
-    )
-
-
-def _scrape(running: BenchCluster, address: str) -> str:
-    pki = running.folder.pki
-    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
-    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
-    with urllib.request.urlopen(f"https://{address}/metrics", context=context, timeout=10) as answer:
-        return str(answer.read().decode())
+    return scraping.total(await scraping.pages(running, client, (_CONTROLLERS,)), _WRITES)
