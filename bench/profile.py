@@ -37,7 +37,10 @@ PARTS = (
     ("who owns its fields", ("objects/apply/", "apiserver/applying", "apiserver/patching", "objects/patches")),
     ("admission and quotas", ("apiserver/admission", "apiserver/allocation")),
     ("the store's client", ("consensus/", "apiserver/storage")),
-    ("watch cache and watches", ("apiserver/watch", "apiserver/lens", "apiserver/audience", "apiserver/selection")),
+    (
+        "watch cache and watches",
+        ("apiserver/watch", "apiserver/lens", "apiserver/audience", "apiserver/fanout", "apiserver/selection"),
+    ),
     ("the rest of ours", ("oarlock/", "/cluster/", "apiserver/", "objects/", "boot/")),
     ("event loop, TLS and sockets", ("uvloop", "asyncio/", "ssl.py")),
 )
