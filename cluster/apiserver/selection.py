@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Self
 
 from oarlock.cluster.apiserver import views
 from oarlock.cluster.apiserver.audience import KEY, PARENT, Interest
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.objects import fields, selectors
+from oarlock.cluster.objects.glimpse import Glimpse
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.selectors import Operator
 
 _EQUALITY = frozenset({Operator.IN, Operator.EQUALS, Operator.DOUBLE_EQUALS})
 _IN_KEY = frozenset({fields.NAME, fields.NAMESPACE})
-_readers: dict[bytes, Mapping[str, fields.Read]] = {}
-"""By collection, the fields that selectors have named so far: an object that is parsed is read for all of them."""
+_LABELS = ("metadata", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The fields of a collection that selectors have named so far: who looks at an object looks for all of them."""
+
+    named: Mapping[str, fields.Field]
+    glimpse: Glimpse
+
+    @classmethod
+    def at(cls, named: Mapping[str, fields.Field]) -> Self:
+        return cls(named, Glimpse([_LABELS, *(path for one in named.values() for path in one.paths)]))
+
+
+_looked: dict[bytes, _Looked] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +66,17 @@ class Selection:
     end: bytes
     labels: selectors.LabelSelector
     fields: selectors.FieldSelector
+    everything: bool = field(init=False, compare=False)
+    """Whether every object in the key range is selected."""
+    _names: frozenset[str] = field(init=False, compare=False)
+    _is_stored: bool = field(init=False, compare=False)
+    """Whether all objects are shown in the form in which they are stored, so that entries remember what they are."""
 
-    @property
-    def everything(self) -> bool:
-        """Whether every object in the key range is selected."""
-        return self.labels.everything and self.fields.everything
+    def __post_init__(self) -> None:
+        own = self.resource.custom is None and views.is_stored_form(self.resource)
+        object.__setattr__(self, "everything", self.labels.everything and self.fields.everything)
+        object.__setattr__(self, "_names", frozenset(self.fields.names))
+        object.__setattr__(self, "_is_stored", own)
 
     @property
     def interest(self) -> Interest | None:
@@ -69,8 +91,7 @@ class Selection:
     @property
     def asked(self) -> Interest | None:
         """One thing that the selectors ask for by its value: an index of that finds all that can match."""
-        custom = self.resource.custom
-        if custom is not None or not views.is_stored_form(self.resource):
+        if not self._is_stored:
             return None  # what such objects are shown as may depend on their definitions
         for one in self.fields.requirements:
             if not one.negated and one.field not in _IN_KEY:
@@ -84,8 +105,11 @@ class Selection:
         """Tell whether both selectors match."""
         if self.everything:
             return True
-        labels, selectable = _selectable(self.resource, entry, self.fields.names)
-        return self.labels.matches(labels) and self.fields.matches(selectable)
+        labels: Mapping[str, str] | None = entry.labels
+        known: Mapping[str, str] | None = entry.selectable
+        if labels is None or known is None or not self._is_stored or not known.keys() >= self._names:
+            labels, known = _selectable(self.resource, entry, self._names)
+        return self.fields.matches(known) and self.labels.matches(labels)
 
     def holds(self, key: bytes) -> bool:
         """Tell whether `key` is in the key range."""
@@ -99,14 +123,15 @@ def _selectable(
     is_own = views.as_stored(resource, entry)
     if is_own and entry.labels is not None:
         known = entry.selectable or {}
-        if all(name in known for name in names):
+        if known.keys() >= set(names):
             return entry.labels, known
-    readers = _readers.get(resource.key_prefix, {})
-    if new := {name: fields.reader(resource, name) for name in names if name not in readers}:
-        readers = _readers[resource.key_prefix] = {**readers, **new}
-    obj = views.parsed(resource, entry)
-    labels = obj["metadata"].get("labels") or {}
-    selectable = {name: read(obj) for name, read in readers.items()}
+    looked = _looked.get(resource.key_prefix)
+    if looked is None or not looked.named.keys() >= set(names):
+        named = {**(looked.named if looked else {}), **{name: fields.field(resource, name) for name in names}}
+        looked = _looked[resource.key_prefix] = _Looked.at(named)
+    obj = looked.glimpse.of(entry.wire) if is_own else views.parsed(resource, entry)
+    labels = (obj.get("metadata") or {}).get("labels") or {}
+    selectable = {name: one.read(obj) for name, one in looked.named.items()}
     if is_own:
         entry.labels, entry.selectable = labels, selectable
     return labels, selectable

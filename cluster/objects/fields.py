@@ -17,6 +17,7 @@ from oarlock.cluster.objects.status import bad_request
 
 Object = Mapping[str, Any]
 Read = Callable[[Object], str]
+Path = tuple[str, ...]
 
 NAME: Final = "metadata.name"
 NAMESPACE: Final = "metadata.namespace"
@@ -25,10 +26,18 @@ _PLAIN: Final = "field label not supported: {}"
 
 
 @dataclass(frozen=True, slots=True)
+class Field:
+    """How a field that selectors may name is read, "" where an object doesn't have it, and from which members."""
+
+    read: Read
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Selectable:
     """The fields of a kind beside its name and namespace, and how an unknown one is refused (`{}`: its name)."""
 
-    fields: Mapping[str, Read]
+    fields: Mapping[str, Field]
     refusal: str = _PLAIN
 
 
@@ -36,26 +45,20 @@ def check(resource: Resource, selector: FieldSelector) -> None:
     """Raise ApiError 400 if the selector names a field that this kind can't be selected by."""
     known = _known(resource)
     for requirement in selector.requirements:
-        field = requirement.field
-        if field in (NAME, NAMESPACE) or (known is not None and field in known.fields):
+        name = requirement.field
+        if name in (NAME, NAMESPACE) or (known is not None and name in known.fields):
             continue
         if known is None:
-            raise bad_request(f'{quote(field)} is not a known field selector: only "{NAME}", "{NAMESPACE}"')
-        raise bad_request(known.refusal.format(field))
+            raise bad_request(f'{quote(name)} is not a known field selector: only "{NAME}", "{NAMESPACE}"')
+        raise bad_request(known.refusal.format(name))
 
 
-def matcher(resource: Resource, selector: FieldSelector) -> Callable[[Object], bool]:
-    """A function that tells whether an object is chosen; only the fields that the selector names are read."""
-    reads = [(one, reader(resource, one.field)) for one in selector.requirements]
-    return lambda obj: all((read(obj) == one.value) != one.negated for one, read in reads)
-
-
-def reader(resource: Resource, field: str) -> Read:
-    """Return what reads a field that selectors may name, "" where an object doesn't have it."""
+def field(resource: Resource, name: str) -> Field:
+    """Return a field that selectors may name; of one that they may not, nothing is ever there."""
     known = _known(resource)
-    if known is not None and field in known.fields:
-        return known.fields[field]
-    return _text(*field.split(".")) if field in (NAME, NAMESPACE) else lambda _: ""
+    if known is not None and name in known.fields:
+        return known.fields[name]
+    return _text(*name.split(".")) if name in (NAME, NAMESPACE) else Field(lambda _: "", ())
 
 
 def _known(resource: Resource) -> Selectable | None:
@@ -71,7 +74,7 @@ def _value(obj: Object, path: tuple[str, ...]) -> Any:
     return here
 
 
-def _text(*path: str, default: str = "") -> Read:
+def _text(*path: str, default: str = "") -> Field:
     """Read a string (or a number as its text)."""
 
     def read(obj: Object) -> str:
@@ -80,37 +83,41 @@ def _text(*path: str, default: str = "") -> Read:
             return "true" if found else "false"
         return default if found is None or found == "" else str(found)
 
-    return read
+    return Field(read, (path,))
 
 
-def _flag(*path: str) -> Read:
-    return lambda obj: "true" if _value(obj, path) else "false"
+def _flag(*path: str) -> Field:
+    return Field(lambda obj: "true" if _value(obj, path) else "false", (path,))
 
 
-def _first(*reads: Read) -> Read:
+def _first(*fields: Field) -> Field:
     """The first text that isn't empty."""
-    return lambda obj: next((text for text in (read(obj) for read in reads) if text), "")
+    return Field(
+        lambda obj: next((text for text in (one.read(obj) for one in fields) if text), ""),
+        tuple(path for one in fields for path in one.paths),
+    )
 
 
-def _about(field: str) -> Read:
-    return _first(_text("involvedObject", field), _text("regarding", field))
+def _about(name: str) -> Field:
+    return _first(_text("involvedObject", name), _text("regarding", name))
 
 
-_POD: Final[Mapping[str, Read]] = {
+_POD_IP: Final = _first(
+    Field(
+        lambda obj: next((one.get("ip", "") for one in _value(obj, ("status", "podIPs")) or ()), ""),
+        (("status", "podIPs"),),
+    ),
+    _text("status", "podIP"),
+)
+_POD: Final[Mapping[str, Field]] = {
     "spec.nodeName": _text("spec", "nodeName"),
     "spec.restartPolicy": _text("spec", "restartPolicy"),
     "spec.schedulerName": _text("spec", "schedulerName"),
     "spec.serviceAccountName": _text("spec", "serviceAccountName"),
     "spec.hostNetwork": _flag("spec", "hostNetwork"),
     "status.phase": _text("status", "phase"),
-    "status.podIP": _first(
-        lambda obj: next((one.get("ip", "") for one in _value(obj, ("status", "podIPs")) or ()), ""),
-        _text("status", "podIP"),
-    ),
-    "status.podIPs": _first(
-        lambda obj: next((one.get("ip", "") for one in _value(obj, ("status", "podIPs")) or ()), ""),
-        _text("status", "podIP"),
-    ),
+    "status.podIP": _POD_IP,
+    "status.podIPs": _POD_IP,
     "status.nominatedNodeName": _text("status", "nominatedNodeName"),
 }
 
@@ -121,15 +128,15 @@ _SOURCE: Final = _first(
     _text("reportingComponent"),
     _text("reportingController"),
 )
-_EVENT: Final[Mapping[str, Read]] = {
-    **{f"involvedObject.{field}": _about(field) for field in _REFERENCE},
+_EVENT: Final[Mapping[str, Field]] = {
+    **{f"involvedObject.{name}": _about(name) for name in _REFERENCE},
     "reason": _text("reason"),
     "reportingComponent": _first(_text("reportingComponent"), _text("reportingController")),
     "source": _SOURCE,
     "type": _text("type"),
 }
-_NEW_EVENT: Final[Mapping[str, Read]] = {
-    **{f"regarding.{field}": _about(field) for field in _REFERENCE},
+_NEW_EVENT: Final[Mapping[str, Field]] = {
+    **{f"regarding.{name}": _about(name) for name in _REFERENCE},
     "reason": _text("reason"),
     "reportingController": _first(_text("reportingController"), _text("reportingComponent")),
     "type": _text("type"),

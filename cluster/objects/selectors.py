@@ -5,7 +5,7 @@ Texts that can't be read raise ApiError 400 worded as upstream. The grammar of l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
@@ -161,10 +161,12 @@ class FieldSelector:
 
     requirements: tuple[FieldRequirement, ...] = field(default=())
 
-    def matches(self, getter: Callable[[str], str] | Mapping[str, str]) -> bool:
-        """Whether fields, given as a mapping or a function from field to value (absent: ""), meet it."""
-        look = getter if callable(getter) else _lookup(getter)
-        return all((look(one.field) == one.value) != one.negated for one in self.requirements)
+    def matches(self, values: Mapping[str, str]) -> bool:
+        """Whether an object with these fields (absent: "") is chosen."""
+        for one in self.requirements:  # noqa: SIM110 - each watch asks it of each change: a generator takes twice as long
+            if (values.get(one.field, "") == one.value) == one.negated:
+                return False
+        return True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -195,10 +197,6 @@ def parse_fields(text: str) -> FieldSelector:
     """Read a `fieldSelector` query value; whether a kind knows the fields is for fields.check to say."""
     requirements = [_term(text, part) for part in sorted(_split_terms(text)) if part]
     return FieldSelector(tuple(requirements))
-
-
-def _lookup(values: Mapping[str, str]) -> Callable[[str], str]:
-    return lambda name: values.get(name, "")
 
 
 def _split_terms(text: str) -> list[str]:

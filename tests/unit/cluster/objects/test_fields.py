@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 import pytest
 
 from oarlock.cluster.objects import fields, resources, selectors
+from oarlock.cluster.objects.glimpse import Glimpse
 from oarlock.cluster.objects.resources import Resource
 from oarlock.cluster.objects.status import ApiError
 
@@ -55,8 +57,10 @@ POD = {
 def test_what_field_selectors_choose(group: str, plural: str, obj: Any, text: str, chosen: bool) -> None:
     kind, selector = resource(group, plural), selectors.parse_fields(text)
     fields.check(kind, selector)
-    assert selector.matches(lambda name: fields.reader(kind, name)(obj)) is chosen
-    assert fields.matcher(kind, selector)(obj) is chosen
+    named = {name: fields.field(kind, name) for name in selector.names}
+    assert selector.matches({name: one.read(obj) for name, one in named.items()}) is chosen
+    glimpsed = Glimpse(path for one in named.values() for path in one.paths).of(orjson.dumps(obj))
+    assert selector.matches({name: one.read(glimpsed) for name, one in named.items()}) is chosen
 
 
 @pytest.mark.parametrize(
@@ -75,4 +79,4 @@ def test_unknown_fields(group: str, plural: str, message: str) -> None:
 
 def test_every_kind_has_a_name() -> None:
     for kind in resources.RESOURCES:
-        assert fields.reader(kind, fields.NAME)({"metadata": {"name": "x"}}) == "x"
+        assert fields.field(kind, fields.NAME).read({"metadata": {"name": "x"}}) == "x"
