@@ -33,8 +33,9 @@ class Glimpse:
         """Return an object that has all that `wire`, a JSON object, has at the paths; of the rest, any or nothing."""
         try:
             seen: dict[str, Any] = msgspec.to_builtins(self._decoder.decode(wire))
-        except msgspec.ValidationError:
-            # Something on the way to a member is no object: then there is no such member.
+        except (msgspec.ValidationError, RecursionError):
+            # Something on the way to a member is no object, so that there is no such member; or the rest is nested more
+            # deeply than can be passed over.
             seen = orjson.loads(wire)
         return seen
 

@@ -43,3 +43,8 @@ def test_the_rest_is_not_made() -> None:
 def test_a_path_within_another_is_had_with_it() -> None:
     for paths in ([("spec",), ("spec", "nodeName")], [("spec", "nodeName"), ("spec",)]):
         assert Glimpse(paths).of(b'{"spec":{"nodeName":"n","x":1}}') == {"spec": {"nodeName": "n", "x": 1}}
+
+
+def test_what_is_nested_too_deeply_to_be_passed_over_is_read_whole() -> None:
+    deep = b'{"data":' + b"[" * 1000 + b"]" * 1000 + b',"metadata":{"labels":{"a":"b"}}}'
+    assert Glimpse([("metadata", "labels")]).of(deep)["metadata"] == {"labels": {"a": "b"}}
