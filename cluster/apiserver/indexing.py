@@ -26,6 +26,10 @@ class Index:
         self._keys: dict[Hashable, set[bytes]] = {}
         self.built = asyncio.ensure_future(self._build(entries))
 
+    def count(self, values: Iterable[Hashable]) -> int:
+        """Return how many objects have one of the values."""
+        return sum(len(self._keys.get(one, ())) for one in values)
+
     def keys(self, values: Iterable[Hashable]) -> list[bytes]:
         """Return the keys of the objects that have one of the values, in order."""
         found: set[bytes] = set()

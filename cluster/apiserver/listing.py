@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
 import orjson
 
-from oarlock.cluster.apiserver import options
+from oarlock.cluster.apiserver import finding, options
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.entries import Entry
 from oarlock.cluster.apiserver.forms import REVIEW_OBJECTS_MAX, Forms
 from oarlock.cluster.apiserver.rendering import Page
 from oarlock.cluster.apiserver.selection import Selection, selection
-from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.gotext import quote
 from oarlock.cluster.objects.status import Cause
@@ -29,8 +28,6 @@ from oarlock.consensus.model import Compacted, FutureRevision, Range, Store
 REACH_TIMEOUT_S = 3.0
 """How long a read waits for a revision that the cache has yet to reach. Source: cacher's blockTimeout."""
 PAGE_KEYS = 1000
-SCANNED_MAX = 200
-"""Objects that are looked at in one turn of the loop."""
 _CONTINUE_VERSION = "meta.k8s.io/v1"
 _WHATEVER = -1
 """The revision in a token that goes on with what there is now, since that of the first page is forgotten."""
@@ -175,53 +172,44 @@ class Reader:
 
     async def _present(self, chosen: Selection, limit: int) -> Page:
         collection = self._cache.collection(chosen.resource.key_prefix)
-        found = await self._found(collection, chosen)
-        # Whatever has to be waited for, the page is of this moment.
-        revision, keys = self._cache.revision, collection.keys
-        candidates: Iterable[Entry]
-        if found is None:
-            candidates = collection.between(chosen.start, chosen.end)
-        else:
-            candidates = (collection.entries[key] for key in found if chosen.holds(key))
-        if self._forms.waits(chosen.resource):
-            candidates, keys = list(candidates), list(keys)
+        candidates = await finding.candidates(collection, chosen)
+        # Whatever has to be waited for from here on, the page is of this moment.
+        revision = self._cache.revision
+        total = collection.count(chosen.start, chosen.end) if limit and chosen.everything else 0
         entries, more = await self._take(candidates, chosen, limit)
         if not more:
             return Page(entries, revision)
         last = entries[-1].key + b"\0"
-        remaining = bisect_left(keys, chosen.end) - bisect_left(keys, last) if chosen.everything else None
-        return Page(entries, revision, _token(revision, last, chosen), remaining)
-
-    async def _found(self, collection: Collection, chosen: Selection) -> list[bytes] | None:
-        """Return the keys among which all that is selected is, as an index tells them now, if there is one for it.
-
-        Without one, many objects are looked at a little at a time first, so that to choose from them is quick.
-        """
-        if chosen.everything or collection.count(chosen.start, chosen.end) <= SCANNED_MAX:
-            return None
-        asked = chosen.asked
-        index = await collection.indexes.complete(asked.aspect, collection.entries) if asked is not None else None
-        if asked is not None and index is not None:
-            return index.keys(asked.values)
-        if not self._forms.waits(chosen.resource):
-            for position, entry in enumerate(list(collection.between(chosen.start, chosen.end))):
-                chosen.matches(entry)
-                if position % SCANNED_MAX == 0:
-                    await asyncio.sleep(0)
-        return None
+        return Page(entries, revision, _token(revision, last, chosen), total - limit if chosen.everything else None)
 
     async def _take(self, candidates: Iterable[Entry], chosen: Selection, limit: int) -> tuple[list[Entry], bool]:
-        """Return the first `limit` matching entries (0: all), as they are shown, and whether there is another one."""
-        if chosen.everything or not self._forms.waits(chosen.resource):
-            entries, more = _take(candidates, chosen, limit)
-            return await self._forms.shown(chosen.resource, entries), more
-        entries = []
-        # Selectors are about objects as they are shown.
-        for batch in _batched(candidates):
-            entries += [one for one in await self._forms.shown(chosen.resource, batch) if chosen.matches(one)]
-            if limit and len(entries) > limit:
-                return entries[:limit], True
-        return entries, False
+        """Return the first `limit` matching entries (0: all), as they are shown, and whether there is another one.
+
+        The candidates are read before others have their turn; to match many of them takes several.
+        """
+        if chosen.everything:
+            entries = list(islice(candidates, limit + 1) if limit else candidates)
+            more = 0 < limit < len(entries)
+            return await self._forms.shown(chosen.resource, entries[:limit] if more else entries), more
+        entries = await self._matching(list(candidates), chosen, limit + 1 if limit else None)
+        return (entries[:limit], True) if 0 < limit < len(entries) else (entries, False)
+
+    async def _matching(self, candidates: list[Entry], chosen: Selection, most: int | None) -> list[Entry]:
+        """Return what matches, as it is shown, but no more than `most`."""
+        taken: list[Entry] = []
+        # Selectors are about objects as they are shown, also where a webhook has to be asked for that.
+        waits = self._forms.waits(chosen.resource)
+        size = REVIEW_OBJECTS_MAX if waits else finding.SCANNED_MAX
+        for at in range(0, len(candidates), size):
+            batch = candidates[at : at + size]
+            if waits:
+                batch = await self._forms.shown(chosen.resource, batch)
+            elif at:
+                await asyncio.sleep(0)
+            taken += islice(filter(chosen.matches, batch), most and most - len(taken))
+            if len(taken) == most:
+                break
+        return taken if waits else await self._forms.shown(chosen.resource, taken)
 
     async def _past(self, chosen: Selection, start: bytes, revision: int, limit: int) -> Page:
         """Read the store's history at `revision`: later pages show what the first one showed. Raises Compacted."""
@@ -244,26 +232,6 @@ class Reader:
             if not answer.more:
                 return Page(entries, revision)
             start = answer.kvs[-1].key + b"\0"
-
-
-def _take(candidates: Iterable[Entry], chosen: Selection, limit: int) -> tuple[list[Entry], bool]:
-    """Return the first `limit` matching entries (0: all) and whether there is another one."""
-    if not limit and chosen.everything:
-        return list(candidates), False
-    entries: list[Entry] = []
-    for entry in candidates:
-        if not chosen.matches(entry):
-            continue
-        if limit and len(entries) == limit:
-            return entries, True
-        entries.append(entry)
-    return entries, False
-
-
-def _batched(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    rest = iter(entries)
-    while batch := list(islice(rest, REVIEW_OBJECTS_MAX)):
-        yield batch
 
 
 def _token(revision: int, start: bytes, chosen: Selection) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 
 import orjson
 
-from oarlock.cluster.apiserver import metrics
+from oarlock.cluster.apiserver import finding, metrics
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.entries import Change, Entry
 from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire, chunk
@@ -227,7 +227,7 @@ class Watching:
             missed = [] if from_state else await self._missed(collection, version)
         except ApiError as error:
             return Stream(partial(_refuse, error))
-        present = list(collection.between(chosen.start, chosen.end)) if from_state else []
+        present = list(await finding.candidates(collection, chosen)) if from_state else []
         revision = self._cache.revision
         collection.watchers.add(watcher, chosen.interest)
         self._watchers.add(watcher)
@@ -289,6 +289,8 @@ class Watching:
             batch = await self._forms.shown(chosen.resource, present[at : at + INITIAL_BATCH])
             wire.write(b"".join(watcher.initial(entry) for entry in batch if chosen.matches(entry)))
             await wire.drain()
+            await asyncio.sleep(0)  # among many that aren't chosen, nothing is written that would have to be waited for
+        present.clear()  # the watch may last for hours, and what was there would stay as long
 
 
 def _resolve(waiter: asyncio.Future[None]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from oarlock.cluster.apiserver import listing
+from oarlock.cluster.apiserver import finding
 from oarlock.cluster.apiserver.entries import Entry
+from oarlock.cluster.apiserver.selection import Selection
 
 PODS = "/api/v1/namespaces/default/pods"
 ALL = "/api/v1/pods"
@@ -34,7 +38,7 @@ def named(found: dict[str, Any]) -> list[str]:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a few objects be many."""
-    monkeypatch.setattr(listing, "SCANNED_MAX", 10)
+    monkeypatch.setattr(finding, "SCANNED_MAX", 10)
 
 
 async def fill(api: Any, objects: Any) -> None:
@@ -51,10 +55,10 @@ def test_an_index_changes_nothing_but_the_time(
     async def scenario(api: Any) -> None:
         await fill(api, objects)
         for path in (PODS, ALL):
-            monkeypatch.setattr(listing, "SCANNED_MAX", 10**9)
+            monkeypatch.setattr(finding, "SCANNED_MAX", 10**9)
             code, scanned = await api("GET", f"{path}?{selector}")
             assert code == 200
-            monkeypatch.setattr(listing, "SCANNED_MAX", 10)
+            monkeypatch.setattr(finding, "SCANNED_MAX", 10)
             for _ in range(2):
                 _, indexed = await api("GET", f"{path}?{selector}")
                 assert indexed["items"] == scanned["items"]
@@ -68,34 +72,100 @@ def test_an_index_changes_nothing_but_the_time(
     with_api(scenario, disabled_plugins=("ServiceAccount", "TaintNodesByCondition"))
 
 
-class Read(list[bytes]):
-    """Keys that know how many of them were read."""
+class Read(dict[bytes, Entry]):
+    """Entries that know how many of them were read."""
 
     count = 0
 
-    def __getitem__(self, where: Any) -> Any:
-        found = super().__getitem__(where)
-        self.count += len(found) if isinstance(where, slice) else 1
-        return found
+    def __getitem__(self, key: bytes) -> Entry:
+        self.count += 1
+        return super().__getitem__(key)
 
 
-def test_few_among_many_are_listed_without_reading_the_others_keys(with_api: Any, objects: Any) -> None:
+@asynccontextmanager
+async def many(api: Any, objects: Any, count: int = 2_000) -> AsyncIterator[tuple[Read, set[str]]]:
+    """Have `count` pods on no node and pod `a` on node `n`; yield all entries and, as they come, the pods compared."""
+    await api.made(PODS, objects.pod("a", nodeName="n"))
+    collection = api.server._cache.collection(b"/registry/core/pods/")
+    one = collection.entries[b"/registry/core/pods/default/a"]
+    wire = one.wire.replace(b'"nodeName":"n"', b'"priority":0')
+    keys = [b"/registry/core/pods/default/pod-%06d" % number for number in range(count)]
+    collection.fill(Entry(key, wire.replace(b'"a"', b'"%b"' % key[-10:]), 1, 1) for key in keys)
+    collection.entries = read = Read(collection.entries)
+    compared, matches = set[str](), Selection.matches
+
+    def noted(chosen: Selection, entry: Entry) -> bool:
+        compared.add(entry.key.decode().rpartition("/")[2])
+        return matches(chosen, entry)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Selection, "matches", noted)
+        yield read, compared
+
+
+def test_few_among_many_are_listed_without_reading_the_others(with_api: Any, objects: Any) -> None:
     async def scenario(api: Any) -> None:
-        await api.made(PODS, objects.pod("a"))
-        collection = api.server._cache.collection(b"/registry/core/pods/")
-        one = next(iter(collection.entries.values()))
-        for number in range(2_000):
-            key = b"/registry/core/pods/default/pod-%06d" % number
-            collection.fill([Entry(key, one.wire.replace(b'"a"', b'"pod-%06d"' % number), 1, 1)])
-        await api("GET", f"{PODS}?fieldSelector=spec.nodeName%3Dnone")
-        collection.keys = keys = Read(collection.keys)
-        _, found = await api("GET", f"{PODS}?fieldSelector=spec.nodeName%3Dnone")
-        assert not found["items"]
-        assert keys.count < 200
-        _, page = await api("GET", f"{PODS}?limit=3")
-        assert named(page) == ["a", "pod-000000", "pod-000001"]
-        assert page["metadata"]["remainingItemCount"] == 1_998
-        assert keys.count < 700
+        async with many(api, objects) as (read, compared):
+            for _ in range(2):
+                read.count = 0
+                _, found = await api("GET", f"{PODS}?fieldSelector=spec.nodeName%3Dn")
+                assert named(found) == ["a"]
+            assert (read.count, compared) == (1, {"a"})
+            _, page = await api("GET", f"{PODS}?limit=3")
+            assert named(page) == ["a", "pod-000000", "pod-000001"]
+            assert page["metadata"]["remainingItemCount"] == 1_998
+            assert read.count < 10
+
+    with_api(scenario)
+
+
+def test_a_watch_of_few_among_many_begins_without_reading_the_others(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        async with many(api, objects) as (read, compared):
+            query = "watch=1&resourceVersion=0&fieldSelector=spec.nodeName%3Dn"
+            for _ in range(2):
+                read.count = 0
+                async with api.watch(f"{PODS}?{query}") as event:
+                    assert (await event())["object"]["metadata"]["name"] == "a"
+                    await api.made(PODS, objects.pod(f"b-{read.count}", nodeName="n"))
+                    assert (await event())["object"]["metadata"]["name"].startswith("b-")
+                await api("DELETE", f"{PODS}/b-{read.count}", {"gracePeriodSeconds": 0})
+            assert compared <= {"a", f"b-{read.count}"}
+            assert read.count < 10
+
+    with_api(scenario)
+
+
+@pytest.mark.parametrize("watch", ["", "&watch=1&resourceVersion=0"])
+def test_others_have_their_turn_while_many_are_looked_at(with_api: Any, objects: Any, watch: str) -> None:
+    async def scenario(api: Any) -> None:
+        async with many(api, objects, count=20_000) as (_, compared):
+            at_turns = [0]
+
+            async def note() -> None:
+                while True:
+                    await asyncio.sleep(0)
+                    at_turns.append(len(compared))
+
+            noting = asyncio.create_task(note())
+            async with api.session.get(f"{api.server.url}{PODS}?labelSelector=!none{watch}") as answer:
+                while len(compared) < 20_001:
+                    assert await answer.content.readline()
+            noting.cancel()
+            assert max(after - before for before, after in pairwise(at_turns)) <= finding.SCANNED_MAX
+
+    with_api(scenario)
+
+
+def test_an_index_that_finds_most_is_not_asked(with_api: Any, objects: Any) -> None:
+    async def scenario(api: Any) -> None:
+        async with many(api, objects) as (read, compared):
+            await api("GET", f"{PODS}?fieldSelector=spec.nodeName%3D")
+            compared.clear()
+            read.count = 0
+            _, found = await api("GET", f"{PODS}?fieldSelector=spec.nodeName%3D")
+            assert len(found["items"]) == 2_000
+            assert len(compared) == read.count == 2_001
 
     with_api(scenario)
 
