@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ BASELINE = Path(__file__).parent / "request_path.json"
 SLOWER = 1.5
 """More than that many times the baseline is a step that somebody has made slower."""
 ROUNDS, ROUND_S = 40, 0.005
-OTHERS = 10_000
+OTHERS, MANY, PAGE = 10_000, 100_000, 500
 WATCHERS = 1_000
 Step = Callable[[], object]
 
@@ -105,7 +106,7 @@ def steps() -> dict[str, Step]:
     user = User("system:node:a", ("system:masters", "system:authenticated"))
     request = Request("GET", path, Query(""), {}, _no_body, peer=("system:node:a", ("system:nodes",)))
     authenticator = Authenticator({}, _NoBearers())
-    entries = [_entry(number, encoded) for number in range(500)]
+    entries = [_entry(number, encoded) for number in range(PAGE)]
     page, plain = Page(entries, 1_000), negotiate("application/json", is_list=True)
     options = TableOptions("Metadata", clock.now())
     return {
@@ -119,9 +120,11 @@ def steps() -> dict[str, Step]:
         ),
         "encode": lambda: codec.with_revision(codec.encode(obj), 1_000),
         f"cache a change among {OTHERS:,}": _caching(encoded),
+        f"cache an object's coming and going among {MANY:,}": _coming_and_going(encoded),
+        f"take {PAGE} and count the rest among {MANY:,}": _paging(encoded),
         f"tell {WATCHERS:,} watchers of everything": _telling(encoded, None),
         f"tell one of {WATCHERS:,} watchers": _telling(encoded, _Number()),
-        "render a list of 500": lambda: rendering.page(resource, page, plain, options),
+        f"render a list of {PAGE}": lambda: rendering.page(resource, page, plain, options),
     }
 
 
@@ -191,6 +194,39 @@ def _caching(encoded: bytes) -> Step:
         collection.apply(Event(EventKind.PUT, KeyValue(key, encoded, 1, revision, 2)))
 
     return change
+
+
+def _many(encoded: bytes) -> Collection:
+    """Return a collection of objects that share their content: what it costs to hold them isn't asked here."""
+    collection = Collection(b"/registry/core/pods/", 0)
+    keys = (b"/registry/core/pods/default/pod-%06d" % number for number in range(MANY))
+    collection.fill(Entry(key, encoded, 1, 1) for key in keys)
+    return collection
+
+
+def _paging(encoded: bytes) -> Step:
+    collection = _many(encoded)
+
+    def take() -> None:
+        first = b"/registry/core/pods/default/pod-050000"
+        if len(list(islice(collection.between(first, b"/registry/core/pods0"), PAGE))) != PAGE:
+            raise ValueError("it isn't a page")
+        collection.count(first, b"/registry/core/pods0")
+
+    return take
+
+
+def _coming_and_going(encoded: bytes) -> Step:
+    collection, number = _many(encoded), 0
+
+    def come_and_go() -> None:
+        nonlocal number
+        number += 1
+        key = b"/registry/core/pods/default/pod-%06d-new" % (number * 7919 % MANY)
+        collection.apply(Event(EventKind.PUT, KeyValue(key, encoded, 1, 1, 1)))
+        collection.apply(Event(EventKind.DELETE, KeyValue(key, b"", 0, 2, 0)))
+
+    return come_and_go
 
 
 def _telling(encoded: bytes, aspect: _Number | None) -> Step:

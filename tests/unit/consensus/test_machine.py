@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,6 +191,31 @@ def test_the_index_splits_and_shrinks() -> None:
         index.remove(key)
     assert list(index) == sorted(keys)[4 * CHUNK_MAX :]
     assert index.count(b"\0", b"\0") == len(index) == 5000 - 4 * CHUNK_MAX
+
+
+class Counted(bytes):
+    """A key that counts how often such keys are compared."""
+
+    compared = 0
+
+    def __lt__(self, other: bytes) -> bool:
+        Counted.compared += 1
+        return super().__lt__(other)
+
+
+@pytest.mark.parametrize("count", [1_000, 100_000])
+def test_a_key_comes_and_goes_at_a_cost_that_hardly_grows(count: int) -> None:
+    """Few keys are compared, and those that move stand in one short list, however many there are."""
+    index = KeyIndex(Counted(b"%06d" % number) for number in range(0, 2 * count, 2))
+    for number in range(1, 2 * count, 2 * count // 500):
+        key = Counted(b"%06d" % (number | 1))
+        Counted.compared = 0
+        index.add(key)
+        index.remove(key)
+        index.add(key)
+        assert Counted.compared < 3 * 2 * math.log2(2 * count)
+        assert max(map(len, index._chunks)) <= CHUNK_MAX
+    assert len(index) == len(list(index)) > count
 
 
 @settings(max_examples=25, deadline=None)
