@@ -8,11 +8,11 @@ Source: upstream's pkg/controller/resourcequota.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from oarlock.actors.controllers.actions import Action, CatchUp, UpdateStatus
+from oarlock.actors.controllers.actions import Action, CatchUp, UpdateStatus, in_steps
 from oarlock.actors.controllers.loop import Controller, Due
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.cluster.objects import pod_resources, quantity, quota_usage
@@ -26,36 +26,49 @@ _MEASURED = ("pods", "services", "persistentvolumeclaims")
 _RESYNC_S = 300.0
 
 
-def reconcile(key: str, view: View) -> list[Action]:
-    """Return the quota's status as its limits and its namespace's objects make it."""
+def reconcile(key: str, view: View) -> Iterator[Action]:
+    """Return the quota's status as its limits and its namespace's objects make it, giving way while they are counted.
+
+    What goes meanwhile has the quota counted again, and what comes makes the write fail, as everywhere.
+    """
     quota = view.get("resourcequotas", key)
     if quota is None or quota["metadata"].get("deletionTimestamp"):
-        return []
+        return
     hard: Mapping[str, Any] = (quota.get("spec") or {}).get("hard") or {}
     kinds = [kind for kind in _kinds() if quota_usage.counted(hard, kind)]
     revision = int(quota["metadata"]["resourceVersion"])
     behind = [plural for _, plural in kinds if view.caches[plural].revision < revision]
     if behind:
-        return [CatchUp(behind, revision)]
-    used = _used(quota, kinds, view)
+        yield CatchUp(behind, revision)
+        return
+    used: Amounts = {}
+    for kind in kinds:
+        count = _Count(quota, kind, view.now, used)
+        yield from in_steps(view.list(kind[1], quota["metadata"]["namespace"]), count.look)
     status = {"hard": dict(hard), "used": {name: str(used[name]) for name in hard if name in used}}
-    return [] if _is_equal(quota.get("status") or {}, status) else [UpdateStatus({**quota, "status": status})]
+    if not _is_equal(quota.get("status") or {}, status):
+        yield UpdateStatus({**quota, "status": status})
+
+
+class _Count:
+    """Adds what objects of a kind use to `used`."""
+
+    def __init__(self, quota: Object, kind: Kind, now: datetime, used: Amounts) -> None:
+        self._quota, self._kind, self._now, self._used = quota, kind, now, used
+        self._hard = quota["spec"]["hard"]
+        used.update(dict.fromkeys(quota_usage.counted(self._hard, kind), quantity.ZERO))
+
+    def look(self, obj: Object) -> None:
+        if not quota_usage.in_scopes(self._quota, self._kind, obj):
+            return
+        used = self._used
+        for name, amount in quota_usage.usage(self._kind, obj, self._now).items():
+            if name in self._hard:
+                used[name] = used[name] + amount if name in used else amount
 
 
 def _kinds() -> Iterable[Kind]:
     return ((group, plural) for plural, (group, _) in KINDS.items())
-
-
-def _used(quota: Object, kinds: Iterable[Kind], view: View) -> Amounts:
-    hard = quota["spec"]["hard"]
-    used: Amounts = {}
-    for kind in kinds:
-        used.update(dict.fromkeys(quota_usage.counted(hard, kind), quantity.ZERO))
-        for obj in view.list(kind[1], quota["metadata"]["namespace"]):
-            if quota_usage.in_scopes(quota, kind, obj):
-                found = quota_usage.usage(kind, obj, view.now)
-                used = pod_resources.added(used, {name: amount for name, amount in found.items() if name in hard})
-    return used
 
 
 def _is_equal(old: Object, new: Object) -> bool:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from oarlock.actors.controllers.actions import CatchUp
+from oarlock.actors.controllers.actions import CatchUp, GiveWay, UpdateStatus
 from oarlock.actors.controllers.resource_quota import keys, reconcile
 from oarlock.actors.controllers.view import KINDS
+from oarlock.cluster.client.cache import STEP_OBJECTS
 
 Object = dict[str, Any]
 
@@ -95,8 +96,18 @@ def test_what_is_used(world: Any, name: str) -> None:
 
 def test_nothing_is_written_before_the_caches_have_reached_the_quota(world: Any) -> None:
     world.put(quota({"pods": "5", "requests.cpu": "1", "secrets": "2"}))
-    actions = reconcile("default/q", world.view)
+    actions = list(reconcile("default/q", world.view))
     assert actions == [CatchUp(["pods", "secrets"], world.revision)]
+
+
+def test_many_are_counted_with_others_turns_in_between(world: Any) -> None:
+    for number in range(3 * STEP_OBJECTS):
+        world.put(pod(f"p{number}"))
+    world.put(quota({"pods": "5000", "requests.cpu": "100"}))
+    advance(world)
+    actions = list(reconcile("default/q", world.view))
+    assert [type(one) for one in actions] == [GiveWay] * 3 + [UpdateStatus]
+    assert actions[-1].obj["status"]["used"] == {"pods": "300", "requests.cpu": "30"}
 
 
 def _due(world: Any, plural: str, old: Object | None, new: Object | None) -> list[str]:
