@@ -16,7 +16,8 @@ import orjson
 import uvloop
 
 from bench.clusters import BenchCluster, cluster, wait_until
-from bench.http_client import Caller, Target, timed
+from bench.http_client import MERGE, Caller, Target, timed
+from bench.meters import Meters, Row
 from bench.report import quantile, table
 from oarlock.cluster.boot.processes import start_ticks
 from oarlock.cluster.boot.status import gather
@@ -42,50 +43,28 @@ UPSTREAM = {
     f"watch, {WATCHERS} watchers, {EVENTS} events": (26_000, 17),
 }
 """Operations per second, and the milliseconds of a list (p50) or a delivery (p99)."""
-_MERGE, _APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
-Row = tuple[object, ...]
-
-
-PARTS = ("store", "apiserver", "balancer")
-REST = "scheduler, controllers and the rest"
+_APPLY = "application/apply-patch+yaml"
 
 
 def measure() -> str:
     with cluster("--port", "0", "--nodes", "0") as running:
-        meters = _Meters(running)
+        meters = Meters(running)
         rows, sizes = uvloop.run(_measure(running, meters))
         servers = [size for name, size in running.pss_bytes().items() if name.startswith("apiserver")]
-        ready_s = _ready_s(running)
+        again_s = ready_s(running)
     head = ("operation", "/s", "p50 ms", "p99 ms", "CPU µs", "upstream /s", "upstream ms")
     return (
         f"{CONNECTIONS} connections, load generator on the same cores; CPU of all processes of the cluster, the load "
         f"generator apart. Lists of {sizes} KB a pod. A list's upstream figure is its p50, a delivery's its p99.\n\n"
         f"{table(head, rows)}\n\nWhere the CPU µs of each go:\n\n"
-        f"{table(('operation', *PARTS, REST, 'of all that, in the kernel'), meters.rows)}\n\n"
+        f"{table(('operation', *Meters.head), meters.rows)}\n\n"
         f"The two API servers after that: {sum(servers) / 2**20:.0f} MiB (upstream 1,100 MB). "
-        f"An API server that was killed is ready again after {ready_s:.2f} s, {PODS:,} pods in the store (upstream 3 s "
+        f"An API server that was killed is ready again after {again_s:.2f} s, {PODS:,} pods in the store (upstream 3 s "
         "from its start)."
     )
 
 
-class _Meters:
-    """Reads what the parts of a cluster use; `rows` has what each operation took of each."""
-
-    def __init__(self, running: BenchCluster) -> None:
-        self._parts = [*(running.named(part) for part in PARTS), running.named("")]
-        self.rows: list[Row] = []
-
-    def read(self) -> list[float]:
-        return [*(part.cpu_s() for part in self._parts), self._parts[-1].kernel_s()]
-
-    def took(self, name: str, since: list[float], count: int) -> float:
-        """Keep what an operation took since a reading, and return the microseconds of all parts together."""
-        *parts, whole, kernel = ((now - before) / count * 1e6 for now, before in zip(self.read(), since, strict=True))
-        self.rows.append((name, *parts, whole - sum(parts), kernel))
-        return whole
-
-
-async def _measure(running: BenchCluster, meters: _Meters) -> tuple[list[Row], str]:
+async def _measure(running: BenchCluster, meters: Meters) -> tuple[list[Row], str]:
     target = Target(load(running.kubeconfig))
     async with connected(target, CONNECTIONS) as callers, connected(target, 1) as one:
 
@@ -152,7 +131,7 @@ def pod(number: int) -> dict[str, Any]:
 
 def _patched(target: Target, number: int) -> bytes:
     change = orjson.dumps({"metadata": {"labels": {"patched": "yes"}}})
-    return target.request("PATCH", f"{PATH}/pod-{number}", change, _MERGE)
+    return target.request("PATCH", f"{PATH}/pod-{number}", change, MERGE)
 
 
 def applied(target: Target, number: int, value: str = "yes") -> bytes:
@@ -185,7 +164,7 @@ class _Deliveries:
             self.all.set()
 
 
-async def _fan_out(meters: _Meters, target: Target, caller: Caller) -> Row:
+async def _fan_out(meters: Meters, target: Target, caller: Caller) -> Row:
     """Change one object `EVENTS` times under `WATCHERS` watches; an operation is one delivery."""
     watched = f"{MAPS}/watched"
     first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "watched"}, "data": {"at": "0"}}
@@ -196,7 +175,7 @@ async def _fan_out(meters: _Meters, target: Target, caller: Caller) -> Row:
     before, began = meters.read(), time.perf_counter()
     for _ in range(EVENTS):
         change = {"data": {"at": repr(time.time())}}
-        await caller.call(target.request("PATCH", watched, orjson.dumps(change), _MERGE))
+        await caller.call(target.request("PATCH", watched, orjson.dumps(change), MERGE))
     async with asyncio.timeout(RECOVER_S):
         await deliveries.all.wait()
     elapsed_s = time.perf_counter() - began
@@ -210,7 +189,7 @@ async def _fan_out(meters: _Meters, target: Target, caller: Caller) -> Row:
     return _row(name, per_second, p50_ms, p99_ms, cpu_us)
 
 
-def _ready_s(running: BenchCluster) -> float:
+def ready_s(running: BenchCluster) -> float:
     """Kill an API server and return the seconds until its successor says that it is ready."""
     import os
 

@@ -16,7 +16,7 @@ from oarlock.cluster.client.settings import ClientSettings
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
-JSON = "application/json"
+JSON, MERGE = "application/json", "application/merge-patch+json"
 
 
 class Unexpected(Exception):
