@@ -96,7 +96,18 @@ class Storage:
         lease: int = 0,
     ) -> Entry:
         """Store `obj` if the key is still at `expected` (None: absent). Returns the new state."""
-        value = codec.encode(obj)
+        return await self.put_encoded(key, codec.encode(obj), expected, fences, claims, lease)
+
+    async def put_encoded(
+        self,
+        key: bytes,
+        value: bytes,
+        expected: Entry | None,
+        fences: tuple[Fence, ...] = (),
+        claims: Claims = (),
+        lease: int = 0,
+    ) -> Entry:
+        """Do the same with an object that `codec` has encoded."""
         revision = await self._transact(key, Put(key, value, lease), expected, fences, claims)
         create_revision = expected.create_revision if expected is not None else revision
         return Entry.of(KeyValue(key, value, create_revision, revision, 0, lease))

@@ -288,8 +288,8 @@ class Writer:
         if wanted.dry_run:
             await self.admission.quotas.check(attributes)
             return Written(await self._forms.unsaved(resource, new))
-        stored = await self._forms.stored(resource, new)
-        if codec.with_revision(codec.encode(stored), current.revision) == current.wire:
+        encoded = codec.encode(await self._forms.stored(resource, new))
+        if codec.with_revision(encoded, current.revision) == current.wire:
             return Written(shown)
         if is_finished(resource, new, old):
             guards = (*proposal.claims, *given.guards)
@@ -300,7 +300,7 @@ class Writer:
             lease = await self._expiry.lease(resource)
             entry = await self.admission.quotas.put(
                 attributes,
-                lambda paid: self.storage.put(call.key, stored, current, call.fences, (*claims, *paid), lease),
+                lambda paid: self.storage.put_encoded(call.key, encoded, current, call.fences, (*claims, *paid), lease),
             )
             return Written(await self._forms.one(resource, entry))
         except Unmet as unmet:

@@ -11,6 +11,7 @@ import binascii
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from oarlock.cluster.objects import quantity
@@ -255,8 +256,12 @@ def _bad_base64_at(text: str) -> int:
     return len(text) - in_group if in_group else len(text)
 
 
+@lru_cache(maxsize=1024)
 def canonical_time(text: str, *, micro: bool) -> str:
-    """An RFC 3339 time in UTC, to the second or (`micro`) to the microsecond. Raises Mismatch as Go reports it."""
+    """An RFC 3339 time in UTC, to the second or (`micro`) to the microsecond. Raises Mismatch as Go reports it.
+
+    Remembered, for objects that are changed have the time that they and others were created at.
+    """
     match = _TIME.match(text)
     try:
         if match is None:

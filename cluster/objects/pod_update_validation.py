@@ -29,8 +29,11 @@ _COUNT: Final = "pod updates may not add or remove containers"
 def pod_update(new: Obj, old: Obj) -> list[Cause]:
     """What is wrong with a Pod that replaces `old`."""
     wanted, present = new["spec"], old["spec"]
-    causes = pod_validation.pod_metadata_and_spec(new)
-    causes += _annotations(new["metadata"].get("annotations", {}), old["metadata"].get("annotations", {}))
+    annotations = _annotations(new["metadata"].get("annotations", {}), old["metadata"].get("annotations", {}))
+    if wanted == present:
+        # What was found right when it was written isn't looked at again.
+        return pod_validation.pod_metadata(new) + annotations
+    causes = pod_validation.pod_metadata_and_spec(new) + annotations
     for group in _GROUPS:
         if len(wanted.get(group) or ()) != len(present.get(group) or ()):
             return [*causes, forbidden(f"spec.{group}", _COUNT)]
@@ -41,8 +44,6 @@ def pod_update(new: Obj, old: Obj) -> list[Cause]:
         return causes
     causes += _tolerations(wanted, present)
     causes += _gates(wanted, present)
-    if wanted == present:
-        return causes
     if qos_class(wanted) != old.get("status", {}).get("qosClass", qos_class(present)):
         causes.append(invalid("metadata", new.get("status", {}).get("qosClass", ""), "Pod QoS is immutable"))
     if present.get("schedulingGates"):

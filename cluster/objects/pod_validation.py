@@ -46,17 +46,20 @@ def pod(obj: Obj) -> list[Cause]:
 
 def pod_metadata_and_spec(obj: Obj) -> list[Cause]:
     """What is wrong with a Pod's annotations and spec, new or changed; a template may have more than a Pod."""
-    metadata, spec = obj["metadata"], obj["spec"]
-    causes: list[Cause] = []
-    if "annotations" in metadata:
-        causes += pod_annotations(metadata["annotations"], spec, "metadata.annotations")
-    causes += pod_spec(spec, "spec", metadata.get("name", ""))
+    spec = obj["spec"]
+    causes = pod_metadata(obj) + pod_spec(spec, "spec", obj["metadata"].get("name", ""))
     if not spec.get("serviceAccountName"):
         causes += _tokens_of_nobody(spec.get("volumes", ()))
     causes += padded_images(spec.get("containers") or (), "spec.containers")
     if "initContainers" in spec:
         causes += padded_images(spec["initContainers"], "spec.initContainers")
     return causes
+
+
+def pod_metadata(obj: Obj) -> list[Cause]:
+    """What is wrong with a Pod's annotations, some of which speak of its spec."""
+    pairs = obj["metadata"].get("annotations")
+    return [] if pairs is None else pod_annotations(pairs, obj["spec"], "metadata.annotations")
 
 
 def _tokens_of_nobody(listed: Sequence[Obj]) -> list[Cause]:

@@ -97,7 +97,7 @@ def present(live: Sequence[Entry], given: object) -> list[Entry]:
         return list(live)
     if given == [{}]:
         return []
-    return given if all(map(_is_whole, given)) else list(live)
+    return given if given == live or all(map(_is_whole, given)) else list(live)
 
 
 def _is_whole(entry: object) -> bool:

@@ -280,6 +280,21 @@ def test_a_pod_may_get_another_image_and_more_tolerations() -> None:
     assert new["metadata"]["generation"] == 2
 
 
+def test_a_pod_whose_spec_stays_may_not_get_any_annotation() -> None:
+    wrong = {
+        "controller.kubernetes.io/pod-deletion-cost": "much",
+        "container.apparmor.security.beta.kubernetes.io/c": "unconfined",
+    }
+    causes = _update("", "pods", {"spec": _POD}, {"metadata": {"annotations": wrong}})
+    assert [(cause.field, cause.message.partition(": ")[2]) for cause in causes] == [
+        ("metadata.annotations[controller.kubernetes.io/pod-deletion-cost]", '"much": must be a 32bit integer'),
+        (
+            "metadata.annotations[container.apparmor.security.beta.kubernetes.io/c]",
+            "may not add AppArmor annotations",
+        ),
+    ]
+
+
 def test_new_finalizers_while_deleting_are_refused() -> None:
     resource = _resource("", "configmaps")
     old = _made("", "configmaps", {"metadata": {"finalizers": ["example.com/f"]}})
