@@ -9,11 +9,13 @@ from typing import Any
 from oarlock.actors.scheduler.disruption import budget
 from oarlock.actors.scheduler.facts import NodeFacts, PodFacts, node_facts, pod_facts
 from oarlock.actors.scheduler.metrics import CACHE_SIZE
+from oarlock.actors.scheduler.profile import DEFAULT_NAME
 from oarlock.actors.scheduler.queue import SchedulingQueue
 from oarlock.actors.scheduler.snapshot import Snapshot
 from oarlock.cluster.client.cache import Cache, Change, Handler, Object
 
 _FINISHED = frozenset(("Succeeded", "Failed"))
+_CACHED_PODS = CACHE_SIZE.labels("pods")
 WORKLOADS = {
     ("", "services"): "Service",
     ("", "replicationcontrollers"): "ReplicationController",
@@ -37,6 +39,8 @@ class ClusterView:
         self.scheduler_names = scheduler_names
         self._queue = queue
         self._pods: dict[str, PodFacts] = {}
+        self._others: dict[str, Object] = {}
+        """Pods that other schedulers have yet to find a node for: nothing here depends on them."""
         self._assumed: dict[str, str] = {}
         self._homeless: dict[str, dict[str, PodFacts]] = {}
         """Pods on nodes that aren't known (yet, or any more), by node."""
@@ -93,6 +97,9 @@ class ClusterView:
 
     def requeue(self) -> None:
         """Queue what the profiles of a new configuration are to schedule, and drop what they aren't."""
+        for key, obj in list(self._others.items()):
+            if not self._is_others(obj):
+                self._pods[key] = pod_facts(self._others.pop(key))
         for pod in self._pods.values():
             if pod.node_name or pod.terminating or pod.key in self._assumed:
                 continue
@@ -133,15 +140,26 @@ class ClusterView:
             self._queue.note(*events)
 
     def on_pod(self, change: Change, old: Object | None, new: Object | None) -> None:  # noqa: ARG002
-        pod = None if new is None or _finished(new) else pod_facts(new)
         key = _key((new or old or {})["metadata"])
         before = self._pods.get(key)
-        if pod is None:
-            self._lose_pod(key, before)
-        elif before != pod:
-            self._pods[key] = pod
-            self._change_pod(before, pod)
-        CACHE_SIZE.labels("pods").set(len(self._pods))
+        if new is not None and before is None and self._is_others(new):
+            self._others[key] = new
+        else:
+            self._others.pop(key, None)
+            pod = None if new is None or _finished(new) else pod_facts(new)
+            if pod is None:
+                self._lose_pod(key, before)
+            elif before != pod:
+                self._pods[key] = pod
+                self._change_pod(before, pod)
+        _CACHED_PODS.set(len(self._pods) + len(self._others))
+
+    def _is_others(self, pod: Object) -> bool:
+        """Whether a pod waits for a node that another scheduler is to find, and holds no room on any yet."""
+        spec = pod["spec"]
+        if spec.get("nodeName") or (spec.get("schedulerName") or DEFAULT_NAME) in self.scheduler_names:
+            return False
+        return not _finished(pod) and not (pod.get("status") or {}).get("nominatedNodeName")
 
     def _change_pod(self, before: PodFacts | None, pod: PodFacts) -> None:
         self.snapshot.nominate(pod, "" if pod.node_name or pod.terminating else pod.nominated_node)

@@ -76,6 +76,35 @@ def test_finished_pods_and_foreign_schedulers_are_left_alone() -> None:
     seen.on_node("ADDED", None, node())
     seen.on_pod("ADDED", None, pod(schedulerName="other"))
     assert not len(queue)
+    seen.on_pod("DELETED", pod(schedulerName="other"), None)
+    seen.on_pod("ADDED", None, pod())
     seen.on_pod("MODIFIED", pod(), pod("n0"))
     seen.on_pod("MODIFIED", pod("n0"), pod("n0", phase="Succeeded"))
     assert not seen.snapshot.nodes["n0"].pods
+
+
+def test_a_foreign_pod_counts_once_it_has_a_node() -> None:
+    seen, queue = view()
+    seen.on_node("ADDED", None, node())
+    waiting, bound = pod(schedulerName="other"), pod("n0", schedulerName="other")
+    seen.on_pod("ADDED", None, waiting)
+    seen.on_pod("MODIFIED", waiting, bound)
+    assert seen.snapshot.nodes["n0"].requested["cpu"] == 1000
+    seen.on_pod("DELETED", bound, None)
+    assert seen.snapshot.nodes["n0"].requested["cpu"] == 0
+    assert not len(queue)
+
+
+def test_a_new_configuration_takes_over_what_waits_for_another_scheduler() -> None:
+    seen, queue = view()
+    mine, gone, ended = pod(schedulerName="second"), pod(schedulerName="second"), pod(schedulerName="second")
+    gone["metadata"]["name"], ended["metadata"]["name"] = "gone", "ended"
+    for one in (mine, gone, ended):
+        seen.on_pod("ADDED", None, one)
+    seen.on_pod("DELETED", gone, None)
+    seen.on_pod("MODIFIED", ended, {**ended, "status": {"phase": "Failed"}})
+    seen.scheduler_names = {"second"}
+    seen.requeue()
+    assert "default/p" in queue
+    assert len(queue) == 1
+    assert seen.is_pending(pod_facts(mine))
