@@ -10,12 +10,14 @@ from typing import Any, cast
 import orjson
 from aiohttp import web
 
-from oarlock.cluster.apiserver.exchange import JSON, chunk
+from oarlock.cluster.apiserver.exchange import JSON, Rest, chunk
+from oarlock.cluster.apiserver.standing import Standing
 from oarlock.cluster.objects.status import ApiError
 from oarlock.cluster.takeover import TakenConnection
 from oarlock.cluster.unread import unread_bytes
 
 LOOK_S = 0.05
+_HEAD_END = b"\r\n\r\n"
 LASTING_S = 2.0
 """How long answers that have no end of their own go on when nothing else does: the last lines of a log may pass."""
 
@@ -26,18 +28,27 @@ class Connection(web.RequestHandler):
     `is_lasting` tells that the present answer ends when the client says so: nobody waits for that.
     """
 
-    __slots__ = ("_quiet_since", "is_lasting", "peer")
+    __slots__ = ("_ended", "_is_between", "_quiet_since", "is_lasting", "peer")
 
-    def __init__(self, manager: ConnectionServer, **settings: Any) -> None:
+    def __init__(self, manager: ConnectionServer, ended: Callable[[], None] | None, **settings: Any) -> None:
+        """`ended` is called at the connection's end: the balancer that gave it away waits for that."""
         super().__init__(manager, **settings)
+        self._ended = ended
         self.is_lasting = False
         self.peer: tuple[str, tuple[str, ...]] | None = None
         """The verified client certificate's (common name, organizations), if one was shown."""
         self._quiet_since = self._loop.time()
+        self._is_between = False
+        """Whether what came last ends as a request without a body does, so that nothing of another has come."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.peer = read_peer(transport.get_extra_info("peercert"))
+        self.peer = read_peer(transport.get_extra_info("peercert")) or self.peer  # `resume` has told it already
         super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        if self._ended is not None:
+            self._ended()
 
     @property
     def is_leaving(self) -> bool:
@@ -47,6 +58,7 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         self._quiet_since = self._loop.time()
+        self._is_between = data.endswith(_HEAD_END)
         super().data_received(data)
 
     async def finish_response(
@@ -81,6 +93,23 @@ class Connection(web.RequestHandler):
     async def drained(self) -> None:
         """Wait while the transport asks for no more bytes. Raises ConnectionError when the connection is gone."""
         await self._drain_helper()
+
+    def left_to(self, rest: Rest, *, stays: bool) -> bool:
+        """Give the connection to the rest of the present answer, without its task and all that it was asked with.
+
+        It is HTTP's again after that if it `stays`. Return False, and do nothing, if it is gone, or if something has
+        come of another request, which only this connection's parser knows.
+        """
+        transport, server = self.transport, self._manager
+        if transport is None or transport.is_closing() or self._messages or not self._is_between:
+            return False
+        assert isinstance(server, ConnectionServer)
+        self.keep_alive(False)  # noqa: FBT003 - its only form
+        self.transport = None
+        self._parser = None  # they know each other
+        server.connection_lost(self, None)
+        Standing(transport, rest, server, self.peer, self._ended, stays=stays).begin(paused=self.writing_paused)
+        return True
 
     def taken_over(self) -> TakenConnection:
         """Give the connection away, with what the client has sent since its request."""
@@ -119,20 +148,6 @@ def read_peer(certificate: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]
     return name, tuple(organizations)
 
 
-class HandedConnection(Connection):
-    """A connection that the balancer gave away: somebody waits for its end."""
-
-    __slots__ = ("_ended",)
-
-    def __init__(self, ended: Callable[[], None], manager: ConnectionServer, **settings: Any) -> None:
-        super().__init__(manager, **settings)
-        self._ended = ended
-
-    def connection_lost(self, exc: BaseException | None) -> None:
-        super().connection_lost(exc)
-        self._ended()
-
-
 class Refused(asyncio.Protocol):
     """A connection that was accepted when the server had already let go of all others."""
 
@@ -160,6 +175,8 @@ class ConnectionServer(web.Server):
     def __init__(self, handler: Any, **settings: Any) -> None:
         super().__init__(handler, request_factory=self._asked, **settings)
         self.turns = asyncio.Lock()
+        self.standing = set[Standing]()
+        """Connections that have been left to the rest of an answer."""
 
     def _asked(self, message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
         return _Asked(message, payload, protocol, writer, task, self._loop)
@@ -177,21 +194,45 @@ class ConnectionServer(web.Server):
                 cast(Connection, connection).leave_if_quiet(now - quiet_s)
             left = [cast(Connection, connection) for connection in self.connections]
             lasting = bool(left) and now - began < LASTING_S
-            if all(connection.is_lasting for connection in left) and not lasting:
+            if not self.standing and all(connection.is_lasting for connection in left) and not lasting:
                 return
             await asyncio.sleep(LOOK_S)
 
+    async def shutdown(self, timeout: float | None = None) -> None:
+        await super().shutdown(timeout)
+        for standing in tuple(self.standing):
+            standing.cut()
+
+    def resume(self, standing: Standing) -> None:
+        connection = self._made(standing.ended)
+        if connection is None:
+            standing.transport.close()
+            return
+        transport, connection.peer = standing.transport, standing.peer
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        if standing.paused:
+            connection.pause_writing()
+        if standing.received:
+            connection.data_received(standing.received)
+        if not transport.is_reading():
+            transport.resume_reading()
+
     def __call__(self) -> Any:
-        if self.closing:
-            return Refused()
-        return Connection(self, loop=asyncio.get_running_loop(), **self._kwargs)
+        return self._made(None) or Refused()
 
     def handed(self, ended: Callable[[], None]) -> asyncio.BaseProtocol:
         """Make one whose end `ended` is to be told."""
-        if self.closing:
+        made = self._made(ended)
+        if made is None:
             ended()
             return Refused()
-        return HandedConnection(ended, self, loop=asyncio.get_running_loop(), **self._kwargs)
+        return made
+
+    def _made(self, ended: Callable[[], None] | None) -> Connection | None:
+        if self.closing:
+            return None
+        return Connection(self, ended, loop=asyncio.get_running_loop(), **self._kwargs)
 
 
 class ChunkedWire:
@@ -200,8 +241,12 @@ class ChunkedWire:
     __slots__ = ("_connection", "_transport")
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection: Connection | None = connection
         self._transport = connection.transport
+
+    def left(self) -> None:
+        """Hold the connection no longer but its transport: nobody waits any more."""
+        self._connection = None
 
     def write(self, data: bytes) -> None:
         if data:
@@ -215,6 +260,7 @@ class ChunkedWire:
     async def drain(self) -> None:
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the client went away")
+        assert self._connection is not None
         await self._connection.drained()
 
     def unsent(self) -> int:

@@ -133,14 +133,27 @@ class Wire(Protocol):
         ...
 
 
+class Rest(Protocol):
+    """What is left of a streamed answer once all that had to be waited for is done: it is called, and needs no task."""
+
+    def begin(self, end: Callable[[], None]) -> None:
+        """Write from now on when there is something to write, and call `end` when nothing more will come."""
+        ...
+
+    def gone(self) -> None:
+        """Write no more: the answer has ended, or its client has gone away. Called once, whatever happens."""
+        ...
+
+
 @dataclass(slots=True)
 class Stream:
-    """An answer that is written while `run` lasts. The handler is cancelled when the client goes away.
+    """An answer that is written while `run` lasts, and by the `Rest` that it returns, if it does.
 
-    A `lasting` one has no end of its own and knows of none of the server's.
+    `run` is cancelled when the client goes away. A `lasting` one has no end of its own and knows of none of the
+    server's.
     """
 
-    run: Callable[[Wire], Awaitable[None]]
+    run: Callable[[Wire], Awaitable[Rest | None]]
     status: int = 200
     content_type: str = JSON
     headers: dict[str, str] = field(default_factory=dict)

@@ -19,9 +19,9 @@ from oarlock.cluster.apiserver.exchange import (
     Relayed,
     Request,
     Response,
+    Rest,
     Stream,
     Takeover,
-    Wire,
     warning_headers,
 )
 from oarlock.cluster.takeover import Taken
@@ -135,14 +135,31 @@ async def _streamed(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=_headers(answer))
     response.enable_chunked_encoding()
     await response.prepare(raw)
+    if raw.method == "HEAD":
+        return response
     connection = raw.protocol
     assert isinstance(connection, Connection)
     connection.keep_open()
-    wire: Wire = ChunkedWire(connection)
+    wire = ChunkedWire(connection)
     with contextlib.suppress(ConnectionError):
-        await answer.run(wire)
+        rest = await answer.run(wire)
+        if rest is not None:
+            if raw.content.is_eof() and connection.left_to(rest, stays=bool(response.keep_alive)):
+                wire.left()
+                return Taken()
+            await _ended(rest)
         await response.write_eof()
     return response
+
+
+async def _ended(rest: Rest) -> None:
+    """Wait for the end of an answer whose connection can't be left to it."""
+    over = asyncio.Event()
+    try:
+        rest.begin(over.set)
+        await over.wait()
+    finally:
+        rest.gone()
 
 
 async def _relay(raw: web.BaseRequest, answer: Relayed) -> web.StreamResponse:

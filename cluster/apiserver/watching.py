@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from functools import partial
 
 import orjson
@@ -14,17 +15,18 @@ import orjson
 from oarlock.cluster.apiserver import finding, metrics
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.entries import Change, Entry
-from oarlock.cluster.apiserver.exchange import JSON, Stream, Wire, chunk
+from oarlock.cluster.apiserver.exchange import JSON, Rest, Stream, Wire, chunk
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.gathering import HEADER as GATHER
 from oarlock.cluster.apiserver.gathering import GatheringWire, gather_s
 from oarlock.cluster.apiserver.lens import Lens, Lenses
 from oarlock.cluster.apiserver.listing import list_options, parse_version, settle
 from oarlock.cluster.apiserver.negotiation import negotiate
+from oarlock.cluster.apiserver.openwatch import OpenWatch, refusal
 from oarlock.cluster.apiserver.options import whole_number
 from oarlock.cluster.apiserver.rendering import TableOptions
 from oarlock.cluster.apiserver.selection import Selection, selection
-from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
+from oarlock.cluster.apiserver.watchcache import WatchCache
 from oarlock.cluster.objects import status
 from oarlock.cluster.objects.status import ApiError
 
@@ -32,7 +34,6 @@ UNSENT_BYTES_MAX = 8 * 1024 * 1024
 """A watcher that lets more than this pile up is cut off; it can resume from its last version."""
 HELD_CHANGES_MAX = 20_000
 """The same for changes that wait for the initial events to be sent."""
-BOOKMARK_S = 60.0
 MIN_TIMEOUT_S = 1800
 """Watches without a timeout end after this time to twice this time. Source: --min-request-timeout."""
 INITIAL_BATCH = 200
@@ -51,13 +52,12 @@ class _Watcher:
         "_events",
         "_forms",
         "_held",
-        "_is_due",
         "_is_pumping",
         "_lens",
-        "_waiter",
         "_waits",
         "_wire",
         "bookmarks",
+        "call",
         "is_done",
         "sent",
     )
@@ -69,12 +69,11 @@ class _Watcher:
         resource = lens.chosen.resource
         self._waits = forms.waits(resource)
         self._is_pumping = False
-        self._is_due = False
-        self._waiter: asyncio.Future[None] | None = None
         self._events = metrics.WATCH_EVENTS.of(resource.group, resource.version, resource.plural)
         self._wire: Wire | None = None
         self._held: list[Change] = []
         self.bookmarks = bookmarks
+        self.call: Callable[[], None] | None = None
         self.is_done = False
         self.sent = 0
         """The newest revision among the events sent."""
@@ -96,30 +95,16 @@ class _Watcher:
             return
         self._send(changes)
 
-    async def due(self, timeout_s: float) -> bool:
-        """Wait until something is to be pumped or the watch is done; tell whether it was so before the time was up.
-
-        Idle watches spend their lives here: an event and a timeout of asyncio's would take 1 KiB more of each.
-        """
-        if not self._is_due:
-            loop = asyncio.get_running_loop()
-            self._waiter = waiter = loop.create_future()
-            timer = loop.call_later(timeout_s, _resolve, waiter)
-            try:
-                await waiter
-            finally:
-                timer.cancel()
-                self._waiter = None
-        return self._is_due
+    @property
+    def is_behind(self) -> bool:
+        return bool(self._held)
 
     def _call(self) -> None:
-        self._is_due = True
-        if self._waiter is not None:
-            _resolve(self._waiter)
+        if self.call is not None:
+            self.call()
 
     async def pump(self) -> None:
         """Write what is held back, as it is converted. Raises ApiError where that fails."""
-        self._is_due = False
         self._is_pumping = True
         while self._held and not self.is_done:
             batch, self._held = self._held[:PUMP_BATCH], self._held[PUMP_BATCH:]
@@ -198,14 +183,14 @@ class Watching:
         self._cache = cache
         self._forms = forms
         self._lenses = Lenses()
-        self._watchers: set[_Watcher] = set()
+        self._open: set[OpenWatch] = set()
         self._stopping = False
 
     def stop(self) -> None:
         """End every open watch, each with a last bookmark if it wants them, and each that is opened from now on."""
         self._stopping = True
-        for watcher in self._watchers:
-            watcher.lost()
+        for watch in tuple(self._open):
+            watch.stop()
 
     async def watch(self, call: Call, options: TableOptions) -> Stream:
         """Return the stream of events that the request selects. Raises ApiError 400, 406, 410, 422, 504."""
@@ -217,72 +202,49 @@ class Watching:
         initial_wanted, bookmarks = query.flag("sendInitialEvents"), query.flag("allowWatchBookmarks")
         representation = negotiate(accept, is_list=True, tables=not (initial_wanted and bookmarks))
         timeout_s = float(whole_number(query, "timeoutSeconds")) or MIN_TIMEOUT_S * (1 + random.random())
-        watcher = _Watcher(self._lenses.of(chosen, representation, options), self._forms, bookmarks)
         if initial_wanted or wanted.version == "":
             await settle(self._cache, "" if wanted.version in ("", "0") else wanted.version)
         from_state = initial_wanted or wanted.version in ("", "0")
         version = parse_version(wanted.version)
-        collection = self._cache.collection(chosen.resource.key_prefix)
-        try:
-            missed = [] if from_state else await self._missed(collection, version)
-        except ApiError as error:
-            return Stream(partial(_refuse, error))
-        present = list(await finding.candidates(collection, chosen)) if from_state else []
-        revision = self._cache.revision
-        collection.watchers.add(watcher, chosen.interest)
-        self._watchers.add(watcher)
-        if self._stopping:
-            watcher.lost()
+        if not from_state and version > self._cache.revision:
+            try:
+                await settle(self._cache, str(version))
+            except ApiError as error:
+                return Stream(partial(_refuse, error))
+        resource, collection = chosen.resource, self._cache.collection(chosen.resource.key_prefix)
+        lens = self._lenses.of(chosen, representation, options)
 
-        async def run(wire: Wire) -> None:
-            gauge = metrics.REGISTERED_WATCHERS.labels(
-                chosen.resource.group, chosen.resource.version, chosen.resource.plural
-            )
-            gauge.inc()
+        async def run(client: Wire) -> Rest | None:
+            missed = [] if from_state else collection.after(version)
+            if missed is None:
+                error = status.expired(f"too old resource version: {version} ({collection.floor})")
+                await _refuse(error, client)
+                return None
+            present = list(await finding.candidates(collection, chosen)) if from_state else []
+            revision = self._cache.revision
+            watcher = _Watcher(lens, self._forms, bookmarks)
+            collection.watchers.add(watcher, chosen.interest)
+            gauge = metrics.REGISTERED_WATCHERS.labels(resource.group, resource.version, resource.plural)
+            wire = GatheringWire(client, pause_s) if pause_s else client
+            watch = OpenWatch(watcher, collection, self._cache, gauge, self._open, wire, timeout_s)
+            goes_on = False
             try:
                 await self._send_state(wire, watcher, chosen, present)
-                if watcher.is_done:
-                    return  # changes are missing: the client must begin anew
-                if initial_wanted and watcher.bookmarks:
-                    wire.write(watcher.bookmark(revision, initial_end=True))
-                watcher.sent = max(watcher.sent, revision)
-                watcher.open(wire, missed)
-                await self._until_end(watcher, timeout_s)
+                if not watcher.is_done and not self._stopping:  # else changes are missing: the client must begin anew
+                    if initial_wanted and watcher.bookmarks:
+                        wire.write(watcher.bookmark(revision, initial_end=True))
+                    watcher.sent = max(watcher.sent, revision)
+                    watcher.open(wire, missed)
+                    goes_on = True
             except ApiError as error:
                 # What could not be converted can't be left out; the client resumes from what it has seen.
                 await _refuse(error, wire)
             finally:
-                gauge.dec()
-                collection.watchers.discard(watcher)
-                self._watchers.discard(watcher)
+                if not goes_on:
+                    watch.gone()
+            return watch if goes_on else None
 
-        async def gathered(wire: Wire) -> None:
-            gathering = GatheringWire(wire, pause_s)
-            try:
-                await run(gathering)
-            finally:
-                gathering.end()
-
-        return Stream(gathered if pause_s else run, content_type=JSON)
-
-    async def _missed(self, collection: Collection, version: int) -> list[Change]:
-        if version > self._cache.revision:
-            await settle(self._cache, str(version))
-        changes = collection.after(version)
-        if changes is None:
-            raise status.expired(f"too old resource version: {version} ({collection.floor})")
-        return changes
-
-    async def _until_end(self, watcher: _Watcher, timeout_s: float) -> None:
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + timeout_s
-        while not watcher.is_done and (left := ends - loop.time()) > 0:
-            await watcher.pump()
-            # A bookmark shortly before the end lets the client resume where it stood.
-            pause = min(BOOKMARK_S, left - 2.0 if left > 2.0 else left)
-            if await watcher.due(pause) and not watcher.is_done:
-                continue
-            watcher.progress(self._cache.told_revision)
+        return Stream(run, content_type=JSON)
 
     async def _send_state(self, wire: Wire, watcher: _Watcher, chosen: Selection, present: list[Entry]) -> None:
         for at in range(0, len(present), INITIAL_BATCH):
@@ -293,10 +255,5 @@ class Watching:
         present.clear()  # the watch may last for hours, and what was there would stay as long
 
 
-def _resolve(waiter: asyncio.Future[None]) -> None:
-    if not waiter.done():
-        waiter.set_result(None)
-
-
 async def _refuse(error: ApiError, wire: Wire) -> None:
-    wire.write(orjson.dumps({"type": "ERROR", "object": error.status()}) + b"\n")
+    wire.write(refusal(error))
