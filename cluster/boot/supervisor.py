@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 10.0
 HEALTHY_AFTER_S = 20.0
+"""A part that ends after this time is started again at once."""
 BACKLOG = 1024
 """Connections that may wait for a part's next process."""
 RESTARTS = Counter("oarlock_supervisor_restarts_total", "Processes started again after they ended.", ["part"])
@@ -141,12 +142,12 @@ class Supervisor:
                 log.error("part=%s isn't started again: %s", part.name, ending)
                 await self.board.set(part.name, "refused", error=ending, pid=0)
                 return
-            if time.monotonic() - started > HEALTHY_AFTER_S:
-                backoff_s = BACKOFF_FIRST_S
-            log.warning("part=%s %s; again in %.1f s", part.name, ending, backoff_s)
+            was_healthy = time.monotonic() - started > HEALTHY_AFTER_S
+            pause_s = 0.0 if was_healthy else backoff_s
+            log.warning("part=%s %s; again in %.1f s", part.name, ending, pause_s)
             await self.board.set(part.name, "failed", error=ending, pid=0)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(backoff_s * 2, BACKOFF_MAX_S)
+            await asyncio.sleep(pause_s)
+            backoff_s = BACKOFF_FIRST_S if was_healthy else min(backoff_s * 2, BACKOFF_MAX_S)
             self.board.statuses[part.name].restarts += 1
             RESTARTS.labels(part.name).inc()
 

@@ -173,6 +173,19 @@ def test_restarts_back_off_up_to_a_bound(folder: StateFolder, monkeypatch: pytes
     assert max(slept) == module.BACKOFF_MAX_S
 
 
+def test_a_part_that_was_healthy_is_started_again_at_once(folder: StateFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HEALTHY_AFTER_S", 0.0)
+    monkeypatch.setattr(module, "BACKOFF_FIRST_S", 600.0)
+
+    async def scenario() -> None:
+        stage = Stage(folder, [part("a")])
+        (await started_one(stage)).ending.set_result("killed by signal 9")
+        await stage.next()
+        await stage.supervisor.stop()
+
+    asyncio.run(scenario())
+
+
 def test_stopping_ends_the_last_started_first(folder: StateFolder) -> None:
     groups = module._stop_order([part("store"), part("api", "store"), part("agent", "api"), part("ray", "api")])
     assert groups == [["agent", "ray"], ["api"], ["store"]]
