@@ -103,6 +103,17 @@ class KeyIndex:
             return 0
         return sum(map(len, self._chunks[first:last])) - position + end
 
+    def exceeds(self, key: bytes, range_end: bytes, count: int) -> bool:
+        """Tell whether `[key, range_end)` holds more than `count` keys; looks at no chunk behind these."""
+        at, position = self._locate(key)
+        position += count
+        while at < len(self._chunks) and position >= len(self._chunks[at]):
+            position -= len(self._chunks[at])
+            at += 1
+        if at == len(self._chunks):
+            return False
+        return range_end == EVERY_KEY_AFTER or self._chunks[at][position] < range_end
+
     def _locate(self, key: bytes) -> tuple[int, int]:
         """Return (chunk, position) of the first key that is not below `key`; the position may be a chunk's end."""
         at = max(bisect_right(self._firsts, key) - 1, 0)

@@ -29,9 +29,9 @@ async def candidates(collection: Collection, chosen: Selection) -> Iterable[Entr
 async def _indexed(collection: Collection, chosen: Selection) -> list[bytes] | None:
     """Return the keys that an index finds, None where to go through all in the range costs no more."""
     asked = chosen.asked
-    if chosen.everything or asked is None or collection.count(chosen.start, chosen.end) <= SCANNED_MAX:
+    if chosen.everything or asked is None or not collection.exceeds(chosen.start, chosen.end, SCANNED_MAX):
         return None
     index = await collection.indexes.complete(asked.aspect, collection.entries)
-    if index is None or index.count(asked.values) * _MOST > collection.count(chosen.start, chosen.end):
+    if index is None or not collection.exceeds(chosen.start, chosen.end, index.count(asked.values) * _MOST):
         return None
     return index.keys(asked.values)

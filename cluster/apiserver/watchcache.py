@@ -71,6 +71,10 @@ class Collection:
         """Return how many entries `[start, end)` holds."""
         return self.keys.count(start, end)
 
+    def exceeds(self, start: bytes, end: bytes, count: int) -> bool:
+        """Tell whether `[start, end)` holds more than `count` entries, at the cost of a look at so many keys."""
+        return self.keys.exceeds(start, end, count)
+
     def apply(self, event: Event) -> Change:
         """Take in one store event and remember it for watches that resume."""
         key = event.kv.key

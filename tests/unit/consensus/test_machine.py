@@ -236,7 +236,11 @@ def test_the_index_takes_and_gives_whole_ranges(data: st.DataObject) -> None:
         assert list(index) == sorted(present)
         assert len(index) == index.count(b"\0", b"\0") == len(present)
         start, end = sorted(data.draw(st.tuples(st.sampled_from(every), st.sampled_from(every))))
-        assert index.count(start, end) == len(list(index.between(start, end))) == sum(start <= k < end for k in present)
+        count = sum(start <= key < end for key in present)
+        assert index.count(start, end) == len(list(index.between(start, end))) == count
+        assert [index.exceeds(start, end, most) for most in (0, count - 1, count, 5000) if most >= 0] == [
+            count > most for most in (0, count - 1, count, 5000) if most >= 0
+        ]
 
 
 def test_a_large_revocation_is_one_revision_and_is_swept_bit_by_bit() -> None:
