@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from oarlock.cluster.apiserver.connection import ChunkedWire
 from oarlock.cluster.apiserver.entries import Change
 from oarlock.cluster.apiserver.fanout import TOLD_AT_ONCE
-from oarlock.cluster.apiserver.watchcache import WatchCache
+from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.consensus.memory import MemoryStore
-from oarlock.consensus.model import Put, Transaction
+from oarlock.consensus.model import Event, EventKind, KeyValue, Put, Transaction
 
 PREFIX = b"/registry/core/configmaps/"
 
@@ -117,3 +120,23 @@ def test_a_connection_that_closes_has_nothing_left_to_send() -> None:
         transport = Closed()
 
     assert ChunkedWire(Connection()).unsent() == 0  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=80), st.integers(0, 40), st.integers(0, 40))
+def test_a_collection_s_ranges_follow_every_change(steps: list[tuple[int, bool]], one: int, other: int) -> None:
+    collection, expected = Collection(PREFIX, 0), dict[bytes, int]()
+    for revision, (number, stays) in enumerate(steps, start=1):
+        key = PREFIX + b"%02d/x" % number
+        value = b'{"metadata":{"name":"x"}}' if stays else b""
+        kv = KeyValue(key, value, 1, revision, 1)
+        collection.apply(Event(EventKind.PUT if stays else EventKind.DELETE, kv))
+        if stays:
+            expected[key] = revision
+        else:
+            expected.pop(key, None)
+    start, end = (PREFIX + b"%02d/" % number for number in sorted((one, other)))
+    within = [(key, expected[key]) for key in sorted(expected) if start <= key < end]
+    assert [(entry.key, entry.revision) for entry in collection.between(start, end)] == within
+    assert collection.count(start, end) == len(within)
+    assert collection.exceeds(start, end, len(within)) is False
+    assert collection.exceeds(start, end, len(within) - 1) is True or not within
