@@ -33,18 +33,17 @@ class InFlight:
             metrics.DROPPED.labels(kind.name).inc()
             raise status.too_many_requests("too many requests, please try again later.")
         kind.count += 1
-        kind.gauge.set(kind.count)
         return kind
 
 
 class _Kind:
-    __slots__ = ("count", "gauge", "limit", "name")
+    __slots__ = ("count", "limit", "name")
 
     def __init__(self, limit: int, name: str) -> None:
         self.limit, self.name, self.count = limit, name, 0
-        self.gauge = metrics.INFLIGHT.labels(name)
+        # Read when it is scraped: that costs nothing in between.
+        metrics.INFLIGHT.labels(name).set_function(lambda: self.count)
 
     def leave(self) -> None:
         """Count one request less."""
         self.count -= 1
-        self.gauge.set(self.count)

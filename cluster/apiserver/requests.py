@@ -40,19 +40,20 @@ def parse(method: str, path: str, query: Query) -> RequestInfo:
 
     Source: apiserver pkg/endpoints/request/requestinfo.go.
     """
-    plain = RequestInfo(verb=method.lower(), path=unquote(path))
-    parts = [unquote(part) for part in path.strip("/").split("/")]
+    parts = path.strip("/").split("/")
+    if "%" in path:
+        parts = [unquote(part) for part in parts]
     if parts[0] == "api" and len(parts) > 2:
         group, version, parts = "", parts[1], parts[2:]
     elif parts[0] == "apis" and len(parts) > 3:
         group, version, parts = parts[1], parts[2], parts[3:]
     else:
-        return plain
+        return RequestInfo(method.lower(), unquote(path))
     verb = _VERBS.get(method, "")
     if parts[0] == "watch" and len(parts) > 1:
         verb, parts = "watch", parts[1:]
     elif parts[0] == "proxy" and len(parts) > 1:
-        return plain
+        return RequestInfo(method.lower(), unquote(path))
     namespace = ""
     if parts[0] == "namespaces" and len(parts) > 1:
         namespace = parts[1]
@@ -65,7 +66,7 @@ def parse(method: str, path: str, query: Query) -> RequestInfo:
         verb = "deletecollection"
     return RequestInfo(
         verb=verb,
-        path=plain.path,
+        path=unquote(path),
         is_resource=True,
         group=group,
         version=version,

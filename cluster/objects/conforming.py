@@ -67,7 +67,9 @@ class Conforming:
                     out[key] = value
             elif value is not None:
                 path.append(key)
-                result = self.value(field, value)
+                result = (
+                    self.object(field, value) if kind == "object" and type(value) is dict else self.value(field, value)
+                )
                 path.pop()
                 if result or field.keeps_zero or kind == "object" or kind in _NEVER_EMPTY:
                     out[key] = result

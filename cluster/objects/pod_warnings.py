@@ -140,17 +140,22 @@ def _volumes(path: str, volumes: Sequence[Obj]) -> Iterator[str]:
         yield from _overlaps(volume)
 
 
+_FILES: Final = (
+    ("configMap", "ConfigMap", "name"),
+    ("secret", "Secret", "secretName"),
+    ("downwardAPI", "DownwardAPI", ""),
+)
+"""Volumes of files: their fields, what messages call them, and the field with the name of what they are made of."""
+
+
 def _overlaps(volume: Obj) -> Iterator[str]:
     """Files of one volume that would stand in each other's place."""
     name = quote(volume["name"])
-    plain = {
-        f"ConfigMap {quote((volume.get('configMap') or {}).get('name', ''))}": volume.get("configMap"),
-        f"Secret {quote((volume.get('secret') or {}).get('secretName', ''))}": volume.get("secret"),
-        "DownwardAPI": volume.get("downwardAPI"),
-    }
-    for source, held in plain.items():
-        paths = [(item["path"], "") for item in (held or {}).get("items") or ()]
-        yield from _collisions(f"volume {name} ({source}): overlapping paths:", paths)
+    for field, title, named in _FILES:
+        held = volume.get(field) or {}
+        if paths := [(item["path"], "") for item in held.get("items") or ()]:
+            source = f"{title} {quote(held.get(named, ''))}" if named else title
+            yield from _collisions(f"volume {name} ({source}): overlapping paths:", paths)
     if "projected" not in volume:
         return
     paths = []

@@ -117,7 +117,12 @@ def whole(text: str | int | float) -> int:
 
 def canonical(text: str | int | float) -> str:
     """The same quantity in canonical form, as the API server answers it."""
-    return str(parse(text))
+    return _canonical(text if isinstance(text, str) else repr(text))
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
+    return str(_parse(text))
 
 
 def format(amount: Fraction | int, style: Format = Format.DECIMAL_SI) -> str:  # noqa: A001 - the module is the namespace

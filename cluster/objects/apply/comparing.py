@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,10 @@ class _Absent:
 
 
 ABSENT: Final = _Absent()
+_HOLDERS: Final = (dict, list)
+Unowned = Mapping[str, "Unowned | None"]
+"""Elements that don't count, each with those below it that don't, None for all of them."""
+_NOTHING: Final[Unowned] = {}
 
 
 @dataclass(slots=True)
@@ -42,37 +46,42 @@ def compare(schema: Schema | None, old: Any, new: Any) -> Changes:
     return changes
 
 
-def written(schema: Schema | None, old: Any, new: Any, counts: Callable[[Path], bool], path: Path = ()) -> Trie | None:
+def written(schema: Schema | None, old: Any, new: Any, unowned: Unowned = _NOTHING) -> Trie | None:
     """Return the trie of what is new or has another value in `new`, None for nothing. What is gone isn't looked for.
 
-    Of places that differ only those are in it that `counts` says yes to. The same as `Changes.written` in one go.
+    Of places that differ only those are in it that count. The same as `Changes.written` in one go.
     """
     shape = old if new is None else new
     if _is_leaf(schema, old, new, shape):
-        return {} if (old != new or type(old) is not type(new)) and counts(path) else None
+        return {} if old != new or type(old) is not type(new) else None
     trie: Trie = {}
-    for step, below, before, value in _sides(schema, shape, old, new):
-        if before is ABSENT:
-            if counts((*path, step)):
-                trie[step] = _grown(below, value)
-        elif before != value:
-            inside = written(below, before, value, counts, (*path, step))
-            if inside is not None:
-                trie[step] = inside
-    return trie or None
-
-
-def _sides(schema: Schema | None, shape: Any, old: Any, new: Any) -> Iterator[tuple[str, Schema | None, Any, Any]]:
-    """Yield each part that `new` has: its element, its schema, what it was and what it is."""
     if isinstance(shape, dict):
         known = _dict(old)
         for name, value in _dict(new).items():
-            yield "f:" + name, field_schema(schema, name), known.get(name, ABSENT), value
-        return
+            before = known.get(name, ABSENT)
+            if before is ABSENT or before != value:
+                _enter(trie, "f:" + name, field_schema(schema, name), before, value, unowned)
+        return trie or None
     assert schema is not None
     earlier = items(schema, _list(old))
     for step, value in items(schema, _list(new)).items():
-        yield step, schema.items, earlier.get(step, ABSENT), value
+        before = earlier.get(step, ABSENT)
+        if before is ABSENT or before != value:
+            _enter(trie, step, schema.items, before, value, unowned)
+    return trie or None
+
+
+def _enter(trie: Trie, step: str, schema: Schema | None, before: Any, value: Any, unowned: Unowned) -> None:
+    """Enter what differs at one step."""
+    counts = step not in unowned
+    if before is ABSENT:
+        if counts:
+            trie[step] = _grown(schema, value)
+        return
+    below = _NOTHING if counts else unowned[step]
+    inside = written(schema, before, value, below) if below is not None else None
+    if inside is not None and (counts or inside):
+        trie[step] = inside
 
 
 def _compare(schema: Schema | None, old: Any, new: Any, path: Path, changes: Changes) -> None:
@@ -103,7 +112,7 @@ def _grown(schema: Schema | None, value: Any) -> Trie:
     if isinstance(value, dict):
         for name, one in value.items():
             # Most fields are scalars, which have no inside whatever their schema.
-            has_inside = isinstance(one, dict | list) and one
+            has_inside = one and isinstance(one, _HOLDERS)
             trie["f:" + name] = _grown(field_schema(schema, name), one) if has_inside else {}
     else:
         assert schema is not None

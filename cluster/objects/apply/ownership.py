@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from oarlock.cluster.objects.apply import fieldsets, merging, shapes, versions
-from oarlock.cluster.objects.apply.comparing import Changes, compare, written
+from oarlock.cluster.objects.apply.comparing import Changes, Unowned, compare, written
 from oarlock.cluster.objects.apply.fieldsets import Path, Trie
 from oarlock.cluster.objects.apply.versions import Steps
 from oarlock.cluster.objects.gotext import quote
@@ -116,7 +116,7 @@ def updated(schema: Schema, entries: Sequence[Entry], old: Obj, new: Obj, manage
     All entries are about the version that is written.
     """
     if not entries:
-        owned = written(schema, old, new, lambda path: _is_owned(path, manager))
+        owned = written(schema, old, new, _unowned(manager, new))
         return [manager.entry("Update", owned)] if owned else []
     return versions.only(updating(schema, entries, old, new, manager, apart=False))
 
@@ -155,6 +155,20 @@ def updating(
             fieldsets.graft(owned, place, inside)
         own = manager.entry("Update", owned)
     return _ordered(_capped([*kept, own] if own is not None else kept))
+
+
+def _unowned(manager: Manager, obj: Obj) -> Unowned:
+    """Return what of an object can't be owned by a write through this endpoint: the places that `_is_owned` denies."""
+    if manager.subresource in ("", "scale"):
+        return _UNOWNED_BY_MAIN
+    if manager.subresource == "status":
+        return {**{"f:" + name: None for name in obj if name not in ("status", "metadata")}, **_UNOWNED_METADATA}
+    return _UNOWNED_TREE
+
+
+_UNOWNED_METADATA: Final[Unowned] = {"f:metadata": {path[1]: {} for path in _UNOWNED if len(path) > 1}}
+_UNOWNED_TREE: Final[Unowned] = {"f:apiVersion": {}, "f:kind": {}, **_UNOWNED_METADATA}
+_UNOWNED_BY_MAIN: Final[Unowned] = {**_UNOWNED_TREE, "f:status": None}
 
 
 def _is_owned(path: Path, manager: Manager) -> bool:
