@@ -51,7 +51,7 @@ from oarlock.actors.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from oarlock.actors.controllers.view import KINDS, View
 from oarlock.actors.controllers.volume_binding import VOLUME_BINDING
 from oarlock.actors.controllers.volume_expansion import VOLUME_EXPANSION
-from oarlock.actors.shell.component import GATHER_MS, ComponentContext, fence_revision
+from oarlock.actors.shell.component import GATHER_MS, STANDBY_GATHER_MS, ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Cache
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.events import Recorder
@@ -136,7 +136,7 @@ class Controllers:
         settings = ControllerSettings.of(context.settings)
         self._fence: str | None = None
         self._client = ApiClient(replace(context.client, fence=lambda: self._fence, user_agent="oarlock-controllers"))
-        self._informers = Informers(self._client, GATHER_MS)
+        self._informers = Informers(self._client, STANDBY_GATHER_MS)
         self._shard = settings.shard
         every = controllers(settings)
         self._names = hosted(settings.controllers, names(), _ASLEEP)
@@ -178,6 +178,7 @@ class Controllers:
 
     async def run(self, fence: str) -> None:
         """Act under `fence` until cancelled, once the caches show all that the predecessor wrote."""
+        self._informers.gather_ms = GATHER_MS
         await self._informers.wait_revision(fence_revision(fence))
         self._fence = fence
         self._recorder.start()
@@ -186,6 +187,7 @@ class Controllers:
             await _together([one.run() for one in self._loops])
         finally:
             self._fence = None
+            self._informers.gather_ms = STANDBY_GATHER_MS
             await self._recorder.stop()
 
     def _hosted(self) -> list[Loop]:

@@ -29,7 +29,7 @@ from oarlock.actors.scheduler.profile import DEFAULT_NAME, Profile
 from oarlock.actors.scheduler.queue import Rules, SchedulingQueue
 from oarlock.actors.scheduler.reporting import Reporter
 from oarlock.actors.scheduler.storage_view import StorageView
-from oarlock.actors.shell.component import GATHER_MS, ComponentContext, fence_revision
+from oarlock.actors.shell.component import GATHER_MS, STANDBY_GATHER_MS, ComponentContext, fence_revision
 from oarlock.cluster.client.cache import Change, Object, key_of
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.events import Recorder
@@ -92,7 +92,7 @@ class Scheduler:
         self._extenders: list[Extender] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._use(self._sources.load())
-        self._informers = Informers(self._client, GATHER_MS)
+        self._informers = Informers(self._client, STANDBY_GATHER_MS)
         self._nodes = self._informers.cache("", "v1", "nodes")
         self._pods = self._informers.cache("", "v1", "pods", params=_LIVE_PODS)
         self._handle = self._follow()
@@ -141,6 +141,7 @@ class Scheduler:
 
     async def run(self, fence: str) -> None:
         """Schedule under `fence` until cancelled, once the caches show all that the predecessor bound."""
+        self._informers.gather_ms = GATHER_MS
         written = (self._pods, *(self._informers.cache(group, "v1", plural) for group, plural in _WRITTEN))
         await asyncio.gather(*(cache.wait_revision(fence_revision(fence)) for cache in written))
         self._fence = fence
@@ -156,6 +157,7 @@ class Scheduler:
             reloading.cancel()
             await self._abandon_writes()
             self._fence = None
+            self._informers.gather_ms = STANDBY_GATHER_MS
             await self._recorder.stop()
 
     def answer(self, path: str) -> object | None:

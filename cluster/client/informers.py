@@ -19,7 +19,8 @@ def collection_path(group: str, version: str, plural: str, namespace: str | None
 class Informers:
     """Makes caches on demand; those asked for before `start()` begin with it, later ones at once.
 
-    `gather_ms` is how long the events of a busy kind may be gathered before they come, see `ApiClient.pieces`.
+    `gather_ms` is how long the events of a busy kind may be gathered before they come, see `ApiClient.pieces`; it may
+    be set at any time.
     """
 
     def __init__(self, client: ApiClient, gather_ms: int = 0) -> None:
@@ -51,6 +52,16 @@ class Informers:
             if self._started:
                 self._launch(self._reflectors[identity])
         return self._caches[identity]
+
+    @property
+    def gather_ms(self) -> int:
+        return self._gather_ms
+
+    @gather_ms.setter
+    def gather_ms(self, gather_ms: int) -> None:
+        self._gather_ms = gather_ms
+        for reflector in self._reflectors.values():
+            reflector.gather_ms = gather_ms
 
     def drop(self, group: str, version: str, plural: str) -> None:
         """End the watch of a kind in all namespaces, because it is served no more; the cache keeps what it holds."""

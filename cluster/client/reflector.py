@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import aclosing
 from typing import Any, cast
 
 from oarlock.cluster.client.cache import Cache, Change, key_of
@@ -64,7 +65,9 @@ class Reflector:
         transform: Transform = without_managed_fields,
         gather_ms: int = 0,
     ) -> None:
-        self._client, self._path, self._cache, self._gather_ms = client, path, cache, gather_ms
+        self._client, self._path, self._cache = client, path, cache
+        self.gather_ms = gather_ms
+        """How long events may be gathered; with the first one after it was lowered a watch is opened anew."""
         self._params, self._transform = dict(params or {}), transform
         self._trims = transform is metadata_only or path.rpartition("/")[2] not in _WITH_OTHERS_JSON
         self._behind = asyncio.Event()
@@ -139,26 +142,37 @@ class Reflector:
             state = {}
         else:
             params["resourceVersion"] = str(self._cache.revision)
-        began = asyncio.get_running_loop().time()
+        began, gather_ms = asyncio.get_running_loop().time(), self.gather_ms
         seen = False
-        async for lines in self._client.pieces(self._path, {**params, "watch": "1"}, gather_ms=self._gather_ms):
-            self._failures, seen = 0, True
-            for line in lines:
-                event = event_of(line, trimmed=self._trims)
-                change, obj = event["type"], event["object"]
-                if state is None:
-                    self._take(change, obj)
-                elif change == "BOOKMARK" and (obj["metadata"].get("annotations") or {}).get(_STATE_ENDS) == "true":
-                    items, state = list(state.values()), None
-                    await self._replace(_taken(items), obj)
-                    if self._lags():
-                        self._behind.set()
-                elif change == "DELETED":
-                    state.pop(key_of(obj), None)
-                elif change != "BOOKMARK":
-                    state[key_of(obj)] = self._transform(obj)
+        asked = self._client.pieces(self._path, {**params, "watch": "1"}, gather_ms=gather_ms)
+        async with aclosing(asked) as pieces:
+            async for lines in pieces:
+                self._failures, seen = 0, True
+                for line in lines:
+                    event = event_of(line, trimmed=self._trims)
+                    if state is None:
+                        self._take(event["type"], event["object"])
+                    else:
+                        state = await self._begin(state, event["type"], event["object"])
+                if state is None and self.gather_ms < gather_ms:
+                    return
         if not seen and asyncio.get_running_loop().time() - began < _SHORT_WATCH_S:
             raise Unreachable(f"the watch of {self._path} ended at once", sent=True)
+
+    async def _begin(self, state: dict[str, Object], change: str, obj: Object) -> dict[str, Object] | None:
+        """Take one event of a watch that begins with the state; return what has come of it, None once it is whole."""
+        if change == "BOOKMARK" and (obj["metadata"].get("annotations") or {}).get(_STATE_ENDS) == "true":
+            items = list(state.values())
+            state.clear()
+            await self._replace(_taken(items), obj)
+            if self._lags():
+                self._behind.set()
+            return None
+        if change == "DELETED":
+            state.pop(key_of(obj), None)
+        elif change != "BOOKMARK":
+            state[key_of(obj)] = self._transform(obj)
+        return state
 
     def _take(self, change: str, obj: Object) -> None:
         if change == "BOOKMARK":

@@ -160,6 +160,41 @@ def test_events_that_come_together_are_all_taken_in_their_order(serve: Any) -> N
     asyncio.run(scenario())
 
 
+def test_who_wants_events_sooner_opens_the_watch_anew(serve: Any) -> None:
+    """With the first event that comes: a quiet kind has none to come late."""
+
+    async def scenario() -> None:
+        asked: list[tuple[str, str]] = []
+        again = asyncio.Event()
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            asked.append((request.headers["Oarlock-Gather"], request.query.get("resourceVersion", "")))
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            if len(asked) > 1:
+                again.set()
+            else:
+                end = {"resourceVersion": "10", "annotations": {"k8s.io/initial-events-end": "true"}}
+                await answer.write(line("BOOKMARK", {"metadata": end}))
+                await answer.write(line("ADDED", pod("a", 11)))
+            await asyncio.Event().wait()
+            return answer
+
+        async with serve(handler) as settings, ApiClient(settings) as client:
+            informers = Informers(client, gather_ms=50)
+
+            def lower(*_: object) -> None:
+                informers.gather_ms = 5
+
+            informers.cache("", "v1", "pods").add_handler(lower)
+            informers.start()
+            await asyncio.wait_for(again.wait(), 20)
+            await informers.stop()
+        assert asked == [("50", ""), ("5", "11")]
+
+    asyncio.run(scenario())
+
+
 def test_a_state_that_breaks_off_counts_for_nothing(serve: Any) -> None:
     """Its end is missing: what came of it may be anything."""
 
