@@ -13,6 +13,7 @@ from typing import Any
 import uvloop
 
 from oarlock.cluster.boot.child import IN_VAIN, Notifier
+from oarlock.cluster.boot.importing import put_off_collections
 from oarlock.cluster.boot.metrics import MetricsListener
 from oarlock.cluster.boot.pauses import Pauses
 from oarlock.cluster.boot.roles import ROLES, Running
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 def main() -> int:
     role, settings_file = sys.argv[1:]
+    put_off_collections()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     )

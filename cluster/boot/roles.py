@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from oarlock.cluster.boot.child import inherited_listeners
+from oarlock.cluster.boot.importing import import_aiohttp
 
 if TYPE_CHECKING:
     from oarlock.actors.shell.hosted import HostedSettings
@@ -120,6 +121,7 @@ class WithStoreClient:
 
 
 async def run_api_server(settings: Settings) -> Running:
+    import_aiohttp()
     from oarlock.cluster.apiserver.server import ApiServer
 
     client = await _store_of(settings, settings["client_tls"])
@@ -316,6 +318,7 @@ async def run_agent(settings: Settings) -> Running:
 
     Such a node's `ip` is the host's own address, and it needs neither `pod_ip_prefix` nor `claim_file`.
     """
+    import_aiohttp()
     from oarlock.cluster.client.settings import ClientSettings
     from oarlock.cluster.kubelet.agent import NodeAgent
     from oarlock.cluster.kubelet.settings import AgentSettings, Tls
@@ -345,6 +348,7 @@ async def run_agent(settings: Settings) -> Running:
 
 async def run_hollow(settings: Settings) -> Running:
     """Run all simulated nodes in this process."""
+    import_aiohttp()
     from oarlock.cluster.client.settings import ClientSettings
     from oarlock.cluster.kubelet.agent import NodeAgent
     from oarlock.cluster.kubelet.settings import AgentSettings, Tls
