@@ -26,6 +26,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m compileall -q cluster consensus actors  # or all parts compile all of it at the first start
 	@touch $@
 
 up: install ## run a highly available cluster on this machine (UP_FLAGS="--hollow 10" and so on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from oarlock.cluster.boot.processes import MARK
 from oarlock.cluster.boot.state import StateFolder
 
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+ROOMS = ("cluster", "consensus", "actors")
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,9 @@ class BenchCluster:
 @contextmanager
 def cluster(*flags: str, name: str = "bench") -> Iterator[BenchCluster]:
     """Run a cluster of its own with `oarlock up` and these flags; it is gone afterwards."""
+    for room in ROOMS:
+        # An installed package has its bytecode. Where Python may write none, each process would compile everything.
+        compileall.compile_dir(str(Path(__file__).parent.parent / room), quiet=1)
     with tempfile.TemporaryDirectory(prefix="oarlock-bench-") as root:
         running = BenchCluster(name, Path(root))
         try:
