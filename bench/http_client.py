@@ -107,6 +107,10 @@ class Watcher(asyncio.Protocol):
         if rest:
             self._on_data(rest)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.open.done():
+            self.open.set_exception(Unexpected(f"the connection ended before the watch began: {exc}"))
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.abort()

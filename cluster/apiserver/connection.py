@@ -213,10 +213,10 @@ class ConnectionServer(web.Server):
         connection.connection_made(transport)
         if standing.paused:
             connection.pause_writing()
-        if standing.received:
-            connection.data_received(standing.received)
         if not transport.is_reading():
             transport.resume_reading()
+        if standing.received:
+            connection.data_received(standing.received)  # which stops reading if that is enough for now
 
     def __call__(self) -> Any:
         return self._made(None) or Refused()
