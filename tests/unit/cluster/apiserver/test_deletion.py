@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
+
+import pytest
+
+from oarlock.cluster.apiserver.deleting import DELETED_AT_ONCE, Deleter
+from oarlock.cluster.objects import status
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"
@@ -92,6 +98,56 @@ def test_collection_deletion_follows_its_selector(with_api: Any, objects: Any) -
         assert [item["metadata"]["name"] for item in gone["items"]] == ["m1", "m3"]
         _, left = await api("GET", MAPS)
         assert [item["metadata"]["name"] for item in left["items"]] == ["m0", "m2"]
+
+    with_api(scenario)
+
+
+def test_many_are_deleted_at_the_same_time_and_all_of_them(
+    with_api: Any, objects: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario(api: Any) -> None:
+        count = 3 * DELETED_AT_ONCE
+        for number in range(count):
+            await api.made(MAPS, objects.configmap(f"m{number:02}"))
+        plain, under_way, most = api.store.transact, 0, 0
+
+        async def transact(*given: Any) -> Any:
+            nonlocal under_way, most
+            under_way += 1
+            most = max(most, under_way)
+            try:
+                await asyncio.sleep(0)
+                return await plain(*given)
+            finally:
+                under_way -= 1
+
+        monkeypatch.setattr(api.store, "transact", transact)
+        code, gone = await api("DELETE", MAPS)
+        assert (code, len(gone["items"])) == (200, count)
+        assert most == DELETED_AT_ONCE
+        assert (await api("GET", MAPS))[1]["items"] == []
+
+    with_api(scenario)
+
+
+def test_a_refusal_ends_a_collection_s_deletion(with_api: Any, objects: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(api: Any) -> None:
+        for number in range(10 * DELETED_AT_ONCE):
+            await api.made(MAPS, objects.configmap(f"m{number:03}"))
+        plain = Deleter.delete_object
+
+        async def refuse(deleter: Deleter, call: Any, key: bytes, name: str, wanted: Any) -> Any:
+            await asyncio.sleep(0)
+            if name == "m020":
+                raise status.forbidden("configmaps", name, "it stays")
+            return await plain(deleter, call, key, name, wanted)
+
+        monkeypatch.setattr(Deleter, "delete_object", refuse)
+        code, answer = await api("DELETE", MAPS)
+        assert (code, answer["reason"]) == (403, "Forbidden")
+        left = (await api("GET", MAPS))[1]["items"]
+        assert left[0]["metadata"]["name"] == "m020"
+        assert len(left) > 5 * DELETED_AT_ONCE, "what hadn't begun isn't begun any more"
 
     with_api(scenario)
 
