@@ -13,6 +13,7 @@ from oarlock.cluster.objects.causes import duplicate, forbidden, invalid, not_su
 from oarlock.cluster.objects.container_validation import PodFacts, containers, init_containers, padded_images
 from oarlock.cluster.objects.ephemeral_validation import ephemeral_containers
 from oarlock.cluster.objects.gostructs import Struct
+from oarlock.cluster.objects.known import Known
 from oarlock.cluster.objects.pod_annotations import pod_annotations, profiles_match
 from oarlock.cluster.objects.resource_validation import NOT_NEGATIVE, pod_resources, resource_amount
 from oarlock.cluster.objects.scheduling_validation import affinity, spread_constraints, tolerations
@@ -46,6 +47,20 @@ def pod(obj: Obj) -> list[Cause]:
 
 def pod_metadata_and_spec(obj: Obj) -> list[Cause]:
     """What is wrong with a Pod's annotations and spec, new or changed; a template may have more than a Pod."""
+    return _RIGHT.checked(_judged(obj), lambda: _pod_metadata_and_spec(obj))
+
+
+_RIGHT: Final = Known()
+
+
+def _judged(obj: Obj) -> object:
+    """Return all that the rules of a Pod look at: its name only where claims are named after it."""
+    metadata, spec = obj["metadata"], obj["spec"]
+    is_named_after = any("ephemeral" in volume for volume in spec.get("volumes") or ())
+    return metadata.get("annotations"), spec, metadata.get("name") if is_named_after else None
+
+
+def _pod_metadata_and_spec(obj: Obj) -> list[Cause]:
     spec = obj["spec"]
     causes = pod_metadata(obj) + pod_spec(spec, "spec", obj["metadata"].get("name", ""))
     if not spec.get("serviceAccountName"):

@@ -12,6 +12,7 @@ from typing import Any, Final
 from oarlock.cluster.objects import names, pod_warnings
 from oarlock.cluster.objects.address_warnings import of_address, of_range
 from oarlock.cluster.objects.key_pairs import problem
+from oarlock.cluster.objects.known import Known
 from oarlock.cluster.objects.resources import Resource
 
 Obj = dict[str, Any]
@@ -60,7 +61,11 @@ def _named(what: str, obj: Obj) -> Iterator[str]:
 
 def _pod(obj: Obj) -> Iterator[str]:
     yield from _named("the Pod's hostname", obj)
-    yield from pod_warnings.of_template("", obj)
+    said = (obj["metadata"].get("annotations"), obj.get("spec"))
+    yield from _HARMLESS.checked(said, lambda: list(pod_warnings.of_template("", obj)))
+
+
+_HARMLESS: Final = Known()
 
 
 def _template(obj: Obj) -> Iterator[str]:

@@ -23,6 +23,8 @@ RETRY_S = 0.1
 """The default account comes a moment after its namespace; a pod may come in between."""
 _PREFIX = "kube-api-access-"
 _NAME_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
+_VOLUME = _PREFIX + "".join(random.choices(_NAME_LETTERS, k=5))
+"""How the volume of a token is called: it is alone in its pod, and pods of one template stay alike."""
 
 
 async def complete(attributes: Attributes, view: View) -> None:
@@ -68,7 +70,7 @@ def mount_token(spec: Obj) -> None:
     """Mount the projected token into every container that has nothing of its own in its place."""
     volumes = spec.get("volumes") or []
     present = next((one["name"] for one in volumes if (one.get("name") or "").startswith(_PREFIX)), None)
-    name = present or _PREFIX + "".join(random.choices(_NAME_LETTERS, k=5))
+    name = present or _VOLUME
     mounted = False
     for container in [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]:
         mounts = container.get("volumeMounts") or []
