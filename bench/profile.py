@@ -33,7 +33,10 @@ PARTS = (
     ("who, what, and how it went", ("apiserver/dispatch", "apiserver/requests", "apiserver/auth", "apiserver/observ")),
     ("the object from its bytes", ("objects/decoding", "objects/conforming", "objects/schemas", "apiserver/bodies")),
     ("its defaults", ("default", "objects/strategy")),
-    ("its validation and warnings", ("validation", "objects/names", "label_syntax", "quantity", "warnings")),
+    (
+        "its validation and warnings",
+        ("validation", "objects/names", "label_syntax", "quantity", "warnings", "objects/known"),
+    ),
     ("who owns its fields", ("objects/apply/", "apiserver/applying", "apiserver/patching", "objects/patches")),
     ("admission and quotas", ("apiserver/admission", "apiserver/allocation")),
     ("the store's client", ("consensus/", "apiserver/storage")),

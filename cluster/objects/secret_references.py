@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 Obj = dict[str, Any]
-_ENFORCED = "kubernetes.io/enforce-mountable-secrets"
+ENFORCED = "kubernetes.io/enforce-mountable-secrets"
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _KINDS = (
     ("init container", "initContainers"),
@@ -33,7 +33,7 @@ _NAMED_SECRETS = (
 
 def are_limited(account: Obj) -> bool:
     """Tell whether the account's pods may use only the Secrets that it lists."""
-    return (account["metadata"].get("annotations") or {}).get(_ENFORCED) in _TRUE
+    return (account["metadata"].get("annotations") or {}).get(ENFORCED) in _TRUE
 
 
 def refusal(account: Obj, pod: Obj, *, ephemeral_only: bool = False) -> str:

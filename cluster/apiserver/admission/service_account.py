@@ -59,6 +59,8 @@ async def check(attributes: Attributes, view: View) -> None:
     name = pod["spec"].get("serviceAccountName")
     if not name:
         raise attributes.forbidden(f"no service account specified for pod {attributes.namespace}/{attributes.name}")
+    if view.lacks("", "serviceaccounts", name, secret_references.ENFORCED, attributes.namespace):
+        return
     account = await _account(attributes, view, name)
     if secret_references.are_limited(account):
         refused = secret_references.refusal(account, pod, ephemeral_only=added)

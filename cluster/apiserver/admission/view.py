@@ -34,10 +34,10 @@ class View:
         entry = self.storage.cache.collection(kind.key_prefix).entries.get(kind.key(namespace, name))
         return None if entry is None else entry.object()
 
-    def lacks(self, group: str, plural: str, name: str, text: str) -> bool:
-        """Tell whether a cluster-scoped object is cached and `text` stands nowhere in it: cheaper than to parse it."""
+    def lacks(self, group: str, plural: str, name: str, text: str, namespace: str = "") -> bool:
+        """Tell whether an object is cached and `text` stands nowhere in it: cheaper than to parse it."""
         kind = resource(group, plural)
-        entry = self.storage.cache.collection(kind.key_prefix).entries.get(kind.key("", name))
+        entry = self.storage.cache.collection(kind.key_prefix).entries.get(kind.key(namespace, name))
         return entry is not None and text.encode() not in entry.wire
 
     async def get_live(self, group: str, plural: str, name: str, namespace: str = "") -> Obj | None:
