@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ import uvloop
 from bench.clusters import BenchCluster, cluster
 from bench.http_client import MERGE, Caller, Target, timed
 from bench.meters import Meters, Row
+from bench.readers import reading
 from bench.report import quantile, table
 from oarlock.cluster.boot import control
 from oarlock.cluster.client.kubeconfig import load
@@ -91,7 +93,7 @@ async def _measure(running: BenchCluster, meters: Meters) -> tuple[list[Row], st
         rows += [
             await row(f"list of {PODS:,}", one, iter([whole] * LISTS), LISTS),
             await row(f"list of {PAGE}", one, iter([page] * LISTS), LISTS),
-            await _fan_out(meters, target, one[0]),
+            await _fan_out(meters, target, one[0], running.kubeconfig),
             await row("delete", callers, pods(lambda n: target.request("DELETE", f"{PATH}/pod-{n}"), HALF), HALF),
         ]
     return rows, f"{len(body) / PODS / 1e3:.2f}"
@@ -143,49 +145,22 @@ def applied(target: Target, number: int, value: str = "yes") -> bytes:
     return target.request("PATCH", f"{PATH}/{name}?fieldManager=bench", orjson.dumps(labels), _APPLY)
 
 
-class _Deliveries:
-    """Counts events on all watches and keeps the delay of the last one in each piece of data."""
-
-    _MARK = b'"at":"'
-
-    def __init__(self, wanted: int) -> None:
-        self._left = wanted
-        self.delays: list[float] = []
-        self.all = asyncio.Event()
-
-    def take(self, data: bytes) -> None:
-        found = data.count(self._MARK)
-        if not found:
-            return
-        self._left -= found
-        at = data.rfind(self._MARK) + len(self._MARK)
-        stamp = data[at : data.index(b'"', at)]
-        if stamp != b"0":
-            self.delays.append(time.time() - float(stamp))
-        if self._left <= 0:
-            self.all.set()
-
-
-async def _fan_out(meters: Meters, target: Target, caller: Caller) -> Row:
+async def _fan_out(meters: Meters, target: Target, caller: Caller, kubeconfig: Path) -> Row:
     """Change one object `EVENTS` times under `WATCHERS` watches; an operation is one delivery."""
     watched = f"{MAPS}/watched"
     first = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "watched"}, "data": {"at": "0"}}
     created = orjson.loads(await caller.call(target.request("POST", MAPS, orjson.dumps(first))))
-    deliveries = _Deliveries(WATCHERS * EVENTS)
     query = f"watch=1&fieldSelector=metadata.name%3Dwatched&resourceVersion={created['metadata']['resourceVersion']}"
-    watchers = [await target.watcher(f"{MAPS}?{query}", deliveries.take) for _ in range(WATCHERS)]
-    before, began = meters.read(), time.perf_counter()
-    for _ in range(EVENTS):
-        change = {"data": {"at": repr(time.time())}}
-        await caller.call(target.request("PATCH", watched, orjson.dumps(change), MERGE))
-    async with asyncio.timeout(RECOVER_S):
-        await deliveries.all.wait()
-    elapsed_s = time.perf_counter() - began
     name = f"watch, {WATCHERS} watchers, {EVENTS} events"
-    cpu_us = meters.took(name, before, WATCHERS * EVENTS)
-    for watcher in watchers:
-        watcher.close()
-    delays = sorted(deliveries.delays)
+    async with reading(kubeconfig, f"{MAPS}?{query}", WATCHERS, WATCHERS * EVENTS) as all_delays:
+        before, began = meters.read(), time.perf_counter()
+        for _ in range(EVENTS):
+            change = {"data": {"at": repr(time.time())}}
+            await caller.call(target.request("PATCH", watched, orjson.dumps(change), MERGE))
+        async with asyncio.timeout(RECOVER_S):
+            delays = await all_delays()
+        elapsed_s = time.perf_counter() - began
+        cpu_us = meters.took(name, before, WATCHERS * EVENTS)
     per_second = WATCHERS * EVENTS / elapsed_s
     p50_ms, p99_ms = quantile(delays, 0.5) * 1e3, quantile(delays, 0.99) * 1e3
     return _row(name, per_second, p50_ms, p99_ms, cpu_us)

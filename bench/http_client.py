@@ -6,6 +6,7 @@ It knows what our servers send and no more: bodies with a length, or in chunks u
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -139,6 +140,11 @@ class Target:
     async def streams(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection whose user decides how fast it reads."""
         return await asyncio.open_connection(self._host, self._port, ssl=self._context)
+
+    def connection(self) -> ssl.SSLSocket:
+        """Open a connection for somebody who waits."""
+        assert self._context is not None
+        return self._context.wrap_socket(socket.create_connection((self._host, self._port)), server_hostname=self._host)
 
     async def watcher(self, path: str, on_data: Callable[[bytes], None]) -> Watcher:
         """Open a connection with a watch on it; returns once the server has answered."""

@@ -16,7 +16,7 @@ from oarlock.cluster.apiserver.entries import Change, Watcher
 
 log = logging.getLogger(__name__)
 
-TOLD_AT_ONCE = 16
+TOLD_AT_ONCE = 8
 """Watchers that are told in one turn of the loop."""
 UNTOLD_MAX = 500_000
 """Changes that wait to be told, each counted for each of its watchers; with more, no further ones are taken in."""
