@@ -6,7 +6,6 @@ choose paths and methods, and must not choose how many series there are.
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import REGISTRY
 
@@ -32,15 +31,15 @@ class _Series:
     def __init__(self, labels: _Labels) -> None:
         verb, _, *target = labels
         self._labels = labels
-        self._codes: dict[int, Counter] = {}
-        self.duration: Histogram = metrics.DURATION.labels(*labels)
-        self.sizes: Histogram | None = metrics.RESPONSE_SIZES.labels(verb, *target) if verb in _READS else None
+        self._codes: dict[int, metrics.Tally] = {}
+        self.duration = metrics.DURATION.of(*labels)
+        self.sizes = metrics.RESPONSE_SIZES.of(verb, *target) if verb in _READS else None
 
-    def code(self, code: int) -> Counter:
-        counter = self._codes.get(code)
-        if counter is None:
-            counter = self._codes[code] = metrics.REQUESTS.labels(*self._labels, str(code if code in _CODES else 0))
-        return counter
+    def code(self, code: int) -> metrics.Tally:
+        tally = self._codes.get(code)
+        if tally is None:
+            tally = self._codes[code] = metrics.REQUESTS.of(*self._labels, str(code if code in _CODES else 0))
+        return tally
 
 
 _series: dict[_Labels, _Series] = {}
@@ -55,7 +54,7 @@ def observe(request: Request, info: RequestInfo, resource: Resource | None, answ
     series = _series.get(labels)
     if series is None:
         series = _series[labels] = _Series(labels)
-    series.code(answer.status).inc()
+    series.code(answer.status).count += 1
     if info.is_long_running:
         return
     series.duration.observe(seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from functools import lru_cache
 from http import HTTPStatus
 from typing import cast
 
@@ -73,12 +74,14 @@ class Whole(web.StreamResponse):
         answer, version = self._answer, request.version
         self._connection = cast(Connection, request.protocol)
         self._keep_alive = lasts = request.keep_alive
-        lines = [
-            f"HTTP/{version.major}.{version.minor} {answer.status} {_PHRASES.get(answer.status, '')}",
-            *(f"{name}: {value}" for name, value in _headers(answer).items()),
-            *(f"Warning: {value}" for value in warning_headers(self._warnings)),
-            f"Date: {rfc822_formatted_time()}",
-        ]
+        lines = [_status_line(version.minor, answer.status)]
+        if answer.headers:
+            lines += [f"{name}: {value}" for name, value in _headers(answer).items()]
+        else:
+            lines.append(_usual_headers(answer.content_type))
+        if self._warnings:
+            lines += [f"Warning: {value}" for value in warning_headers(self._warnings)]
+        lines.append(f"Date: {rfc822_formatted_time()}")
         if answer.status not in _BODYLESS:
             lines.append(f"Content-Length: {len(answer.body)}")
         if version == HttpVersion10:
@@ -101,6 +104,16 @@ class Whole(web.StreamResponse):
         else:
             transport.writelines((self._head, body))
         await connection.drained()
+
+
+@lru_cache(maxsize=256)
+def _status_line(minor: int, status: int) -> str:
+    return f"HTTP/1.{minor} {status} {_PHRASES.get(status, '')}"
+
+
+@lru_cache(maxsize=64)
+def _usual_headers(content_type: str) -> str:
+    return "\r\n".join(f"{name}: {value}" for name, value in _headers(Response(content_type=content_type)).items())
 
 
 def _headers(answer: Response | Stream) -> dict[str, str]:

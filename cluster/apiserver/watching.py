@@ -129,7 +129,7 @@ class _Watcher:
         if count:
             self._lens = self._lens.next
             self.sent = changes[-1].revision
-            self._events[0] += count
+            self._events.count += count
             self._write(chunks)
 
     def initial(self, entry: Entry) -> bytes:
