@@ -34,7 +34,7 @@ def total(texts: Iterable[str], name: str) -> float:
     return sum(value for text in texts for _, value in _samples(text, name))
 
 
-def buckets(texts: Iterable[str], name: str, **labels: str) -> Buckets:
+def buckets(texts: Iterable[str], name: str, /, **labels: str) -> Buckets:
     """Return a histogram's observations with these labels, of all pages together."""
     found: Counter[float] = Counter()
     for text in texts:

@@ -30,6 +30,8 @@ def test_a_counter_is_summed_over_labels_and_pages() -> None:
 def test_a_histogram_tells_what_lies_between_its_bounds() -> None:
     assert scraping.buckets([BEFORE], "paused_seconds") == {0.1: 5, 1.0: 2, math.inf: 1}
     assert scraping.buckets([BEFORE, BEFORE], "paused_seconds", kind="a") == {0.1: 10, 1.0: 4, math.inf: 0}
+    named = [BEFORE.replace("kind=", "name=")]
+    assert scraping.buckets(named, "paused_seconds", name="b") == {0.1: 0, 1.0: 0, math.inf: 1}
 
 
 def test_the_largest_of_a_time_is_known_by_its_bound() -> None:
