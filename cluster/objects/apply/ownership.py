@@ -116,7 +116,7 @@ def updated(schema: Schema, entries: Sequence[Entry], old: Obj, new: Obj, manage
     All entries are about the version that is written.
     """
     if not entries:
-        owned = written(schema, old, new, _unowned(manager, new))
+        owned = written(schema, old, new, _unowned(manager, ("f:" + name for name in new)))
         return [manager.entry("Update", owned)] if owned else []
     return versions.only(updating(schema, entries, old, new, manager, apart=False))
 
@@ -157,27 +157,33 @@ def updating(
     return _ordered(_capped([*kept, own] if own is not None else kept))
 
 
-def _unowned(manager: Manager, obj: Obj) -> Unowned:
-    """Return what of an object can't be owned by a write through this endpoint: the places that `_is_owned` denies."""
+def _unowned(manager: Manager, members: Iterable[str]) -> Unowned:
+    """Return what of an object of these members can't be owned by a write through this endpoint.
+
+    The status has an endpoint of its own.
+    """
     if manager.subresource in ("", "scale"):
         return _UNOWNED_BY_MAIN
     if manager.subresource == "status":
-        return {**{"f:" + name: None for name in obj if name not in ("status", "metadata")}, **_UNOWNED_METADATA}
+        return {**{one: None for one in members if one not in ("f:status", "f:metadata")}, **_UNOWNED_METADATA}
     return _UNOWNED_TREE
 
 
 _UNOWNED_METADATA: Final[Unowned] = {"f:metadata": {path[1]: {} for path in _UNOWNED if len(path) > 1}}
-_UNOWNED_TREE: Final[Unowned] = {"f:apiVersion": {}, "f:kind": {}, **_UNOWNED_METADATA}
+_UNOWNED_TREE: Final[Unowned] = {**{path[0]: {} for path in _UNOWNED}, **_UNOWNED_METADATA}
 _UNOWNED_BY_MAIN: Final[Unowned] = {**_UNOWNED_TREE, "f:status": None}
 
 
 def _is_owned(path: Path, manager: Manager) -> bool:
-    """Whether a write through this endpoint can own a path: the status has an endpoint of its own."""
-    if path in _UNOWNED:
-        return False
-    if manager.subresource in ("", "scale"):
-        return path[0] != "f:status"
-    return manager.subresource != "status" or path[0] in ("f:status", "f:metadata")
+    """Whether a write through this endpoint can own a path."""
+    unowned: Unowned | None = _unowned(manager, path[:1])
+    for step in path:
+        if unowned is None:
+            return False
+        if step not in unowned:
+            return True
+        unowned = unowned[step]
+    return False
 
 
 def _without(entry: Entry, lost: Iterable[Path]) -> Entry | None:

@@ -274,3 +274,19 @@ def test_a_first_owner_is_found_in_one_go_as_among_others(old: Obj, new: Obj, su
     who = by("first", 0, subresource)
     slowly = versions.only(ownership.updating(PODS, (), old, new, who, apart=False))
     assert ownership.updated(PODS, (), old, new, who) == slowly
+
+
+@pytest.mark.parametrize("subresource", ["", "scale", "status", "resize"])
+def test_the_first_owner_owns_what_it_would_own_beside_others(subresource: str) -> None:
+    old: Obj = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "status": {"replicas": 1}}
+    new: Obj = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "d", "uid": "u", "generation": 2, "labels": {"a": "b"}},
+        "spec": {"replicas": 2, "template": {"spec": {"containers": [{"name": "c", "image": "i:1"}]}}},
+        "status": {"replicas": 2, "conditions": [{"type": "Available", "status": "True"}]},
+    }
+    one = by("one", subresource=subresource)
+    first = ownership.updated(APPS, [], old, new, one)
+    assert first == versions.only(ownership.updating(APPS, [], old, new, one, apart=False))
+    assert first
