@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 import uvloop
 
+from bench import scraping
 from bench.api import PATH, pod
 from bench.controllers import PARTS, Bench, bench, cpu_s, until
 from bench.report import table
@@ -60,9 +61,9 @@ async def _are_held(made: Bench) -> bool:
 
 async def _is_followed(made: Bench) -> bool:
     """Whether every copy watches pods."""
-    lines = (await made.client.text("/metrics")).splitlines()
-    pods = [one for one in lines if one.startswith("apiserver_registered_watchers{") and 'resource="pods"' in one]
-    return bool(pods) and float(pods[0].rpartition(" ")[2]) >= 2 * len(PARTS)
+    page = await made.client.text("/metrics")
+    watching = scraping.total([page], "apiserver_registered_watchers", group="", resource="pods")
+    return watching >= 2 * len(PARTS)
 
 
 async def _template(made: Bench) -> bytes:

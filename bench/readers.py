@@ -39,7 +39,10 @@ async def reading(kubeconfig: Path, path: str, watchers: int, deliveries: int) -
     said = reader.stdout
 
     async def delays() -> list[float]:
-        found: list[float] = orjson.loads(await said.readline())
+        line = await said.readline()
+        if not line:
+            raise Unexpected("a watch ended before all events had come")
+        found: list[float] = orjson.loads(line)
         return sorted(found)
 
     try:

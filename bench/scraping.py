@@ -29,9 +29,9 @@ async def pages(running: BenchCluster, client: ApiClient, jobs: tuple[str, ...])
     return [one for one in read if isinstance(one, str)]
 
 
-def total(texts: Iterable[str], name: str) -> float:
-    """Return the sum of a counter over all its labels and all pages."""
-    return sum(value for text in texts for _, value in _samples(text, name))
+def total(texts: Iterable[str], name: str, /, **labels: str) -> float:
+    """Return the sum of a counter or gauge over all series with these labels, of all pages together."""
+    return sum(value for text in texts for given, value in _samples(text, name) if _has(given, labels))
 
 
 def buckets(texts: Iterable[str], name: str, /, **labels: str) -> Buckets:
@@ -40,7 +40,7 @@ def buckets(texts: Iterable[str], name: str, /, **labels: str) -> Buckets:
     for text in texts:
         below: Counter[tuple[tuple[str, str], ...]] = Counter()
         for given, value in _samples(text, f"{name}_bucket"):
-            if all(given.get(key) == wanted for key, wanted in labels.items()):
+            if _has(given, labels):
                 others = tuple(sorted((key, one) for key, one in given.items() if key != "le"))
                 found[float(given["le"])] += value - below[others]
                 below[others] = value
@@ -50,6 +50,10 @@ def buckets(texts: Iterable[str], name: str, /, **labels: str) -> Buckets:
 def largest(before: Buckets, after: Buckets) -> float | None:
     """Return the lowest known bound of all observations between two readings, None if there were none."""
     return max((one for one, count in after.items() if count > before.get(one, 0)), default=None)
+
+
+def _has(given: Mapping[str, str], labels: Mapping[str, str]) -> bool:
+    return all(given.get(name) == wanted for name, wanted in labels.items())
 
 
 def _samples(text: str, name: str) -> Iterable[tuple[Mapping[str, str], float]]:

@@ -24,6 +24,7 @@ AFTER = BEFORE.replace('kind="a",le="0.1"} 5', 'kind="a",le="0.1"} 9').replace('
 
 def test_a_counter_is_summed_over_labels_and_pages() -> None:
     assert scraping.total([BEFORE, BEFORE], "writes_total") == 14
+    assert scraping.total([BEFORE, BEFORE], "writes_total", kind="a") == 6
     assert scraping.total([BEFORE], "writes") == 0
 
 
