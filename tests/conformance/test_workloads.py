@@ -144,9 +144,12 @@ def test_pods_are_adopted_and_released(api: Rest, core: str, apps: str, plural: 
     path = made(api, where(plural, core, apps), KINDS[plural])
     uid = api.get(path)["metadata"]["uid"]
     api.until(f"{core}/pods/p", lambda pod: owners(pod) == [uid])
-    api.patch(f"{core}/pods/p", {"metadata": {"labels": {"app": "other"}}})
+    patched = api.patch(f"{core}/pods/p", {"metadata": {"labels": {"app": "other"}}})
     api.until(f"{core}/pods/p", lambda pod: owners(pod) == [])
-    api.until(path, lambda found: found["status"].get("replicas") == 1)
+    begin = patched["metadata"]["resourceVersion"]  # the status says 1 replica before as after: the pods tell
+    with api.watch(f"{core}/pods", labelSelector="app=a", resourceVersion=begin) as watch:
+        replacement = watch.until(lambda event: event["type"] == "ADDED")["object"]
+    assert owners(replacement) == [uid]
     assert len(api.get(f"{core}/pods", labelSelector="app=a")["items"]) == 1
 
 
