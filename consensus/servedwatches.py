@@ -101,7 +101,7 @@ class ServedWatches:
 
     def _queue(self, watch_id: int) -> None:
         watch = self._watches.get(watch_id)
-        if watch is not None and not watch.queued and watch.credit > 0:
+        if watch is not None and watch.watcher.ready and not watch.queued and watch.credit > 0:
             watch.queued = True
             self._ready.append(watch_id)
             self._on_ready()

@@ -29,11 +29,12 @@ SCAN_MAX = 5000
 class Watcher:
     """One subscription. `take` hands over the next batch; `on_ready` is called when there is one after there was none.
 
+    `ready` says whether there is one.
     `next_revision` is the first revision that has not been handed over or queued.
     """
 
-    __slots__ = ("_hub", "_lagging", "_notice", "_on_ready", "_pending", "_ready", "failure", "key", "next_revision",
-                 "previous", "range_end")  # fmt: skip
+    __slots__ = ("_hub", "_lagging", "_notice", "_on_ready", "_pending", "failure", "key", "next_revision",
+                 "previous", "range_end", "ready")  # fmt: skip
 
     def __init__(
         self, hub: WatchHub, key: bytes, range_end: bytes, start: int, on_ready: Callable[[], None], *, previous: bool
@@ -48,7 +49,7 @@ class Watcher:
         self._pending: deque[tuple[int, list[Event]]] = deque()
         self._lagging = start <= hub.revision
         self._notice = True
-        self._ready = True
+        self.ready = True
 
     def offer(self, revision: int, events: Sequence[Event]) -> None:
         """Queue the watched events of a new revision, or leave them to be read from the history."""
@@ -78,13 +79,18 @@ class Watcher:
 
     def take(self) -> WatchBatch | None:
         """Return the next batch, None when there is nothing to tell until `on_ready`. Raises what ended the watch."""
+        try:
+            return self._take()
+        finally:
+            self.ready = bool(self._pending) or self._lagging or self.failure is not None
+
+    def _take(self) -> WatchBatch | None:
         if self._pending:
             return self._take_pending()
         if self.failure is not None:
             raise self.failure
         if self._lagging:
             return self._take_history()
-        self._ready = False
         if self._notice:
             self._notice = False
             return WatchBatch(self._hub.revision, ())
@@ -130,8 +136,8 @@ class Watcher:
         return [Event(event.kind, event.kv) for event in events]
 
     def _wake(self) -> None:
-        if not self._ready:
-            self._ready = True
+        if not self.ready:
+            self.ready = True
             self._on_ready()
 
 

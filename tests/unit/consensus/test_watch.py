@@ -53,6 +53,24 @@ def test_history_first_then_what_happens() -> None:
     assert events(drain(watcher)) == [(5, b"a")]
 
 
+def test_who_has_taken_all_there_is_need_not_ask_again_before_being_woken() -> None:
+    store = Store()
+    woken: list[None] = []
+    watcher = store.hub.watch(b"a", b"", 0, lambda: woken.append(None))
+    assert watcher.ready
+    watcher.take()
+    assert not watcher.ready
+    for number in range(BATCH_EVENTS_MAX + 1):
+        store.write(Put(b"a", b"%d" % number))
+    assert (watcher.ready, woken) == (True, [None])
+    watcher.take()
+    assert watcher.ready, "a batch holds only so many"
+    watcher.take()
+    assert not watcher.ready
+    watcher.notify()
+    assert (watcher.ready, woken) == (True, [None, None])
+
+
 def test_a_new_watch_tells_the_stores_revision() -> None:
     store = Store()
     store.write(Put(b"a", b"1"))
