@@ -37,6 +37,10 @@ APPLIED = Gauge("etcd_server_proposals_applied_total", "Log index up to which en
 PENDING = Gauge("etcd_server_proposals_pending", "Proposals that wait to be logged.")
 SNAPSHOTS = Counter("oarlock_snapshots_written", "Snapshots of this member's state written to disk.")
 SNAPSHOTS_FAILED = Counter("oarlock_snapshots_failed", "Snapshots that the disk had no room for, or refused otherwise.")
+LOOP_GRAIN_S = 0.001
+"""The loop's clock counts milliseconds: a timer that is set without one more fires early, to find out again and again
+that it isn't due yet.
+"""
 SNAPSHOT_RETRY_S = 10.0
 """Pause after a snapshot that failed. Until one succeeds the log grows, which keeps everything safe."""
 
@@ -365,7 +369,7 @@ class Replica:
 
     def _arm(self, raft: Raft) -> None:
         """Have the one timer stand no later than Raft's deadline; one that stands earlier re-arms when it fires."""
-        when = self._loop.time() + max(raft.deadline - self._clock(), 0)
+        when = self._loop.time() + max(raft.deadline - self._clock() + LOOP_GRAIN_S, 0)
         if self._timer is not None:
             if self._timer_at <= when:
                 return
