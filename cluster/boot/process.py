@@ -17,6 +17,7 @@ from oarlock.cluster.boot.importing import put_off_collections
 from oarlock.cluster.boot.metrics import MetricsListener
 from oarlock.cluster.boot.pauses import Pauses
 from oarlock.cluster.boot.roles import ROLES, Running
+from oarlock.cluster.boot.slices import shorten
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,8 @@ def main() -> int:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     )
     logging.getLogger("asyncio").setLevel(logging.WARNING)
+    if role == "store":
+        shorten()  # each write waits for it, and it never has much to do at once (decision 0044)
     settings = json.loads(Path(settings_file).read_bytes())
     return uvloop.run(_run(role, settings, Notifier()))
 
