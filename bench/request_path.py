@@ -24,7 +24,7 @@ from bench.report import table, unit
 from oarlock.cluster.apiserver import authorization, clock, rendering, requests
 from oarlock.cluster.apiserver.audience import Interest
 from oarlock.cluster.apiserver.authentication import Authenticator, User
-from oarlock.cluster.apiserver.entries import Change, Entry
+from oarlock.cluster.apiserver.entries import Batch, Change, Entry
 from oarlock.cluster.apiserver.exchange import Query, Request
 from oarlock.cluster.apiserver.negotiation import negotiate
 from oarlock.cluster.apiserver.rendering import Page, TableOptions
@@ -160,7 +160,7 @@ class _Null:
     def __init__(self) -> None:
         self.sent = 0
 
-    def deliver(self, changes: list[Change]) -> None:
+    def deliver(self, changes: Batch) -> None:
         self.sent += sum(len(change.chunk("MODIFIED")) for change in changes)
 
     def lost(self) -> None: ...
@@ -236,8 +236,8 @@ def _telling(encoded: bytes, aspect: _Number | None) -> Step:
     entry = _entry(7, encoded)
 
     def tell() -> None:
-        for watchers, changes in collection.watchers.concerned([Change(entry.revision, entry, entry)]):
-            for watcher in watchers:
+        for members, changes in collection.watchers.concerned([Change(entry.revision, entry, entry)]):
+            for watcher in members:
                 watcher.deliver(changes)
 
     return tell

@@ -6,11 +6,11 @@ A change of one pod is looked at by the agent of its node and not by a thousand 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator, KeysView
 from dataclasses import dataclass
 from typing import Protocol
 
-from oarlock.cluster.apiserver.entries import Change, Entry, Watcher
+from oarlock.cluster.apiserver.entries import Batch, Change, Entry, Watcher
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +55,17 @@ class Audience:
         self._interests: dict[Watcher, Interest | None] = {}
         self._groups: dict[Interest | None, dict[Watcher, None]] = {}
         """Watchers by what they look at; those at None are told of everything."""
+        self._members: dict[Interest | None, tuple[Watcher, ...]] = {}
+        """The same for the groups that were told of something since they last changed."""
         self._by_aspect: dict[Aspect, dict[Hashable, dict[Interest, None]]] = {}
 
     def __iter__(self) -> Iterator[Watcher]:
         return iter(tuple(self._interests))
 
-    def __contains__(self, watcher: Watcher) -> bool:
-        return watcher in self._interests
+    @property
+    def present(self) -> KeysView[Watcher]:
+        """All of them, as they come and go."""
+        return self._interests.keys()
 
     def add(self, watcher: Watcher, interest: Interest | None = None) -> None:
         """Tell `watcher` from now on of every change, or of those of the objects that interest it, before or after."""
@@ -69,6 +73,7 @@ class Audience:
         self._interests[watcher] = interest
         group = self._groups.setdefault(interest, {})
         group[watcher] = None
+        self._members.pop(interest, None)
         if interest is not None and len(group) == 1:
             by_value = self._by_aspect.setdefault(interest.aspect, {})
             for value in interest.values:
@@ -81,6 +86,7 @@ class Audience:
         interest = self._interests.pop(watcher)
         group = self._groups[interest]
         del group[watcher]
+        self._members.pop(interest, None)
         if group:
             return
         del self._groups[interest]
@@ -94,17 +100,23 @@ class Audience:
         if not by_value:
             del self._by_aspect[interest.aspect]
 
-    def concerned(self, changes: list[Change]) -> list[tuple[Iterable[Watcher], list[Change]]]:
+    def concerned(self, changes: list[Change]) -> list[tuple[tuple[Watcher, ...], Batch]]:
         """Return who is to be told of what; what an object is no longer concerns those who looked at that, too.
 
-        Nobody is named twice. Those who look at the same are told by the same list.
+        Nobody is named twice. Those who look at the same make one tuple, the same one until somebody comes or goes.
         """
-        told: dict[Interest | None, list[Change]] = {None: changes} if None in self._groups else {}
+        told: dict[Interest | None, Batch] = {None: Batch(changes)} if None in self._groups else {}
         for aspect, by_value in self._by_aspect.items():
             for change in changes:
                 for interest in _interested(aspect, by_value, change):
-                    told.setdefault(interest, []).append(change)
-        return [(self._groups[interest], its) for interest, its in told.items()]
+                    told.setdefault(interest, Batch()).append(change)
+        return [(self._group(interest), its) for interest, its in told.items()]
+
+    def _group(self, interest: Interest | None) -> tuple[Watcher, ...]:
+        members = self._members.get(interest)
+        if members is None:
+            members = self._members[interest] = tuple(self._groups[interest])
+        return members
 
 
 def _interested(aspect: Aspect, by_value: dict[Hashable, dict[Interest, None]], change: Change) -> dict[Interest, None]:

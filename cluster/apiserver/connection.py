@@ -257,6 +257,16 @@ class ChunkedWire:
         if transport is not None and not transport.is_closing():
             transport.write(chunks)
 
+    def push(self, chunks: bytes, unsent_max: int) -> bool:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return True
+        if transport.get_write_buffer_size() > unsent_max:
+            transport.abort()
+            return False
+        transport.write(chunks)
+        return True
+
     async def drain(self) -> None:
         if self._transport is None or self._transport.is_closing():
             raise ConnectionResetError("the client went away")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import orjson
@@ -79,10 +80,23 @@ class Change:
         return self.new
 
 
-class Watcher(Protocol):
-    """Who is told of a collection's changes. Called in the cache's turn: must not wait or raise."""
+class Batch(list[Change]):
+    """Changes of which watchers are told together.
 
-    def deliver(self, changes: list[Change]) -> None: ...
+    `seen` is for what those who look at the same see of them; nothing is added to the changes once somebody has looked.
+    """
+
+    __slots__ = ("seen",)
+
+    def __init__(self, changes: Iterable[Change] = ()) -> None:
+        super().__init__(changes)
+        self.seen: dict[object, tuple[bytes, int]] = {}
+
+
+class Watcher(Protocol):
+    """Who is told of a collection's changes. Called in the loop's turn: must not wait or raise."""
+
+    def deliver(self, changes: Batch) -> None: ...
 
     def lost(self) -> None:
         """The cache has a gap: the watch can't go on."""

@@ -120,6 +120,10 @@ class Wire(Protocol):
         """Send what `chunk` has made, which many may share, without waiting; ignored once the connection is gone."""
         ...
 
+    def push(self, chunks: bytes, unsent_max: int) -> bool:
+        """Do as `write_chunks`, but drop the connection and return False if more than so many bytes are unsent."""
+        ...
+
     async def drain(self) -> None:
         """Wait until little is left unsent. Raises ConnectionError when the connection is gone."""
         ...

@@ -46,6 +46,13 @@ class GatheringWire:
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self._pause_s, self._pause_over)
 
+    def push(self, chunks: bytes, unsent_max: int) -> bool:
+        if self.unsent() > unsent_max:
+            self.abort()
+            return False
+        self.write_chunks(chunks)
+        return True
+
     def flush(self) -> None:
         """Send what is held, now."""
         held, self._held, self._held_bytes = self._held, [], 0

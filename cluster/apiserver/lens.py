@@ -5,14 +5,13 @@ A change that a hundred clients watch alike is judged, encoded and framed for th
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
 import orjson
 
 from oarlock.cluster.apiserver import rendering, views
-from oarlock.cluster.apiserver.entries import Change, Entry
+from oarlock.cluster.apiserver.entries import Batch, Change, Entry
 from oarlock.cluster.apiserver.exchange import chunk
 from oarlock.cluster.apiserver.negotiation import Representation
 from oarlock.cluster.apiserver.rendering import TableOptions
@@ -22,45 +21,32 @@ from oarlock.cluster.apiserver.selection import Selection
 class Lens:
     """One selection in one representation."""
 
-    __slots__ = ("__weakref__", "_changes", "_next", "_options", "_seen", "chosen", "representation")
+    __slots__ = ("__weakref__", "_options", "after", "chosen", "representation")
 
     def __init__(
         self, chosen: Selection, representation: Representation, options: TableOptions, after: Lens | None = None
     ) -> None:
-        """`after` is the lens through which everything but a watch's first event is seen, if that differs."""
         self.chosen = chosen
         self.representation = representation
         self._options = options
-        self._changes: list[Change] | None = None
-        self._seen = (b"", 0)
-        """What was seen of `_changes`."""
-        self._next = after
+        self.after = after
+        """The lens through which everything but a watch's first event is seen, if that differs."""
 
-    @property
-    def next(self) -> Lens:
-        """The lens through which a watch sees what comes after its first event."""
-        return self._next or self
-
-    def see(self, changes: list[Change]) -> tuple[bytes, int]:
+    def see(self, changes: Batch) -> tuple[bytes, int]:
         """Return the events that changes are here, as chunks of the answer, and how many events that are.
 
-        It is remembered for the rest of this turn of the loop, in which other watchers are told by the same list.
+        The batch remembers it for other watchers with this lens.
         """
-        if changes is not self._changes:
-            if self._changes is None:
-                asyncio.get_running_loop().call_soon(self._forget)
+        seen = changes.seen.get(self)
+        if seen is None:
             chunks: list[bytes] = []
             lens = self
             for change in changes:
                 if made := lens._chunk(change):
                     chunks.append(made)
-                    lens = self.next
-            self._changes = changes
-            self._seen = (chunks[0] if len(chunks) == 1 else b"".join(chunks), len(chunks))
-        return self._seen
-
-    def _forget(self) -> None:
-        self._changes, self._seen = None, (b"", 0)
+                    lens = self.after or self
+            seen = changes.seen[self] = (chunks[0] if len(chunks) == 1 else b"".join(chunks), len(chunks))
+        return seen
 
     def initial(self, entry: Entry) -> bytes:
         """Return the ADDED line of an object that is there already."""

@@ -14,7 +14,7 @@ import orjson
 
 from oarlock.cluster.apiserver import finding, metrics
 from oarlock.cluster.apiserver.call import Call
-from oarlock.cluster.apiserver.entries import Change, Entry
+from oarlock.cluster.apiserver.entries import Batch, Change, Entry
 from oarlock.cluster.apiserver.exchange import JSON, Rest, Stream, Wire, chunk
 from oarlock.cluster.apiserver.forms import Forms
 from oarlock.cluster.apiserver.gathering import HEADER as GATHER
@@ -81,11 +81,11 @@ class _Watcher:
     def open(self, wire: Wire, missed: list[Change]) -> None:
         """Start writing: first what was `missed` before the watch was registered, then what has been held back."""
         self._wire = wire
-        held, self._held = [*missed, *self._held], []
+        held, self._held = Batch([*missed, *self._held]), []
         if held:
             self.deliver(held)
 
-    def deliver(self, changes: list[Change]) -> None:
+    def deliver(self, changes: Batch) -> None:
         if self._wire is None or self._waits:
             self._held.extend(changes)
             self._call()
@@ -111,23 +111,24 @@ class _Watcher:
             self._send(await self._converted(batch))
         self._is_pumping = False
 
-    async def _converted(self, changes: list[Change]) -> list[Change]:
+    async def _converted(self, changes: list[Change]) -> Batch:
         """Return changes of objects in the version that is watched."""
         chosen = [one for one in changes if self._chosen.holds(one.key)]
         # Without a selector nobody asks what an object was before, but when it is gone.
         pairs = [(None if one.new and self._chosen.everything else one.old, one.new) for one in chosen]
         entries = [entry for pair in pairs for entry in pair if entry is not None]
         shown = iter(await self._forms.shown(self._chosen.resource, entries))
-        made = []
+        made = Batch()
         for change, (old, new) in zip(chosen, pairs, strict=True):
             before = next(shown) if old is not None else change.old
             made.append(Change(change.revision, before, next(shown) if new is not None else None))
         return made
 
-    def _send(self, changes: list[Change]) -> None:
-        chunks, count = self._lens.see(changes)
+    def _send(self, changes: Batch) -> None:
+        lens = self._lens
+        chunks, count = lens.see(changes)
         if count:
-            self._lens = self._lens.next
+            self._lens = lens.after or lens
             self.sent = changes[-1].revision
             self._events.count += count
             self._write(chunks)
@@ -135,7 +136,7 @@ class _Watcher:
     def initial(self, entry: Entry) -> bytes:
         """Return the line of an object that is there already."""
         line = self._lens.initial(entry)
-        self._lens = self._lens.next
+        self._lens = self._lens.after or self._lens
         return line
 
     def progress(self, revision: int) -> None:
@@ -167,13 +168,9 @@ class _Watcher:
         return orjson.dumps({"type": "BOOKMARK", "object": obj}) + b"\n"
 
     def _write(self, chunks: bytes) -> None:
-        wire = self._wire
-        assert wire is not None
-        if wire.unsent() > UNSENT_BYTES_MAX:
+        assert self._wire is not None
+        if not self._wire.push(chunks, UNSENT_BYTES_MAX):
             self.lost()
-            wire.abort()
-            return
-        wire.write_chunks(chunks)
 
 
 class Watching:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oarlock.cluster.apiserver.audience import KEY, PARENT, Audience, Interest
-from oarlock.cluster.apiserver.entries import Change, Entry
+from oarlock.cluster.apiserver.entries import Batch, Change, Entry
 from oarlock.cluster.apiserver.indexing import INDEXES_MAX, Indexes
 
 
@@ -18,7 +18,7 @@ from oarlock.cluster.apiserver.indexing import INDEXES_MAX, Indexes
 class Watcher:
     changes: list[Change] = field(default_factory=list)
 
-    def deliver(self, changes: list[Change]) -> None:
+    def deliver(self, changes: Batch) -> None:
         self.changes += changes
 
     def lost(self) -> None: ...
@@ -45,8 +45,8 @@ def of(aspect: object, *values: bytes) -> Interest:
 
 
 def tell(audience: Audience, *changes: Change) -> None:
-    for watchers, told in audience.concerned(list(changes)):
-        for watcher in watchers:
+    for members, told in audience.concerned(list(changes)):
+        for watcher in members:
             watcher.deliver(told)
 
 
@@ -84,11 +84,11 @@ def test_who_has_gone_is_told_no_more_and_leaves_nothing() -> None:
     tell(audience, Change(3, None, entry("a/x", "red")))
     assert [one.revision for one in watchers[0].changes] == [3]
     assert list(audience) == [watchers[0]]
-    assert watchers[0] in audience
-    assert watchers[1] not in audience
+    assert watchers[0] in audience.present
+    assert watchers[1] not in audience.present
 
 
-def test_who_looks_at_the_same_is_told_by_one_list() -> None:
+def test_who_looks_at_the_same_is_told_together() -> None:
     audience = Audience()
     everything, red = [Watcher(), Watcher()], [Watcher(), Watcher()]
     for watcher in everything:
@@ -96,9 +96,14 @@ def test_who_looks_at_the_same_is_told_by_one_list() -> None:
     for watcher in red:
         audience.add(watcher, of(Colour(), b"red"))
     changes = [Change(2, None, entry("a/x", "blue")), Change(3, None, entry("a/y", "red"))]
-    found = [(list(watchers), told) for watchers, told in audience.concerned(changes)]
-    assert found == [(everything, changes), (red, changes[1:])]
+    found = audience.concerned(changes)
+    assert found == [(tuple(everything), changes), (tuple(red), changes[1:])]
+    again = audience.concerned(changes)
+    assert [members for members, _ in again] == [members for members, _ in found]
+    assert all(members is before for (members, _), (before, _) in zip(again, found, strict=True))
     audience.discard(red[0])
+    (everybody, _), (fewer, _) = audience.concerned(changes)
+    assert (everybody is found[0][0], fewer) == (True, (red[1],))
     tell(audience, *changes)
     assert (red[0].changes, red[1].changes) == ([], changes[1:])
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
 
 from oarlock.cluster.apiserver import fanout
 from oarlock.cluster.apiserver.audience import Audience
-from oarlock.cluster.apiserver.entries import Change, Entry
+from oarlock.cluster.apiserver.entries import Batch, Change, Entry
 from oarlock.cluster.apiserver.fanout import TOLD_AT_ONCE, Fanout
 
 
@@ -18,7 +19,7 @@ class Watcher:
         self.pieces: list[list[int]] = []
         self._on_told = on_told
 
-    def deliver(self, changes: list[Change]) -> None:
+    def deliver(self, changes: Batch) -> None:
         self.pieces.append([change.revision for change in changes])
         self._on_told()
 
@@ -54,6 +55,29 @@ def test_few_are_told_at_once() -> None:
     asyncio.run(scenario())
 
 
+def test_after_a_long_round_all_rest_and_what_comes_meanwhile_is_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now_s[0])
+
+    def takes_a_while() -> None:
+        now_s[0] += 0.002
+
+    async def scenario() -> None:
+        audience = Audience()
+        watcher = Watcher(takes_a_while)
+        audience.add(watcher)
+        telling = Fanout()
+        for revision in (5, 6, 7):
+            telling.add(audience, change(revision), after=revision - 1)
+            telling.begin()
+            await asyncio.sleep(0)
+        assert (watcher.pieces, telling.told) == ([[5]], 5)
+        await settled(telling)
+        assert watcher.pieces == [[5], [6, 7]]
+
+    asyncio.run(scenario())
+
+
 def test_what_comes_meanwhile_reaches_those_who_wait_in_one_piece() -> None:
     async def scenario() -> None:
         audience, watchers = among(3 * TOLD_AT_ONCE)
@@ -68,6 +92,25 @@ def test_what_comes_meanwhile_reaches_those_who_wait_in_one_piece() -> None:
         early, late = watchers[:TOLD_AT_ONCE], watchers[TOLD_AT_ONCE:]
         assert all(watcher.pieces == [[5], [6, 7]] for watcher in early)
         assert all(watcher.pieces == [[5, 6, 7]] for watcher in late)
+
+    asyncio.run(scenario())
+
+
+def test_who_comes_while_others_wait_is_told_of_nothing_older_and_who_stays_of_all_in_order() -> None:
+    async def scenario() -> None:
+        audience, watchers = among(2 * TOLD_AT_ONCE)
+        telling = Fanout()
+        for revision in (5, 6):
+            telling.add(audience, change(revision), after=revision - 1)
+            telling.begin()
+        late = Watcher()
+        audience.add(late)
+        telling.add(audience, change(7), after=6)
+        assert telling.told == 4
+        await settled(telling)
+        assert late.pieces == [[7]]
+        assert all(watcher.pieces == [[5], [6], [7]] for watcher in watchers[:TOLD_AT_ONCE])
+        assert all(watcher.pieces == [[5, 6], [7]] for watcher in watchers[TOLD_AT_ONCE:])
 
     asyncio.run(scenario())
 

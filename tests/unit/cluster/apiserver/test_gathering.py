@@ -28,6 +28,9 @@ class Wire:
         self.sent.append(chunks)
         self.sending.set()
 
+    def push(self, chunks: bytes, unsent_max: int) -> bool:
+        raise NotImplementedError
+
     async def drain(self) -> None: ...
 
     def unsent(self) -> int:
@@ -40,6 +43,16 @@ class Wire:
         self.sending.clear()
         async with asyncio.timeout(10):
             await self.sending.wait()
+
+
+def test_who_leaves_too_much_unsent_is_cut_off() -> None:
+    async def scenario() -> None:
+        wire = Wire()
+        gathering = GatheringWire(wire, 10.0)
+        assert [gathering.push(chunk, 8) for chunk in (b"a", b"b", b"c", b"d")] == [True, True, True, False]
+        assert (wire.sent, wire.aborted) == ([b"a"], True)
+
+    asyncio.run(scenario())
 
 
 def test_the_first_event_goes_at_once_and_those_that_follow_go_together() -> None:

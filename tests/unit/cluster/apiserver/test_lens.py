@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from datetime import datetime
 
 import orjson
 
 from oarlock.cluster.apiserver import clock
-from oarlock.cluster.apiserver.entries import Change, Entry
+from oarlock.cluster.apiserver.entries import Batch, Change, Entry
 from oarlock.cluster.apiserver.lens import Lens, Lenses
 from oarlock.cluster.apiserver.negotiation import Representation
 from oarlock.cluster.apiserver.rendering import TableOptions
@@ -47,10 +46,7 @@ def event(chunk: bytes) -> tuple[str, str]:
 
 
 def seen(lens: Lens, change: Change) -> bytes:
-    async def look() -> bytes:
-        return lens.see([change])[0]
-
-    return asyncio.run(look())
+    return lens.see(Batch([change]))[0]
 
 
 def test_equal_watches_share_a_lens_and_others_do_not() -> None:
@@ -78,7 +74,7 @@ def test_what_a_lens_shows_of_a_change_is_the_selection_s_and_the_representation
     assert event(seen(table, turned)) == ("MODIFIED", "Table")
 
 
-def test_a_change_is_judged_once_a_turn_for_all_that_look_alike() -> None:
+def test_what_is_told_together_is_judged_once_for_all_that_look_alike() -> None:
     judged = []
 
     class Counted(Lens):
@@ -86,32 +82,28 @@ def test_a_change_is_judged_once_a_turn_for_all_that_look_alike() -> None:
             judged.append(change)
             return super()._chunk(change)
 
-    async def turns() -> None:
-        lens = Counted(selected("c=red"), TABLE, OPTIONS)
-        changes = [Change(7, None, entry(7, "red"))]
-        first = [lens.see(changes) for _ in range(5)]
-        assert len(judged) == 1
-        assert len(set(first)) == 1
-        await asyncio.sleep(0)
-        assert lens.see(changes) == first[0], "it is remembered no longer than a turn, but the same again"
-        assert len(judged) == 2
-
-    asyncio.run(turns())
+    red, blue = (Counted(selected(f"c={colour}"), TABLE, OPTIONS) for colour in ("red", "blue"))
+    changes = [Change(7, None, entry(7, "red"))]
+    batch = Batch(changes)
+    first = [red.see(batch) for _ in range(5)]
+    assert len(judged) == 1
+    assert len(set(first)) == 1
+    assert blue.see(batch) == (b"", 0)
+    assert red.see(Batch(changes)) == first[0]
+    assert len(judged) == 3
 
 
 def test_of_several_changes_those_are_seen_that_are_selected_and_only_the_first_tells_the_columns() -> None:
-    async def look() -> None:
-        lens = Lenses().of(selected("c=red"), TABLE, TableOptions("Metadata", clock.now, headers=True))
-        colours = {7: "blue", 8: "red", 9: "red"}
-        changes = [Change(number, None, entry(number, colour)) for number, colour in colours.items()]
-        chunks, count = lens.see(changes)
-        columns = []
-        while chunks:
-            size, _, rest = chunks.partition(b"\r\n")
-            columns.append(bool(orjson.loads(rest[: int(size, 16)])["object"]["columnDefinitions"]))
-            chunks = rest[int(size, 16) + 2 :]
-        assert count == 2
-        assert columns == [True, False]
-        assert lens.next.see([changes[0]]) == (b"", 0)
-
-    asyncio.run(look())
+    lens = Lenses().of(selected("c=red"), TABLE, TableOptions("Metadata", clock.now, headers=True))
+    colours = {7: "blue", 8: "red", 9: "red"}
+    changes = Batch(Change(number, None, entry(number, colour)) for number, colour in colours.items())
+    chunks, count = lens.see(changes)
+    columns = []
+    while chunks:
+        size, _, rest = chunks.partition(b"\r\n")
+        columns.append(bool(orjson.loads(rest[: int(size, 16)])["object"]["columnDefinitions"]))
+        chunks = rest[int(size, 16) + 2 :]
+    assert count == 2
+    assert columns == [True, False]
+    assert lens.after is not None
+    assert lens.after.see(Batch(changes[:1])) == (b"", 0)

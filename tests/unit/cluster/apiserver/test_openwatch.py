@@ -60,6 +60,9 @@ class Wire:
 
     def write_chunks(self, chunks: bytes) -> None: ...
 
+    def push(self, chunks: bytes, unsent_max: int) -> bool:
+        raise NotImplementedError
+
     async def drain(self) -> None: ...
 
     def unsent(self) -> int:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oarlock.cluster.apiserver.connection import ChunkedWire
-from oarlock.cluster.apiserver.entries import Change
+from oarlock.cluster.apiserver.entries import Batch
 from oarlock.cluster.apiserver.fanout import TOLD_AT_ONCE
 from oarlock.cluster.apiserver.watchcache import Collection, WatchCache
 from oarlock.consensus.memory import MemoryStore
@@ -21,7 +21,7 @@ class Watcher:
     def __init__(self, *, broken: bool) -> None:
         self.broken, self.seen, self.is_lost = broken, 0, False
 
-    def deliver(self, changes: list[Change]) -> None:
+    def deliver(self, changes: Batch) -> None:
         if self.broken:
             raise AttributeError("what a closed transport says")
         self.seen += len(changes)
@@ -35,8 +35,16 @@ class Ordered(Watcher):
         super().__init__(broken=False)
         self.revisions: list[int] = []
 
-    def deliver(self, changes: list[Change]) -> None:
+    def deliver(self, changes: Batch) -> None:
         self.revisions += [change.revision for change in changes]
+
+
+async def told(cache: WatchCache) -> int:
+    """Return the present revision once all watchers have been told of it."""
+    revision = await cache.fresh()
+    while cache.told_revision < revision:  # noqa: ASYNC110 - every turn of the loop is one step of the telling
+        await asyncio.sleep(0)
+    return revision
 
 
 def test_a_watcher_that_fails_is_dropped_and_stops_nobody_else() -> None:
@@ -49,7 +57,7 @@ def test_a_watcher_that_fails_is_dropped_and_stops_nobody_else() -> None:
             cache.collection(PREFIX).watchers.add(watcher)
         for number in range(3):
             await store.transact(Transaction(success=(Put(PREFIX + b"d/%d" % number, b'{"metadata":{"name":"x"}}'),)))
-            await cache.fresh()
+            await told(cache)
         assert (sound.seen, sound.is_lost) == (3, False)
         assert broken.is_lost
         assert list(cache.collection(PREFIX).watchers) == [sound]
@@ -98,9 +106,7 @@ def test_changes_reach_each_watcher_in_order_however_many_there_are() -> None:
             cache.collection(PREFIX).watchers.add(watcher)
         for number in range(20):
             await store.transact(Transaction(success=(Put(PREFIX + b"d/%d" % number, b'{"metadata":{"name":"x"}}'),)))
-        last = await cache.fresh()
-        while cache.told_revision < last:  # noqa: ASYNC110 - every turn of the loop is one step of the telling
-            await asyncio.sleep(0)
+        last = await told(cache)
         assert all(watcher.revisions == list(range(last - 19, last + 1)) for watcher in watchers)
         await cache.stop()
         await store.close()
