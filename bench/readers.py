@@ -6,6 +6,7 @@ Whoever writes what is watched isn't among those who read it, and needn't wait u
 from __future__ import annotations
 
 import asyncio
+import re
 import select
 import ssl
 import sys
@@ -20,16 +21,16 @@ from bench.http_client import Target, Unexpected
 from oarlock.cluster.client.kubeconfig import load
 
 READ_BYTES = 64 << 10
-MARK = b'"at":"'
-"""Stands before the time at which an object was written, in seconds, "0" for one that doesn't count."""
+WRITTEN = re.compile(rb'"at":"([^"]*)"')
+"""The time at which an object was written, in seconds, "0" for one that doesn't count."""
 _HEAD_END = b"\r\n\r\n"
 Delays = Callable[[], Awaitable[list[float]]]
 
 
 @asynccontextmanager
 async def reading(kubeconfig: Path, path: str, watchers: int, deliveries: int) -> AsyncIterator[Delays]:
-    """Open so many watches of `path`. What is yielded returns once so many events have come in all, with the delays of
-    those that came last in a piece, in seconds, sorted.
+    """Open so many watches of `path`. What is yielded returns once so many events have come, with their delays in
+    seconds, sorted.
     """
     arguments = (str(kubeconfig), path, str(watchers), str(deliveries))
     reader = await asyncio.create_subprocess_exec(
@@ -89,10 +90,10 @@ def read(target: Target, path: str, watchers: int, deliveries: int) -> None:
         while deliveries > 0:
             for number, _ in ready.poll():
                 lines = readers[number].take(buffer)
-                deliveries -= lines.count(MARK)
-                at = lines.rfind(MARK) + len(MARK)
-                if at >= len(MARK) and (stamp := lines[at : lines.index(b'"', at)]) != b"0":
-                    delays.append(time.time() - float(stamp))
+                stamps = WRITTEN.findall(lines)
+                now = time.time()
+                deliveries -= len(stamps)
+                delays += [now - float(stamp) for stamp in stamps if stamp != b"0"]
         print(orjson.dumps(delays).decode(), flush=True)
 
 
