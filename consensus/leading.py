@@ -99,9 +99,8 @@ class Leading:
     def replicate(self) -> None:
         """Log what is proposed, begin a round if reads wait, and send followers what they lack."""
         self._log_proposals()
-        heartbeat = self._begin_round() or self._heartbeat_due
-        self._heartbeat_due = False
-        self._replication.send(self._core.clock(), heartbeat=heartbeat)
+        heartbeat, self._heartbeat_due = self._heartbeat_due, False
+        self._replication.send(self._core.clock(), heartbeat=heartbeat, confirm=self._begin_round())
         self.transfer.go_on(all_logged=not self._proposals)
 
     def commit(self) -> None:

@@ -8,6 +8,7 @@ Source: Raft paper 5.3; etcd's raft "Progress".
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from oarlock.consensus.core import Core
@@ -19,6 +20,8 @@ APPEND_BYTES_MAX = 1 << 20
 WINDOW_BYTES = 8 << 20
 WINDOW_APPENDS = 256
 PIECE_BYTES = 1 << 20
+HEARD_S = 0.02
+"""A follower that answered within this time is expected to answer again."""
 
 
 @dataclass(slots=True)
@@ -85,22 +88,37 @@ class Replication:
 
     # Sending.
 
-    def send(self, now: float, *, heartbeat: bool) -> None:
-        """Queue for each connected follower what it lacks; with `heartbeat` everyone gets at least one message."""
+    def send(self, now: float, *, heartbeat: bool, confirm: bool) -> None:
+        """Queue for each connected follower what it lacks; with `heartbeat` everyone gets at least one message.
+
+        With `confirm` enough of them get one to tell whether this replica still leads.
+        """
+        confirming = self._confirming(now) if confirm and not heartbeat else ()
         for peer, progress in self._progress.items():
             if not self._core.connected(peer):
                 continue
+            message_due = heartbeat or peer in confirming
             if self._core.next_index(peer) - 1 < self._journal.first_index:
                 self._send_piece(peer, progress, now)
-                if heartbeat:
+                if message_due:
                     self._append(peer, self._journal.first_index, 0)
             elif progress.probing:
-                if progress.probe_due or heartbeat:
+                if progress.probe_due or message_due:
                     bytes_max = APPEND_BYTES_MAX if progress.probe_due else 0
                     progress.probe_due = False
                     self._append(peer, self._core.next_index(peer) - 1, bytes_max)
-            elif not self._send_window(peer, progress) and heartbeat:
+            elif not self._send_window(peer, progress) and message_due:
                 self._append(peer, self._core.next_index(peer) - 1, 0)
+
+    def _confirming(self, now: float) -> Collection[str]:
+        """Return the followers whose word makes a majority, those heard from last; everyone unless that was just now.
+
+        If one of them falls silent, reads wait for the first round that is begun after HEARD_S, or the next heartbeat.
+        """
+        core, since = self._core, now - HEARD_S
+        heard = [peer for peer in self._progress if core.connected(peer) and core.heard_at(peer) > since]
+        enough = core.quorum - 1
+        return sorted(heard, key=core.heard_at, reverse=True)[:enough] if len(heard) >= enough else self._progress
 
     def _send_window(self, peer: str, progress: Progress) -> bool:
         sent = False

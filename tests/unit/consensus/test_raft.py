@@ -21,9 +21,11 @@ from oarlock.consensus.messages import (
     Standing,
     VoteReply,
     VoteRequest,
+    append_reply,
 )
 from oarlock.consensus.proposals import encode_batch
 from oarlock.consensus.raft import Raft, Times
+from oarlock.consensus.replication import HEARD_S
 from oarlock.consensus.snapshot import SnapshotFolder
 
 
@@ -184,6 +186,52 @@ def test_a_member_that_was_cut_off_disturbs_nobody(script: Script) -> None:
     script.hears("b", Append(1, 1, 0, 1, 0, ENTRIES))
     assert script.hears("c", VoteRequest(2, 9, 1, trial=True), VoteRequest(2, 9, 1, trial=False)) == []
     assert script.raft.term == 1
+
+
+def test_a_read_asks_no_more_followers_than_it_takes_but_all_once_one_is_silent(script: Script) -> None:
+    def asked() -> dict[str, Append]:
+        sent, script.sent = script.sent, []
+        return {peer: message for peer, message in sent if isinstance(message, Append)}
+
+    def answer(told: dict[str, Append], peers: str) -> None:
+        for peer in peers:
+            append = told[peer]
+            index = append.previous_index + len(append.entries)
+            script.now += 0.001
+            script.raft.receive(peer, append_reply(script.raft.term, append, matched=True, index=index))
+        script.raft.turn()
+
+    def read() -> tuple[asyncio.Future[int], dict[str, Append]]:
+        asking = script.raft.read_index()
+        script.raft.turn()
+        return asking, asked()
+
+    script.leads()
+    script.raft.turn()
+    answer(asked(), "bcde")
+    first, told = read()
+    assert sorted(told) == ["d", "e"], "the last that were heard from"
+    answer(told, "d")
+    assert not first.done()
+    answer(told, "e")
+    assert first.done()
+    second, told = read()
+    assert sorted(told) == ["d", "e"]
+    script.now += HEARD_S
+    third, told = read()
+    assert sorted(told) == ["b", "c", "d", "e"]
+    answer(told, "bc")
+    assert (second.done(), third.done()) == (True, True)
+    fourth, told = read()
+    assert sorted(told) == ["b", "c"]
+    script.raft.peer_down("c")
+    fifth, told = read()
+    assert sorted(told) == ["b", "d", "e"], "who can't be reached isn't waited for"
+    script.now = script.raft.deadline
+    script.raft.tick()
+    script.raft.turn()
+    answer(asked(), "bd")
+    assert (fourth.done(), fifth.done()) == (True, True)
 
 
 def test_a_leader_without_answers_steps_down(script: Script) -> None:
