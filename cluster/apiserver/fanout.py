@@ -33,7 +33,7 @@ class _Group:
     Changes are counted from the first that was added.
     """
 
-    __slots__ = ("_after", "_audience", "_batches", "_changes", "_first", "_members", "_next", "_reached", "_round_end")
+    __slots__ = ("_audience", "_batches", "_changes", "_first", "_members", "_next", "_reached", "_round_end")
 
     def __init__(self, audience: Audience, members: tuple[Watcher, ...]) -> None:
         self._audience = audience
@@ -41,8 +41,6 @@ class _Group:
         self._reached = [0] * len(members)
         """How many changes each has been told of."""
         self._changes: list[Change] = []
-        self._after: list[int] = []
-        """The revision before each change."""
         self._first = 0
         """How many changes everybody has been told of: they are held no longer."""
         self._batches: dict[int, Batch] = {}
@@ -62,12 +60,11 @@ class _Group:
     @property
     def told(self) -> int:
         """Everybody has been told of all changes up to this revision, if not beyond. There must be changes."""
-        return self._after[0]
+        return self._changes[0].revision - 1
 
-    def add(self, changes: Batch, after: int) -> None:
-        """Add changes behind revision `after` to what everybody waits for."""
+    def add(self, changes: Batch) -> None:
+        """Add changes to what everybody waits for."""
         self._changes += changes
-        self._after += [after] * len(changes)
         self._batches.clear()
 
     def begin(self) -> None:
@@ -97,7 +94,7 @@ class _Group:
     def end(self) -> bool:
         """End the round; return whether anybody waits for what came meanwhile."""
         count = self._round_end - self._first
-        del self._changes[:count], self._after[:count]
+        del self._changes[:count]
         self._first = self._round_end
         self._batches.clear()
         return bool(self._changes)
@@ -135,13 +132,13 @@ class Fanout:
         """Everybody has been told of all changes up to this revision; None: of all that were added."""
         return min((group.told for group in self._groups.values()), default=None)
 
-    def add(self, audience: Audience, changes: list[Change], after: int) -> None:
-        """Have everybody told whom the changes concern: newer ones than revision `after`, as none before were."""
+    def add(self, audience: Audience, changes: list[Change]) -> None:
+        """Have everybody told whom the changes concern: newer ones than any before, or of the same revision."""
         for members, its in audience.concerned(changes):
             group = self._groups.get(id(members))
             if group is None:
                 group = self._groups[id(members)] = _Group(audience, members)
-            group.add(its, after)
+            group.add(its)
             self._untold += group.size * len(its)
 
     def begin(self) -> None:

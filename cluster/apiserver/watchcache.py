@@ -258,7 +258,7 @@ class WatchCache:
                 if change.old is not None or change.new is not None:
                     touched.setdefault(prefix, []).append(change)
         for prefix, changes in touched.items():
-            self._fanout.add(self._collections[prefix].watchers, changes, self.revision)
+            self._fanout.add(self._collections[prefix].watchers, changes)
 
     def _advance(self, revision: int) -> None:
         self.revision = revision
