@@ -35,18 +35,28 @@ class End(asyncio.Protocol):
         """Let bytes flow both ways."""
         self.peer, peer.peer = peer, self
         for end in (self, peer):
+            end.pass_early()
+        for end in (self, peer):
             end.resume()
 
-    def resume(self) -> None:
+    def pass_early(self) -> None:
+        """Pass on what was received before there was a peer."""
         early, self._early = self._early, []
         for data in early:
             self.data_received(data)
-        if self.transport is not None and not self.lost:
+
+    def resume(self) -> None:
+        """Read, or pass on that there is nothing more to read."""
+        if self.transport is None or self.lost:
+            return
+        if not self.sent_eof:
             self.transport.resume_reading()
+        elif not self.eof_received():
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         if self.peer is None and self.transport is not None:
-            # uvloop starts to read after connection_made, whatever that said: one read may come before it stops.
+            # A loop may read after connection_made, whatever that said: uvloop once, asyncio until 3.11.3 always.
             self._early.append(data)
             self.transport.pause_reading()
         elif (peer := self._open_peer()) is not None:
@@ -55,8 +65,10 @@ class End(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Pass a half-close on; the connection ends when both sides have said all."""
         self.sent_eof = True
+        if self.peer is None:
+            return True
         peer = self._open_peer()
-        if peer is None or self.peer is None or self.peer.sent_eof or not peer.can_write_eof():
+        if peer is None or self.peer.sent_eof or not peer.can_write_eof():
             return False
         peer.write_eof()
         return True

@@ -92,6 +92,32 @@ def test_an_address_can_be_had_before_the_host_has_it(protocol: str, host: str) 
 
 
 @pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_tcp_waits_for_the_answer_to_a_client_that_says_nothing_more(run: Any) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b""
+        writer.write(b"nothing heard")
+        writer.close()
+
+    async def scenario() -> bytes:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        backend = ("127.0.0.1", server.sockets[0].getsockname()[1])
+        port = free_port()
+        listener = TcpListener(
+            Frontend("TCP", "127.0.0.1", port, cluster=True), Choice(Rule("s", (backend,)), lambda: 0.0, 10), 1.0
+        )
+        await listener.start()
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.shutdown(socket.SHUT_WR)  # before the listener has as much as accepted
+            client.setblocking(False)
+            answer = await asyncio.get_running_loop().sock_recv(client, 100)
+        listener.abort()
+        server.close()
+        return answer
+
+    assert run(scenario()) == b"nothing heard"
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
 def test_tcp_goes_to_the_next_endpoint_when_one_refuses(run: Any) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         data = await reader.read()
