@@ -1,14 +1,15 @@
-"""The log on disk: append-only segments of checksummed batches, one fdatasync for each batch.
+"""The log on disk: append-only segments of checksummed batches, each made durable at once.
 
-Layout of `NNNNNNNNNNNNNNNN.log`: a magic line, then batches. A batch is what one group commit wrote:
+Layout of `NNNNNNNNNNNNNNNN.log`: a magic line, batches, and while it is written zeros behind them (`segment`). A batch
+is what one group commit wrote:
 
     magic "OLJB" | payload bytes u32 | sequence u64 | payload CRC-32 u32 | CRC-32 of the header so far u32 | payload
 
 and its payload is records `kind u8 | bytes u32 | body`, closed by a byte 255. Sequences count up without gaps through
 all segments. Batch n+1 is written only after batch n is on disk, so a broken batch with an intact one behind it was
 damaged later: the journal refuses to open. The last batch of all may be what a crash left of a write that nobody was
-told of. It is cut off if it looks torn, that is, if the file ends early or a sector of it was never written and reads
-as zeros. Otherwise it was whole once and is damaged now, and the journal refuses to open.
+told of. It is cut off if it looks torn, that is, if it ends early or a sector of it was never written and reads as
+zeros. Otherwise it was whole once and is damaged now, and the journal refuses to open.
 """
 
 from __future__ import annotations
@@ -16,32 +17,27 @@ from __future__ import annotations
 import os
 import struct
 import time
-import zlib
 from pathlib import Path
 from struct import Struct
 from typing import NamedTuple
 
 from prometheus_client import Counter, Histogram
 
+from oarlock.consensus import segment
+from oarlock.consensus.segment import BATCH_HEADER, BATCH_MAGIC, END, MAGIC, Segment
 from oarlock.consensus.storage import Folder, StorageFault, fsync_directory, make_folder
 
-MAGIC = b"oarlock journal\n"
-BATCH_MAGIC = b"OLJB"
 SEGMENT_BYTES = 16 << 20
-BATCH_HEADER = Struct("<4sIQII")
 RECORD_HEADER = Struct("<BI")
 INDEX_TERM = Struct("<QQ")
 
 ENTRY, TRUNCATE, COMPACT, RESET, HARD_STATE, NEWCOMER, SEAT = range(1, 8)
-END = b"\xff"
-"""Last byte of a batch: never zero, so that a last sector which wasn't written shows."""
-SECTOR_BYTES = 512
 INSTANCES_MAX = 16
 """Folders of one seat that are remembered: the one that has it, and those before it."""
 
 FSYNC_SECONDS = Histogram(
     "etcd_disk_wal_fsync_duration_seconds",
-    "Time of one journal write with its fdatasync.",
+    "Time until one journal write was durable.",
     buckets=(0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192),
 )
 WRITTEN_BYTES = Counter("etcd_disk_wal_write_bytes", "Bytes written to the journal.")
@@ -64,8 +60,9 @@ class Entry(NamedTuple):
 class Commit:
     """One batch on its way to disk. `write` blocks and may run in another thread; nothing else may."""
 
-    def __init__(self, descriptor: int, data: bytes, last_index: int, term: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, segment: Segment, data: bytes, last_index: int, term: int) -> None:
+        self._segment = segment
+        self._place = segment.reserve(len(data))
         self._data = data
         self.last_index = last_index
         self.term = term
@@ -73,10 +70,7 @@ class Commit:
     def write(self) -> None:
         """Write the batch and make it durable; raises OSError, after which the journal must not be used again."""
         began = time.perf_counter()
-        rest = memoryview(self._data)
-        while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
-        os.fdatasync(self._descriptor)
+        self._segment.write(self._place, self._data)
         FSYNC_SECONDS.observe(time.perf_counter() - began)
         WRITTEN_BYTES.inc(len(self._data))
 
@@ -102,13 +96,10 @@ class Journal:
         self._records: list[bytes] = []
         self._in_flight: Commit | None = None
         self._sequence = 0
-        self._size = 0
-        self._descriptor = -1
-        self._path = folder
         self._segments: list[tuple[Path, int]] = []
         """Closed segments, each with the last index when it was closed."""
         make_folder(folder)
-        self._load()
+        self._segment = self._load()
         self.durable_index = self.last_index if self._entries else 0
         self.durable_term = self.term
 
@@ -218,10 +209,8 @@ class Journal:
         payload = b"".join([*self._records, END])
         self._records = []
         self._sequence += 1
-        head = BATCH_HEADER.pack(BATCH_MAGIC, len(payload), self._sequence, zlib.crc32(payload), 0)[:-4]
-        data = head + zlib.crc32(head).to_bytes(4, "little") + payload
-        self._size += len(data)
-        self._in_flight = Commit(self._descriptor, data, self.last_index, self.term)
+        data = segment.batch(self._sequence, payload)
+        self._in_flight = Commit(self._segment, data, self.last_index, self.term)
         return self._in_flight
 
     def done(self, commit: Commit) -> None:
@@ -230,9 +219,9 @@ class Journal:
         self._in_flight = None
         self.durable_index = max(self.durable_index, commit.last_index)
         self.durable_term = max(self.durable_term, commit.term)
-        if self._size >= self._segment_bytes:
-            self._segments.append((self._path, commit.last_index))
-            os.close(self._descriptor)
+        if self._segment.size >= self._segment_bytes:
+            self._segments.append((self._segment.path, commit.last_index))
+            self._segment.close()
             self._begin_segment()
         if self._segments and self._segments[0][1] < self.first_index and not self._records:
             self._drop_segments()
@@ -246,9 +235,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; what is still buffered was promised to nobody and is dropped."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._segment.close()
 
     def _record(self, kind: int, body: bytes) -> None:
         self._records.append(RECORD_HEADER.pack(kind, len(body)))
@@ -256,8 +243,7 @@ class Journal:
 
     def _begin_segment(self) -> None:
         """Start a segment that stands alone: its first batch carries the hard state and the seats."""
-        number = int(self._path.stem) + 1
-        self._open_segment(number)
+        self._segment = self._opened(int(self._segment.path.stem) + 1)
         buffered, self._records = self._records, []
         self._record(HARD_STATE, INDEX_TERM.pack(self.term, 0) + (self.vote or "").encode())
         self._record(NEWCOMER, INDEX_TERM.pack(self.newcomer, 0))
@@ -266,14 +252,11 @@ class Journal:
                 self._record(SEAT, _seat_record(member, instance))
         self._records += buffered
 
-    def _open_segment(self, number: int) -> None:
-        self._path = self.folder / f"{number:016d}.log"
-        self._descriptor = os.open(self._path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
-        if not self._size:
-            self._size = os.write(self._descriptor, MAGIC)
-            os.fdatasync(self._descriptor)
+    def _opened(self, number: int, size: int = 0) -> Segment:
+        """Return a segment whose batches end at `size`, 0 for a new one."""
+        opened = Segment(self.folder / f"{number:016d}.log", size, self._segment_bytes)
         fsync_directory(self.folder)
+        return opened
 
     def _drop_segments(self) -> None:
         while self._segments and self._segments[0][1] < self.first_index:
@@ -282,34 +265,33 @@ class Journal:
 
     # Reading it back.
 
-    def _load(self) -> None:
+    def _load(self) -> Segment:
+        """Read all segments; return the one to go on with."""
         paths = sorted(self.folder.glob("*.log"))
+        end = 0
         for position, path in enumerate(paths):
             if position and int(path.stem) != int(paths[position - 1].stem) + 1:
                 raise StorageFault(f"journal {self.folder}: the segment before {path.name} is missing. {ADVICE}")
-            self._load_segment(path, is_first=position == 0, is_last=position == len(paths) - 1)
+            end = self._load_segment(path, is_first=position == 0, is_last=position == len(paths) - 1)
             if path is not paths[-1]:
                 self._segments.append((path, self._entries[-1].index if self._entries else 0))
-        self._open_segment(int(paths[-1].stem) if paths else 1)
-        # What a killed process wrote may be in memory only: make it durable before anything is promised on it.
-        os.fdatasync(self._descriptor)
+        return self._opened(int(paths[-1].stem) if paths else 1, end)
 
-    def _load_segment(self, path: Path, *, is_first: bool, is_last: bool) -> None:
+    def _load_segment(self, path: Path, *, is_first: bool, is_last: bool) -> int:
+        """Return where its batches end, 0 if its creation was cut short."""
         data = path.read_bytes()
-        if is_last and len(data) <= len(MAGIC) and not data.strip(b"\0"):
-            os.truncate(path, 0)  # its creation was cut short
-            return
+        if is_last and len(data) <= len(MAGIC) and (segment.is_blank(data, 0) or MAGIC.startswith(data)):
+            os.truncate(path, 0)
+            return 0
         if data[: len(MAGIC)] != MAGIC:
-            if is_last and MAGIC.startswith(data):
-                os.truncate(path, 0)
-                return
             raise StorageFault(f"journal {path} doesn't begin with {MAGIC!r}. {ADVICE}")
         position = len(MAGIC)
         while position < len(data):
-            batch = _batch_at(data, position)
+            batch = segment.batch_at(data, position)
             if batch is None:
-                self._cut_tail(path, data, position, is_last=is_last)
-                return
+                if not segment.is_blank(data, position):
+                    self._cut_tail(path, data, position, is_last=is_last)
+                return position
             sequence, payload = batch
             if sequence != self._sequence + 1 and not (is_first and position == len(MAGIC)):
                 raise StorageFault(
@@ -319,6 +301,7 @@ class Journal:
             self._sequence = sequence
             self._replay(path, position, payload)
             position += BATCH_HEADER.size + len(payload)
+        return position
 
     def _cut_tail(self, path: Path, data: bytes, position: int, *, is_last: bool) -> None:
         """Drop a batch that a crash has torn; raise StorageFault for one that was damaged after it was written."""
@@ -327,11 +310,11 @@ class Journal:
             raise StorageFault(f"{where}, and later segments exist. {ADVICE}")
         candidate = data.find(BATCH_MAGIC, position + 1)
         while candidate >= 0:
-            later = _batch_at(data, candidate)
+            later = segment.batch_at(data, candidate)
             if later is not None and later[0] > self._sequence:
                 raise StorageFault(f"{where}, but batch {later[0]} behind it is intact. {ADVICE}")
             candidate = data.find(BATCH_MAGIC, candidate + 1)
-        if not _is_torn(data, position):
+        if not segment.is_torn(data, position):
             raise StorageFault(f"{where}, but was once written as a whole. {ADVICE}")
         os.truncate(path, position)
 
@@ -391,27 +374,3 @@ def open_journal(folder: Folder) -> Journal:
         journal.close()
         raise StorageFault(f"journal {journal.folder} is empty, but this member has written one. {ADVICE}")
     return journal
-
-
-def _batch_at(data: bytes, position: int) -> tuple[int, bytes] | None:
-    """Return (sequence, payload) of the intact batch at `position`, None if there is none."""
-    if len(data) - position < BATCH_HEADER.size:
-        return None
-    magic, size, sequence, crc, header_crc = BATCH_HEADER.unpack_from(data, position)
-    if magic != BATCH_MAGIC or zlib.crc32(data[position : position + BATCH_HEADER.size - 4]) != header_crc:
-        return None
-    start = position + BATCH_HEADER.size
-    payload = data[start : start + size]
-    return (sequence, payload) if len(payload) == size and zlib.crc32(payload) == crc else None
-
-
-def _is_torn(data: bytes, position: int) -> bool:
-    """True if the broken batch at `position`, the last of its file, is what a crash leaves of an unfinished write."""
-    batch = data[position:]
-    first_sector = data[position : position - position % SECTOR_BYTES + SECTOR_BYTES]
-    last_sector = data[max(position, (len(data) - 1) // SECTOR_BYTES * SECTOR_BYTES) :]
-    if not any(first_sector) or not any(last_sector) or bytes(SECTOR_BYTES) in batch or len(batch) < BATCH_HEADER.size:
-        return True
-    magic, size, _, _, header_crc = BATCH_HEADER.unpack_from(batch)
-    header_is_whole = magic == BATCH_MAGIC and zlib.crc32(batch[: BATCH_HEADER.size - 4]) == header_crc
-    return bool(header_is_whole) and len(batch) < BATCH_HEADER.size + size

@@ -155,7 +155,9 @@ class Nemesis:
         name, _ = await self._victim()
         await self._cluster.kill(name)
         rest = self._rng.choice((b"OLJB", b"OLJB\0\1", bytes(100), bytes(5000)))
-        with self._cluster.journal(name).open("ab") as file:
+        path = self._cluster.journal(name)
+        with path.open("r+b") as file:
+            file.seek(_written_bytes(path))
             file.write(rest)
         yield f"{name}, {len(rest)} bytes"
         await self._cluster.boot(name)
@@ -168,7 +170,7 @@ class Nemesis:
         name, _ = await self._alone()
         await self._cluster.kill(name)
         path = self._cluster.journal(name)
-        size = path.stat().st_size
+        size = _written_bytes(path)
         with path.open("r+b") as file:
             file.truncate(size - self._rng.randrange(1, 8))
         yield f"{name}, now {path.stat().st_size} of {size} bytes"
@@ -205,7 +207,7 @@ class Nemesis:
     def _flip(self, path: Path, share: float) -> str:
         """Turn one bit round in the first `share` of a file."""
         data = bytearray(path.read_bytes())
-        place = self._rng.randrange(max(int(len(data) * share), 1))
+        place = self._rng.randrange(max(int(_written_bytes(path) * share), 1))
         data[place] ^= 1 << self._rng.randrange(8)
         path.write_bytes(data)
         return f"byte {place} of {len(data)} of {path.name}"
@@ -224,3 +226,8 @@ class Nemesis:
         self._cluster.move_folder_away(name)
         await self._cluster.boot(name)
         await self._settled()
+
+
+def _written_bytes(path: Path) -> int:
+    """Return the size of a file without the zeros at its end, over which a journal goes on."""
+    return len(path.read_bytes().rstrip(b"\0"))

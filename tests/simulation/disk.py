@@ -253,16 +253,18 @@ class Disk:
         process.descriptors[number] = Descriptor(self, node, path, flags)
         return number
 
-    def write(self, descriptor: Descriptor, data: bytes) -> int:
+    def write(self, descriptor: Descriptor, data: bytes, place: int | None = None) -> int:
+        """Write at `place`, None for where the descriptor stands, which then moves on."""
         file = self.usable(descriptor)
         if self.full:
             room = self.rng.randrange(len(data)) if data and self.rng.random() < 0.3 else 0
             if not room:
                 self._refuse_space(descriptor.path)
             data = data[:room]
-        offset = len(file.data) if descriptor.append else descriptor.position
+        offset = len(file.data) if descriptor.append else descriptor.position if place is None else place
         file.write(offset, bytes(data))
-        descriptor.position = offset + len(data)
+        if place is None:
+            descriptor.position = offset + len(data)
         return len(data)
 
     def truncate(self, file: File, size: int) -> None:

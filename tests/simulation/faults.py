@@ -314,7 +314,8 @@ def _places_to_rot(member: Member) -> Iterator[tuple[str, File, int, int]]:
         found += sorted(journal.names.items())
     for name, file in found:
         if isinstance(file, File) and file.data and not file.dirty:
-            yield name, file, 0, len(file.data)
+            written = file.data.rstrip(b"\0") if name.endswith(".log") else file.data  # what is behind is of no account
+            yield name, file, 0, len(written)
 
 
 def old_disk(troubles: Troubles) -> End | None:

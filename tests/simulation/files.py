@@ -209,6 +209,12 @@ class SimOs:
         _disk().usable(_descriptor(number)).write(offset, bytes(data))
         return len(data)
 
+    def pwritev(self, number: int, buffers: list[Any], offset: int, flags: int = 0) -> int:
+        written = _disk().write(_descriptor(number), b"".join(buffers), offset)
+        if flags & os.RWF_DSYNC:
+            self.fdatasync(number)
+        return written
+
     def ftruncate(self, number: int, size: int) -> None:
         _disk().truncate(_disk().usable(_descriptor(number)), size)
 

@@ -16,7 +16,7 @@ from simulation import contenders
 from simulation.files import SimOs
 
 from oarlock.cluster.apiserver.storage import LEASES, Storage
-from oarlock.consensus import checkpoint, following, journal, machine, snapshot, storage
+from oarlock.consensus import checkpoint, following, journal, machine, segment, snapshot, storage
 from oarlock.consensus.connection import Connection
 from oarlock.consensus.core import GroupCommit
 from oarlock.consensus.elections import Elections
@@ -98,13 +98,13 @@ def believe_damaged_batches(replace: Replace) -> None:
     """No checksum is looked at."""
 
     def batch_at(data: bytes, position: int) -> tuple[int, bytes] | None:
-        if len(data) - position < journal.BATCH_HEADER.size:
+        if len(data) - position < segment.BATCH_HEADER.size:
             return None
-        magic, size, sequence, _, _ = journal.BATCH_HEADER.unpack_from(data, position)
-        payload = data[position + journal.BATCH_HEADER.size :][:size]
-        return (sequence, payload) if magic == journal.BATCH_MAGIC and len(payload) == size else None
+        magic, size, sequence, _, _ = segment.BATCH_HEADER.unpack_from(data, position)
+        payload = data[position + segment.BATCH_HEADER.size :][:size]
+        return (sequence, payload) if magic == segment.BATCH_MAGIC and len(payload) == size else None
 
-    replace(journal, "_batch_at", batch_at)
+    replace(segment, "batch_at", batch_at)
 
 
 def trust_a_persisted_commit_index(replace: Replace) -> None:

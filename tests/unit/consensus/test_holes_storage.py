@@ -60,6 +60,13 @@ def test_hole_06_nothing_is_synced(start: StartCluster, monkeypatch: pytest.Monk
     synced: list[Any] = []
     monkeypatch.setattr(os, "fsync", synced.append)
     monkeypatch.setattr(os, "fdatasync", synced.append)
+    write = os.pwritev
+
+    def written(descriptor: int, buffers: list[bytes], place: int, flags: int = 0) -> int:
+        synced.extend([descriptor] * bool(flags & os.RWF_DSYNC))
+        return write(descriptor, buffers, place, flags)
+
+    monkeypatch.setattr(os, "pwritev", written)
     monkeypatch.setattr(stock_journal.ResizableFile, "flush", synced.append)
     outcome = cluster.propose("A", b"x")
     cluster.run_until(lambda: outcome.settled)

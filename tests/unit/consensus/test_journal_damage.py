@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from oarlock.consensus.journal import BATCH_HEADER, MAGIC, Entry, Journal, open_journal
+from oarlock.consensus.journal import Entry, Journal, open_journal
+from oarlock.consensus.segment import BATCH_HEADER, MAGIC
 from oarlock.consensus.snapshot import SnapshotFolder, read_chunks
 from oarlock.consensus.storage import Folder, FolderRefused, Identity, StorageFault
 
@@ -17,8 +20,11 @@ IDENTITY = Identity("cluster", "m0")
 State = tuple[list[Entry], int, str | None, list[bytes]]
 
 
-def write(folder: Path) -> State:
-    """Fill a member's folder with three segments, a vote and a snapshot; return what it holds."""
+def write(folder: Path, *, killed: bool = False) -> State:
+    """Fill a member's folder with three segments, a vote and a snapshot; return what it holds.
+
+    A member that is `killed` leaves zeros behind what it wrote.
+    """
     with_lock = Folder(folder, IDENTITY)
     journal = Journal(folder / "journal", segment_bytes=500)
     for index in range(1, 18):
@@ -31,9 +37,15 @@ def write(folder: Path) -> State:
         pass
     writer.publish()
     with_lock.begin()
+    segment = journal._segment.path
+    left = segment.read_bytes()
     journal.close()
     with_lock.close()
-    return read(folder)
+    state = read(folder)
+    assert len(left) > len(segment.read_bytes()) == len(left.rstrip(b"\0")), "zeros are left by those who are killed"
+    if killed:
+        segment.write_bytes(left)
+    return state
 
 
 def read(folder: Path) -> State:
@@ -59,10 +71,10 @@ def attempt(folder: Path) -> tuple[State | None, StorageFault | None]:
         return None, fault
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
+@pytest.fixture(scope="module", params=["stopped", "killed"])
+def pristine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, State]:
     folder = tmp_path_factory.mktemp("pristine")
-    return folder, write(folder)
+    return folder, write(folder, killed=request.param == "killed")
 
 
 def files(folder: Path) -> list[Path]:
@@ -101,7 +113,7 @@ def test_every_byte_of_the_last_batch_counts(pristine: tuple[Path, State], tmp_p
     copy(source, tmp_path / "copy")
     segment = max((tmp_path / "copy" / "journal").glob("*.log"))
     whole = segment.read_bytes()
-    for place in range(whole.rindex(b"OLJB"), len(whole)):
+    for place in range(whole.rindex(b"OLJB"), len(whole.rstrip(b"\0"))):
         for bit in (0, 7):
             data = bytearray(whole)
             data[place] ^= 1 << bit
@@ -110,12 +122,13 @@ def test_every_byte_of_the_last_batch_counts(pristine: tuple[Path, State], tmp_p
                 read(tmp_path / "copy")
 
 
-def test_a_last_batch_with_a_sector_that_was_never_written_is_cut_off(tmp_path: Path) -> None:
+@pytest.mark.parametrize("zeros", [0, 1, 600, 5000])
+def test_a_last_batch_of_which_something_was_never_written_is_cut_off(tmp_path: Path, zeros: int) -> None:
     """What a power cut leaves of one write: any of its sectors, the others zero or beyond the end of the file."""
     journal = Journal(tmp_path)
     journal.append(Entry(b"synced", 1, 1))
     journal.sync()
-    size = journal._size
+    size = journal._segment.size
     journal.append(Entry(b"x" * 3000, 2, 1))
     commit = journal.take()
     commit.write()
@@ -123,16 +136,70 @@ def test_a_last_batch_with_a_sector_that_was_never_written_is_cut_off(tmp_path: 
     segment = next(tmp_path.glob("*.log"))
     whole = segment.read_bytes()
     starts = [size, *range(size - size % 512 + 512, len(whole), 512)]
-    for start, end in zip(starts, [*starts[1:], len(whole)], strict=True):
-        segment.write_bytes(whole[:start] + bytes(end - start) + whole[end:])
+    ends = [*starts[1:], len(whole)]
+    left = [whole[:start] + bytes(end - start) + whole[end:] for start, end in zip(starts, ends, strict=True)]
+    left += [whole[:cut].ljust(len(whole), b"\0") for cut in (*range(size, size + 30), *range(size, len(whole), 100))]
+    left += [whole[:cut] for cut in range(size + 1, len(whole), 100)]
+    for data in left:
+        segment.write_bytes(data + bytes(zeros))
         again = Journal(tmp_path)
         assert again.last_index == 1
+        again.append(Entry(b"another", 2, 2))
+        again.sync()
         again.close()
-    for cut in range(size + 1, len(whole), 100):
-        segment.write_bytes(whole[:cut])
         again = Journal(tmp_path)
-        assert again.last_index == 1
+        assert again.at(2) == Entry(b"another", 2, 2)
         again.close()
+
+
+def test_a_batch_is_written_over_zeros(tmp_path: Path) -> None:
+    """A killed member goes on where it was, in a file that doesn't grow with each batch."""
+    journal = Journal(tmp_path, segment_bytes=20_000)
+    segment = next(tmp_path.glob("*.log"))
+    sizes = set()
+    for index in range(1, 21):
+        journal.append(Entry(b"x" * 500, index, 1))
+        journal.sync()
+        sizes.add(segment.stat().st_size)
+        journal = Journal(tmp_path, segment_bytes=20_000)  # the one before was killed
+        assert (journal.last_index, journal.durable_index) == (index, index)
+    assert sizes == {20_000}, "as much as a segment may hold"
+    journal.close()
+    assert segment.stat().st_size == journal._segment.size < 20_000
+
+
+def test_a_system_without_durable_writes_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    really, syncs = os.pwritev, list[int]()
+
+    def refusing(descriptor: int, buffers: list[bytes], place: int, flags: int = 0) -> int:
+        if flags:
+            raise OSError(errno.EOPNOTSUPP, "what a sandbox says")
+        return really(descriptor, buffers, place)
+
+    journal = Journal(tmp_path)
+    monkeypatch.setattr(os, "pwritev", refusing)
+    monkeypatch.setattr(os, "fdatasync", syncs.append)
+    for index in range(1, 4):
+        journal.append(Entry(b"x" * index, index, 1))
+        journal.sync()
+    assert len(syncs) == 3
+    assert [entry.data for entry in Journal(tmp_path).after(0, 1 << 20)] == [b"x", b"xx", b"xxx"]
+
+
+def test_no_room_for_zeros_is_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that finds room for the batch and some of the zeros is short, as POSIX has it."""
+    really = os.pwritev
+
+    def short(descriptor: int, buffers: list[bytes], place: int, flags: int = 0) -> int:
+        return really(descriptor, [b"".join(buffers)[:300]], place, flags)
+
+    monkeypatch.setattr(os, "pwritev", short)
+    journal = Journal(tmp_path)
+    for index in range(1, 6):
+        journal.append(Entry(b"x" * 100 * index, index, 1))
+        journal.sync()
+    again = Journal(tmp_path)
+    assert [len(entry.data) for entry in again.after(0, 1 << 20)] == [100, 200, 300, 400, 500]
 
 
 def test_a_torn_batch_with_an_intact_one_behind_it_is_damage(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from oarlock.consensus import journal as journal_module
+from oarlock.consensus import segment as segment_module
 from oarlock.consensus import snapshot as snapshot_module
 from oarlock.consensus.model import UnknownOutcome
 from oarlock.consensus.replica import SNAPSHOTS_FAILED, Replica, ReplicaFailed, ReplicaSettings
@@ -74,7 +74,7 @@ def run(replica: Replica, test: Test) -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "number"), [("write", errno.ENOSPC), ("fdatasync", errno.ENOSPC), ("fdatasync", errno.EIO)]
+    ("call", "number"), [("pwritev", errno.ENOSPC), ("pwritev", errno.EIO), ("fdatasync", errno.EIO)]
 )
 def test_a_journal_write_that_fails_ends_the_replica_at_once(
     replica: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
@@ -82,7 +82,9 @@ def test_a_journal_write_that_fails_ends_the_replica_at_once(
     failing = FailingOs({call: number})
 
     async def test(replica: Replica) -> None:
-        monkeypatch.setattr(journal_module, "os", failing)
+        assert replica._raft is not None
+        replica._raft.journal._segment._end = 0  # as when all zeros are used up: the file has to grow
+        monkeypatch.setattr(segment_module, "os", failing)
         lost = replica.propose(b"lost")
         with pytest.raises(ReplicaFailed, match=f"m0 stopped: can't write the journal in .*{os.strerror(number)}"):
             await replica.wait()
@@ -105,7 +107,7 @@ def test_a_segment_that_cannot_be_created_ends_the_replica(replica: Replica, mon
     async def test(replica: Replica) -> None:
         assert replica._raft is not None
         replica._raft.journal._segment_bytes = 1
-        monkeypatch.setattr(journal_module, "os", FailingOs({"open": errno.ENOSPC}))
+        monkeypatch.setattr(segment_module, "os", FailingOs({"open": errno.ENOSPC}))
         proposed = replica.propose(b"x")
         with pytest.raises(ReplicaFailed, match="m0 stopped: .*No space left on device"):
             await replica.wait()
