@@ -29,8 +29,10 @@ from oarlock.cluster.takeover import Taken
 
 _PHRASES = {code.value: code.phrase for code in HTTPStatus}
 _BODYLESS = frozenset({204, 304})
-PIECE_BYTES = 128 * 1024
-"""Large bodies go out in pieces of this size, one in a turn of the loop however many clients are being sent one."""
+PIECE_BYTES = 48 * 1024
+"""Large bodies go out in pieces of this size, three TLS records, one in a turn of the loop however many clients are
+being sent one. With larger pieces a list costs a few percent less CPU, and everybody else waits longer.
+"""
 
 
 async def send(raw: web.BaseRequest, request: Request, answer: Response | Relayed | Takeover) -> web.StreamResponse:
