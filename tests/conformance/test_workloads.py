@@ -139,8 +139,12 @@ def test_revisions_of_a_daemon_set(api: Rest, apps: str) -> None:
 
 
 @pytest.mark.parametrize("plural", ["replicasets", "replicationcontrollers"])
-def test_pods_are_adopted_and_released(api: Rest, core: str, apps: str, plural: str) -> None:
+def test_pods_are_adopted_and_released(api: Rest, namespace: str, core: str, apps: str, plural: str) -> None:
     api.create(f"{core}/pods", {"metadata": {"name": "p", "labels": {"app": "a"}}, "spec": TEMPLATE["spec"]})
+    budgets = f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets"
+    api.create(budgets, {"metadata": {"name": "b"}, "spec": {"minAvailable": 0, "selector": SELECTOR}})
+    # Until the controllers have heard of the pod, whose cache they share, one may well be made in its place.
+    api.until(f"{budgets}/b", lambda found: found["status"].get("expectedPods") == 1)
     path = made(api, where(plural, core, apps), KINDS[plural])
     uid = api.get(path)["metadata"]["uid"]
     api.until(f"{core}/pods/p", lambda pod: owners(pod) == [uid])
