@@ -31,7 +31,7 @@ SETTLE_S = 1.0
 
 CONDITIONS = (
     "Three members each, mutual TLS 1.3 with certificates of one CA, data on the same filesystem, every batch of the "
-    "log fdatasynced before it is acknowledged; etcd with its defaults. Values of 1 KiB, one client process with one "
+    "log on disk before it is acknowledged; etcd with its defaults. Values of 1 KiB, one client process with one "
     "connection to the leader, on the servers' cores. Both clients run on uvloop; etcd's is a lean one of ours "
     "(`bench/http2.py`) that takes a quarter of grpcio's CPU and leaves the key-values of ranges undecoded, which "
     "Oarlock's decodes. A transaction compares the mod revision and puts, as Kubernetes updates; a lease is granted, "
