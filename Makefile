@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml
 		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 			if [ -n "$$python" ]; then found="$$python is none"; else found="none was found"; fi; \
 			echo "Oarlock needs Python 3.11 or newer: $$found."; \
-			echo "  Install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }; \
+			echo "  Install one that has its module venv (Debian: python3-venv), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }; \
 		"$$python" -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -14,6 +14,7 @@ zeros. Otherwise it was whole once and is damaged now, and the journal refuses t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import time
@@ -235,7 +236,8 @@ class Journal:
 
     def close(self) -> None:
         """Close the file; what is still buffered was promised to nobody and is dropped."""
-        self._segment.close()
+        with contextlib.suppress(OSError):  # zeros at the end of the last segment do no harm
+            self._segment.close()
 
     def _record(self, kind: int, body: bytes) -> None:
         self._records.append(RECORD_HEADER.pack(kind, len(body)))
@@ -289,7 +291,7 @@ class Journal:
         while position < len(data):
             batch = segment.batch_at(data, position)
             if batch is None:
-                if not segment.is_blank(data, position):
+                if not (is_last and segment.is_blank(data, position)):
                     self._cut_tail(path, data, position, is_last=is_last)
                 return position
             sequence, payload = batch

@@ -6,8 +6,6 @@ bytes. Over zeros that stand there already a batch costs half as much (decision 
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import zlib
 from pathlib import Path
@@ -34,12 +32,12 @@ class Segment:
         self.path = path
         self.size = size
         self._bytes_max = bytes_max
-        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        # O_DSYNC: a write returns once it is durable.
+        self._descriptor = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_DSYNC | os.O_CLOEXEC, 0o600)
         self._end = os.fstat(self._descriptor).st_size
         """The file's size: from `self.size` to here it holds zeros, or batches on their way."""
-        self._has_durable_writes = True
         if not size:
-            self._end = self.size = self._put(0, MAGIC)
+            self.write(self.reserve(len(MAGIC)), MAGIC)
         # What a killed process wrote may be in memory only: make it durable before anything is promised on it.
         os.fdatasync(self._descriptor)
 
@@ -54,37 +52,23 @@ class Segment:
         Raises OSError, after which nobody knows what the file holds.
         """
         end = place + len(batch)
-        if end <= self._end and self._put_durably(place, batch):
-            return
-        zeros = bytes(max(min(AHEAD_BYTES, self._bytes_max - end), 0)) if end > self._end else b""
-        self._end = max(self._end, place + self._put(place, batch, zeros))
-        os.fdatasync(self._descriptor)
+        zeros = b"" if end <= self._end else bytes(max(min(AHEAD_BYTES, self._bytes_max - end), 0))
+        written = os.pwritev(self._descriptor, [batch, zeros], place)
+        while written < len(batch):  # of the zeros as many as there is room for will do
+            written += os.pwritev(self._descriptor, [memoryview(batch)[written:]], place + written)
+        self._end = max(self._end, place + written)
 
     def close(self) -> None:
-        """Close the file, and leave no zeros in it if that works."""
-        if self._descriptor >= 0:
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._descriptor, self.size)
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _put_durably(self, place: int, data: bytes) -> bool:
-        """Write all of the data by calls that return when it is durable; False if there is no such call here."""
-        if self._has_durable_writes:
-            try:
-                self._put(place, data, flags=os.RWF_DSYNC)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
-                    raise
-                self._has_durable_writes = False
-        return self._has_durable_writes
-
-    def _put(self, place: int, data: bytes, zeros: bytes = b"", *, flags: int = 0) -> int:
-        """Write all of the data and as many of the zeros as there is room for; return how many bytes that is."""
-        written = os.pwritev(self._descriptor, [data, zeros], place, flags)
-        while written < len(data):
-            written += os.pwritev(self._descriptor, [memoryview(data)[written:]], place + written, flags)
-        return written
+        """Cut off the zeros behind the batches and close the file, which is closed also if that raises OSError."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor < 0:
+            return
+        try:
+            if self._end > self.size:
+                os.ftruncate(descriptor, self.size)
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 # Reading it back.
@@ -119,10 +103,8 @@ def is_torn(data: bytes, position: int) -> bool:
     header_end = position + BATCH_HEADER.size
     size = _size_at(data, position)
     end = max(len(data.rstrip(b"\0")), header_end) if size is None else position + size
-    if end > len(data) or not data[end - 1]:
+    if end > len(data) or not data[end - 1] or end == header_end:
         return True
-    if end == header_end:
-        return True  # of what the header tells of nothing is there
     starts = (position, *range(position - position % SECTOR_BYTES + SECTOR_BYTES, end, SECTOR_BYTES))
     return not all(any(data[start:stop]) for start, stop in zip(starts, (*starts[1:], end), strict=True))
 

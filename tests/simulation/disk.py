@@ -136,6 +136,7 @@ class Descriptor:
         self.file = file
         self.path = path
         self.append = bool(flags & os.O_APPEND)
+        self.durable = bool(flags & os.O_DSYNC)
         self.position = 0
         self.open = True
 

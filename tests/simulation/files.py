@@ -209,9 +209,9 @@ class SimOs:
         _disk().usable(_descriptor(number)).write(offset, bytes(data))
         return len(data)
 
-    def pwritev(self, number: int, buffers: list[Any], offset: int, flags: int = 0) -> int:
+    def pwritev(self, number: int, buffers: list[Any], offset: int) -> int:
         written = _disk().write(_descriptor(number), b"".join(buffers), offset)
-        if flags & os.RWF_DSYNC:
+        if _descriptor(number).durable:
             self.fdatasync(number)
         return written
 

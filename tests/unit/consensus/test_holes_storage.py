@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -62,9 +63,9 @@ def test_hole_06_nothing_is_synced(start: StartCluster, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "fdatasync", synced.append)
     write = os.pwritev
 
-    def written(descriptor: int, buffers: list[bytes], place: int, flags: int = 0) -> int:
-        synced.extend([descriptor] * bool(flags & os.RWF_DSYNC))
-        return write(descriptor, buffers, place, flags)
+    def written(descriptor: int, buffers: list[bytes], place: int) -> int:
+        synced.extend([descriptor] * bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DSYNC))
+        return write(descriptor, buffers, place)
 
     monkeypatch.setattr(os, "pwritev", written)
     monkeypatch.setattr(stock_journal.ResizableFile, "flush", synced.append)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from pathlib import Path
@@ -168,30 +167,39 @@ def test_a_batch_is_written_over_zeros(tmp_path: Path) -> None:
     assert segment.stat().st_size == journal._segment.size < 20_000
 
 
-def test_a_system_without_durable_writes_syncs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    really, syncs = os.pwritev, list[int]()
+def test_zeros_in_an_earlier_segment_are_damage(tmp_path: Path) -> None:
+    """No segment follows one that has zeros: whatever reads as zeros there was a batch, also if nothing follows yet."""
+    journal = Journal(tmp_path, segment_bytes=100)
+    journal.append(Entry(b"x" * 20, 1, 1))
+    journal.sync()
+    end = journal._segment.size
+    journal.append(Entry(b"x" * 80, 2, 1))
+    journal.sync()
+    journal.close()
+    first, second = sorted(tmp_path.glob("*.log"))
+    assert second.read_bytes() == MAGIC
+    whole = first.read_bytes()
+    first.write_bytes(whole[:end] + bytes(len(whole) - end))
+    with pytest.raises(StorageFault, match="later segments exist"):
+        Journal(tmp_path)
 
-    def refusing(descriptor: int, buffers: list[bytes], place: int, flags: int = 0) -> int:
-        if flags:
-            raise OSError(errno.EOPNOTSUPP, "what a sandbox says")
-        return really(descriptor, buffers, place)
 
-    journal = Journal(tmp_path)
-    monkeypatch.setattr(os, "pwritev", refusing)
-    monkeypatch.setattr(os, "fdatasync", syncs.append)
-    for index in range(1, 4):
-        journal.append(Entry(b"x" * index, index, 1))
-        journal.sync()
-    assert len(syncs) == 3
-    assert [entry.data for entry in Journal(tmp_path).after(0, 1 << 20)] == [b"x", b"xx", b"xxx"]
+def test_a_segment_that_is_left_has_no_zeros(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, segment_bytes=20_000)
+    journal._segment_bytes = 100  # a setting that has changed since it was begun
+    journal.append(Entry(b"x" * 100, 1, 1))
+    journal.sync()
+    assert len(list(tmp_path.glob("*.log"))) == 2
+    assert not min(tmp_path.glob("*.log")).read_bytes().endswith(b"\0")
+    assert Journal(tmp_path).last_index == 1
 
 
 def test_no_room_for_zeros_is_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that finds room for the batch and some of the zeros is short, as POSIX has it."""
     really = os.pwritev
 
-    def short(descriptor: int, buffers: list[bytes], place: int, flags: int = 0) -> int:
-        return really(descriptor, [b"".join(buffers)[:300]], place, flags)
+    def short(descriptor: int, buffers: list[bytes], place: int) -> int:
+        return really(descriptor, [b"".join(buffers)[:300]], place)
 
     monkeypatch.setattr(os, "pwritev", short)
     journal = Journal(tmp_path)
