@@ -17,7 +17,7 @@ from typing import Any, Self
 import uvloop
 
 from oarlock.actors.shell.component import ComponentContext
-from oarlock.actors.shell.hosting import ComponentHost, host_of
+from oarlock.actors.shell.hosting import ComponentHost, Stuck, host_of
 from oarlock.actors.shell.pages import MetricsTls, listen
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
@@ -80,10 +80,22 @@ Leaving = Callable[[], Awaitable[None]]
 
 
 def serve(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None = None) -> None:
-    """Host the copy until something ends it, which is raised, or until `leaving` returns."""
+    """Host the copy until something ends it, which is raised, or until `leaving` returns.
+
+    A component that can't be stopped takes the process with it: nothing on its event loop would come to an end.
+    """
     _log_to(settings.log_folder, copy)
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
-    uvloop.run(_serve(copy, factory, settings, leaving))
+    uvloop.run(_serve_or_die(copy, factory, settings, leaving))
+
+
+async def _serve_or_die(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None) -> None:
+    try:
+        await _serve(copy, factory, settings, leaving)
+    except Stuck:
+        _log.exception("process ends with its component name=%s", copy)
+        logging.shutdown()
+        os._exit(1)
 
 
 async def _serve(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None) -> None:

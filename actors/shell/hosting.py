@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import orjson
 from prometheus_client import Counter, Gauge
@@ -21,6 +21,9 @@ TAKEOVERS = Counter("oarlock_component_takeovers_total", "Times that this proces
 FAULTS = Counter("oarlock_component_faults_total", "Times that a component's run ended by an error.", ["name"])
 
 _RETRY_S_MIN, _RETRY_S_MAX = 0.2, 10.0
+_LOOK_S: Final = 1.0
+_LOOKS_MAX = 10
+"""So many times, each that long, what was cancelled is waited for."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,11 +75,16 @@ class ApiLeases:
         await self._client.close()
 
 
+class Stuck(Exception):
+    """A component acts on without its lease, whatever it is told; only the end of its process ends it."""
+
+
 class ComponentHost:
     """Runs one component under one lease until stopped.
 
     A component that raises while active loses the lease at once (a standby takes over) and tries again after a
-    pause that doubles up to 10 s. A lost lease cancels the component before anything else happens.
+    pause that doubles up to 10 s. A lost lease cancels the component before anything else happens; one that doesn't
+    end within ten times `look_s` ends the copy with Stuck, for it would neither act nor stand by ever again.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class ComponentHost:
         leases: Leases,
         *,
         on_change: Callable[[bool], None] | None = None,
+        look_s: float = _LOOK_S,
     ) -> None:
         self.context = context
         self.active = False
@@ -93,6 +102,7 @@ class ComponentHost:
         self._leases = leases
         self._terms = 0
         self._on_change = on_change
+        self._look_s = look_s
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -106,7 +116,7 @@ class ComponentHost:
             await asyncio.shield(self._task)
 
     async def stop(self) -> None:
-        """Stop acting, give the lease up, drop everything. Idempotent."""
+        """Stop acting, give the lease up, drop everything. Idempotent. Raises Stuck."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
@@ -145,14 +155,31 @@ class ComponentHost:
             await asyncio.wait((acting, losing), return_when=asyncio.FIRST_COMPLETED)
             failed = acting.done() and not losing.done()
         finally:
-            await _end(acting)
-            await _end(losing)
-            self._note(active=False)
-            await lease.release()
+            await _whole(self._cease(lease, acting, losing))
         if failed:
             FAULTS.labels(self.context.lease).inc()
             _log.error("component failed identity=%s error=%r", self.context.identity, _error_of(acting))
         return not failed
+
+    async def _cease(self, lease: Lease, acting: asyncio.Task[None], losing: asyncio.Task[None]) -> None:
+        """Stop acting, then let the next holder in."""
+        await self._end(acting)
+        await self._end(losing)
+        self._note(active=False)
+        await lease.release()
+
+    async def _end(self, task: asyncio.Task[None]) -> None:
+        """Cancel and reap, whatever it ends with; its error, if any, stays readable on the task. Raises Stuck.
+
+        Looks are counted instead of time, so that a process that was stopped meanwhile is not called stuck. It isn't
+        cancelled twice: that would cut its tidying short.
+        """
+        task.cancel()
+        for _ in range(_LOOKS_MAX):
+            done, _ = await asyncio.wait((task,), timeout=self._look_s)
+            if done:
+                return
+        raise Stuck(f"{task.get_name()} does not end, at {_place_of(task)}")
 
     def _note(self, *, active: bool) -> None:
         self.active = active
@@ -164,10 +191,29 @@ class ComponentHost:
             self._on_change(active)
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel and reap, whatever it ends with; its error, if any, stays readable on the task."""
-    task.cancel()
-    await asyncio.wait((task,))
+async def _whole(work: Coroutine[None, None, None]) -> None:
+    """Do all of it even if cancelled meanwhile; the cancellation is raised afterwards."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        task.result()
+        raise
+
+
+def _place_of(task: asyncio.Task[None]) -> str:
+    """Return what a task that waits is waiting in: the lines of its coroutines, from the outermost inward."""
+    places, awaited = [], task.get_coro()
+    while awaited is not None and (frame := _inside(awaited, "frame")) is not None:
+        places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+        awaited = _inside(awaited, "await") or _inside(awaited, "yieldfrom")
+    return " > ".join(places)
+
+
+def _inside(awaited: Any, what: str) -> Any:
+    """Return an attribute that coroutines and generators have under names of their own."""
+    return next((found for kind in ("cr", "gi") if (found := getattr(awaited, f"{kind}_{what}", None))), None)
 
 
 def _error_of(task: asyncio.Task[None]) -> BaseException | None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
 
 import pytest
 
 from oarlock.actors.shell.component import ComponentContext, UnknownComponent, factory, fence_revision
-from oarlock.actors.shell.hosting import ComponentHost
+from oarlock.actors.shell.hosting import ComponentHost, Stuck
 from oarlock.cluster.client.settings import ClientSettings
 
 
@@ -147,6 +148,71 @@ def test_a_component_that_fails_gives_the_lease_up() -> None:
         assert broken.story == ["warm", "run scheduler=1"]
         for one in hosts:
             await one.stop()
+
+    asyncio.run(story())
+
+
+class Deaf(Recording):
+    """A component that takes a cancellation for something else."""
+
+    async def run(self, fence: str) -> None:
+        self.story.append(f"run {fence}")
+        self.acting.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+
+def test_a_component_that_can_not_be_stopped_ends_its_copy() -> None:
+    async def story() -> None:
+        world, component, other = World(), Deaf(), Recording()
+        context = ComponentContext(ClientSettings("http://unused"), "a", "scheduler")
+        hosting, standby = ComponentHost(context, component, Leases(world), look_s=0.01), host(world, other, "b")
+        await hosting.start()
+        await component.acting.wait()
+        await standby.start()
+        world.take_away()
+        with pytest.raises(Stuck, match=r"run-a does not end, at Deaf.run:\d+ > Event.wait:\d+"):
+            await hosting.wait()
+        assert other.story == ["warm", "run scheduler=2"]
+        assert hosting.active, "it does act, and says so"
+        await standby.stop()
+
+    asyncio.run(story())
+
+
+class Thorough(Recording):
+    """A component that ends once it is allowed to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ending, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def run(self, fence: str) -> None:
+        try:
+            await super().run(fence)
+        finally:
+            self.ending.set()
+            await self.may_end.wait()
+            self.story.append("tidied")
+
+
+def test_stopping_while_the_lease_is_lost_waits_for_the_run_to_end() -> None:
+    async def story() -> None:
+        world, component, told = World(), Thorough(), []
+        context = ComponentContext(ClientSettings("http://unused"), "a", "scheduler")
+        hosting = ComponentHost(context, component, Leases(world), on_change=told.append)
+        await hosting.start()
+        await component.acting.wait()
+        world.take_away()
+        await component.ending.wait()
+        stopping = asyncio.create_task(hosting.stop())
+        await asyncio.sleep(0)  # it has cancelled
+        component.may_end.set()
+        await stopping
+        assert component.story == ["warm", "run scheduler=1", "ended", "tidied", "stop"]
+        assert told == [True, False]
+        assert world.holder is None
 
     asyncio.run(story())
 
