@@ -87,8 +87,8 @@ def _last_lines(path: Path) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-15:])
 
 
-def eventually(condition: Callable[[], object], within_s: float = 30.0) -> Any:
-    """Return the first true value of `condition`; fail with its last value after `within_s`.
+def eventually(condition: Callable[[], object], within_s: float = 30.0, tell: Callable[[], str] = str) -> Any:
+    """Return the first true value of `condition`; fail with its last value, and what `tell` says, after `within_s`.
 
     For what has no event to await from outside: another program's processes and kubectl's answers.
     """
@@ -98,7 +98,7 @@ def eventually(condition: Callable[[], object], within_s: float = 30.0) -> Any:
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"not within {within_s} s; last: {value!r}")
+            raise AssertionError(f"not within {within_s} s; last: {value!r}\n{tell()}")
         time.sleep(0.1)
 
 
