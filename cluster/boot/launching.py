@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +22,8 @@ from oarlock.cluster.boot.progress import Progress
 from oarlock.cluster.boot.spec import DEFAULT_NAME
 from oarlock.cluster.boot.state import StateFolder, write_private
 
+GUARD = "OARLOCK_SLOT_GUARD"
+"""The variable that tells the supervisor its descriptor of the socket that holds the slot, if it has one."""
 SUPERVISOR_STARTS_S = 15.0
 PARTS_START_S = 120.0
 
@@ -47,13 +50,11 @@ def write_plan(
     server: str,
     admin: CertificateFiles,
     parts: Sequence[Part],
-    slot: int | None = None,
     host: str = "",
 ) -> None:
     """Write what the supervisor is to run. `host` is this host's name where there are several."""
     plan = {
         "state": str(folder.path),
-        "slot": slot,
         "host": host,
         "server": server,
         "admin": {key: str(value) for key, value in asdict(admin).items()},
@@ -67,8 +68,12 @@ def command(folder: StateFolder) -> list[str]:
     return [sys.executable, "-m", "oarlock.cluster.boot.server", str(folder.path)]
 
 
-def launch(folder: StateFolder) -> None:
-    """Return once the supervisor, which outlives this process, answers. Raises BootError if it doesn't."""
+def launch(folder: StateFolder, guard: socket.socket | None = None) -> None:
+    """Return once the supervisor, which outlives this process, answers. Raises BootError if it doesn't.
+
+    It inherits `guard`, the socket that holds the cluster's slot: nobody else can take it in between.
+    """
+    inherited = () if guard is None else (guard.fileno(),)
     with (folder.logs / "supervisor.log").open("ab") as output, processes.uninterrupted():
         process = subprocess.Popen(
             command(folder),
@@ -77,7 +82,8 @@ def launch(folder: StateFolder) -> None:
             stderr=output,
             start_new_session=True,
             cwd="/",
-            env=os.environ | {processes.MARK: str(folder.path)},
+            pass_fds=inherited,
+            env=os.environ | {processes.MARK: str(folder.path), GUARD: " ".join(map(str, inherited))},
         )
     deadline = time.monotonic() + SUPERVISOR_STARTS_S
     while not folder.control_socket.exists():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import socket
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,9 +25,17 @@ PORTS = range(20_000, 30_000)
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One cluster's share of 127.0.0.0/8: 127.(64+n).0.0/16 for nodes and pods, 127.(128+n).0.0/16 for Services."""
+    """One cluster's share of 127.0.0.0/8: 127.(64+n).0.0/16 for nodes and pods, 127.(128+n).0.0/16 for Services.
+
+    It has a share of the ports too, so that clusters that start at the same time never choose the same one.
+    """
 
     number: int
+
+    @property
+    def ports(self) -> range:
+        share = len(PORTS) // SLOTS
+        return PORTS[self.number * share : (self.number + 1) * share]
 
     @property
     def service_cidr(self) -> str:
@@ -58,21 +67,16 @@ class Slot:
             raise
         return guard
 
-    def is_free(self) -> bool:
-        try:
-            self.hold().close()
-        except OSError:
-            return False
-        return True
 
-
-def choose_slot(seed: str) -> Slot:
-    """Return a free slot; the same seed gets the same one while nobody else holds it."""
+def hold_slot(seed: str) -> tuple[Slot, socket.socket]:
+    """Choose a free slot and hold it; the same seed gets the same one while nobody else holds it. Raises BootError."""
     first = zlib.crc32(seed.encode()) % SLOTS
     for step in range(SLOTS):
         slot = Slot((first + step) % SLOTS)
-        if slot.is_free():
-            return slot
+        try:
+            return slot, slot.hold()
+        except OSError:
+            continue
     raise BootError(f"all {SLOTS} network slots of this machine are taken", "Stop a cluster: oarlock down --name NAME.")
 
 
@@ -88,13 +92,13 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
-    """Return `count` different ports that nothing listened on just now.
+def free_ports(count: int, host: str = LOOPBACK, among: Sequence[int] = PORTS) -> list[int]:
+    """Return `count` different ports that nothing listened on just now, of the kernel's choice if `among` lacks them.
 
     They aren't of those that the kernel gives to outgoing connections, which could take one before it is used.
     """
     low, high = _outgoing()
-    candidates = [port for port in PORTS if not low <= port <= high]
+    candidates = [port for port in among if not low <= port <= high]
     random.shuffle(candidates)
     found = list(islice((port for port in candidates if is_free(port, host)), count))
     return found + _any_ports(count - len(found), host)

@@ -6,7 +6,6 @@ Started as `python -m oarlock.cluster.boot.server STATE-FOLDER`; everything it n
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import os
@@ -20,7 +19,7 @@ import uvloop
 
 from oarlock.cluster.boot.board import Board
 from oarlock.cluster.boot.control import Answer, ControlServer
-from oarlock.cluster.boot.network import Slot
+from oarlock.cluster.boot.launching import GUARD
 from oarlock.cluster.boot.parts import Part
 from oarlock.cluster.boot.processes import record
 from oarlock.cluster.boot.state import StateFolder
@@ -59,9 +58,10 @@ def main() -> int:
         log.error("another process runs the cluster in %s", folder.path)
         return 1
     record(folder.processes_file, {})
+    if guard := os.environ.pop(GUARD, ""):
+        os.set_inheritable(int(guard), False)  # noqa: FBT003 - takes no keywords; it is ours alone, until we end
     try:
-        with contextlib.nullcontext() if plan["slot"] is None else Slot(plan["slot"]).hold():
-            return uvloop.run(_serve(folder, plan))
+        return uvloop.run(_serve(folder, plan))
     finally:
         os.close(folder_lock)
 

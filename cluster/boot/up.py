@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from oarlock.cluster.boot.components import components
 from oarlock.cluster.boot.down import stop_leftovers
 from oarlock.cluster.boot.errors import BootError
 from oarlock.cluster.boot.layout import RAY_POSITIONS, Layout, choose_ports, port_names
-from oarlock.cluster.boot.network import Slot, choose_slot, free_ports, is_free
+from oarlock.cluster.boot.network import Slot, free_ports, hold_slot, is_free
 from oarlock.cluster.boot.pki import Authority
 from oarlock.cluster.boot.progress import Progress
 from oarlock.cluster.boot.spec import DEFAULT_NAME, DEFAULT_PORT, ClusterSpec
@@ -37,31 +38,40 @@ def up(spec: ClusterSpec, folder: StateFolder, kubeconfig_file: Path, *, fresh: 
     if earlier is not None:
         _check_same_shape(spec, earlier)
     stop_leftovers(folder)
-    port, slot = _main_port(spec, earlier), _slot(spec, folder, earlier)
-    if fresh:
-        folder.remove()
-    try:
-        folder.create()
+    slot, guard = _slot(spec, folder, earlier)
+    with guard:
+        port = _main_port(spec, slot, earlier)
+        if fresh:
+            folder.remove()
         base = earlier or new_record(spec.name, slot=slot.number, servers=spec.stores, single=spec.single, port=port)
-        layout = _prepare(spec, folder, replace(base, port=port, kubeconfig=str(kubeconfig_file)))
-        launching.write_plan(folder, layout.server, layout.admin(), layout.parts(), layout.record.slot)
-        launching.launch(folder)
-        progress = Progress(out)
-        parts = launching.follow(folder, progress)
-        if not spec.single:
-            _follow_actors(folder, spec, parts, progress)
-        _await_account(folder)
-        kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
-    except BaseException:
-        launching.abandon(folder, new=earlier is None)
-        raise
+        try:
+            layout = _start(spec, folder, replace(base, port=port, kubeconfig=str(kubeconfig_file)), guard, out)
+            kubeconfig.merge(kubeconfig_file, spec.context, layout.server, layout.admin())
+        except BaseException:
+            launching.abandon(folder, new=earlier is None)
+            raise
     _tell(layout, kubeconfig_file, out)
+
+
+def _start(spec: ClusterSpec, folder: StateFolder, base: ClusterRecord, guard: socket.socket, out: TextIO) -> Layout:
+    """Start the supervisor, which gets `guard`, and return once every part is ready."""
+    folder.create()
+    layout = _prepare(spec, folder, base)
+    launching.write_plan(folder, layout.server, layout.admin(), layout.parts())
+    launching.launch(folder, guard)
+    progress = Progress(out)
+    parts = launching.follow(folder, progress)
+    if not spec.single:
+        _follow_actors(folder, spec, parts, progress)
+    _await_account(folder)
+    return layout
 
 
 def _prepare(spec: ClusterSpec, folder: StateFolder, base: ClusterRecord) -> Layout:
     """Settle the other ports, keep the record, and make certificates."""
     names = port_names(spec)
-    record = with_ports(base, choose_ports(names, base.ports, is_free, free_ports(len(names))))
+    fresh = [port for port in free_ports(len(names) + 1, among=Slot(base.slot).ports) if port != base.port]
+    record = with_ports(base, choose_ports(names, base.ports, is_free, fresh))
     folder.save(record)
     layout = Layout(spec, record, folder, Authority(folder.pki), secrets.token_hex(32))
     kubeconfig.merge(folder.kubeconfig, spec.context, layout.server, layout.admin())
@@ -77,7 +87,7 @@ def _check_same_shape(spec: ClusterSpec, earlier: ClusterRecord) -> None:
         )
 
 
-def _main_port(spec: ClusterSpec, earlier: ClusterRecord | None) -> int:
+def _main_port(spec: ClusterSpec, slot: Slot, earlier: ClusterRecord | None) -> int:
     """Return the port for people: the asked one, the one it had, 6443 for the default cluster, or any."""
     if spec.port:
         wanted = spec.port
@@ -86,22 +96,24 @@ def _main_port(spec: ClusterSpec, earlier: ClusterRecord | None) -> int:
     elif spec.name == DEFAULT_NAME and is_free(DEFAULT_PORT):
         wanted = DEFAULT_PORT
     else:
-        wanted = free_ports(1)[0]
+        wanted = free_ports(1, among=slot.ports)[0]
     if not is_free(wanted):
         raise BootError(f"port {wanted} on 127.0.0.1 is in use", "Stop what uses it, or choose another: --port P.")
     return wanted
 
 
-def _slot(spec: ClusterSpec, folder: StateFolder, earlier: ClusterRecord | None) -> Slot:
+def _slot(spec: ClusterSpec, folder: StateFolder, earlier: ClusterRecord | None) -> tuple[Slot, socket.socket]:
+    """Return the cluster's slot, held."""
     if earlier is None:
-        return choose_slot(f"{spec.name} {folder.path}")
+        return hold_slot(f"{spec.name} {folder.path}")
     slot = Slot(earlier.slot)
-    if not slot.is_free():
+    try:
+        return slot, slot.hold()
+    except OSError:
         raise BootError(
             f"the addresses of this cluster's Services ({slot.service_cidr}) are held by another running cluster",
             "Stop that cluster, or start anew: oarlock up --fresh.",
-        )
-    return slot
+        ) from None
 
 
 def _follow_actors(folder: StateFolder, spec: ClusterSpec, parts: list[dict[str, Any]], progress: Progress) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 import urllib.request
+import zlib
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from oarlock.cluster.boot.network import SLOTS
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 TOKENS = 'alice-token,alice,1,"system:masters"\nbob-token,bob,2,"guests"\n'
@@ -67,6 +71,28 @@ def test_tokens_decide_who_may(clusters: tuple[Any, Any], token: str, allowed: b
     assert (run.returncode == 0) == allowed
     assert said in run.stdout + run.stderr
     assert token not in run.stderr
+
+
+def test_clusters_that_want_the_same_slot_at_the_same_time_all_come_up(new_cluster: Callable[[str], Any]) -> None:
+    made = [new_cluster(f"twin-{number}") for number in range(3)]
+    ups = []
+    for twin in made:
+        # The name and the folder together choose the slot; so do these, up to a suffix that makes the sums equal.
+        name = next(name for n in count() if first_slot(name := f"{twin.name}-{n}", twin.folder / "state") == 30)
+        twin.name = name
+        command = [sys.executable, "-m", "oarlock.cluster.boot.main", "up", "--single", "--name", name]
+        command += ["--state", str(twin.folder / "state"), "--kubeconfig", str(twin.kubeconfig)]
+        ups.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    said = [up.communicate(timeout=120)[0] for up in ups]
+    assert [up.returncode for up in ups] == [0, 0, 0], said
+    cidrs = {twin.get("service", "kubernetes")["spec"]["clusterIP"] for twin in made}
+    assert len(cidrs) == 3
+    assert "127.158.0.1" in cidrs, "slot 30, which all of them wanted"
+
+
+def first_slot(name: str, state: Path) -> int:
+    """Return the slot that a cluster gets if nobody holds it."""
+    return zlib.crc32(f"{name} {state}".encode()) % SLOTS
 
 
 def test_every_xdist_worker_has_a_cluster_of_its_own(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from oarlock.cluster.boot.errors import BootError
-from oarlock.cluster.boot.network import PORTS, SLOTS, Slot, choose_slot, free_ports, is_free
+from oarlock.cluster.boot.network import PORTS, SLOTS, Slot, free_ports, hold_slot, is_free
 
 
 def test_no_two_slots_share_an_address() -> None:
@@ -16,18 +16,31 @@ def test_no_two_slots_share_an_address() -> None:
     assert not any(ipaddress.ip_address("127.0.0.1") in network for network in networks)
 
 
+def test_no_two_slots_share_a_port() -> None:
+    ports = [port for n in range(SLOTS) for port in Slot(n).ports]
+    assert len(set(ports)) == len(ports)
+    assert set(ports) <= set(PORTS)
+    assert {len(Slot(n).ports) for n in range(SLOTS)} == {166}
+
+
 def test_a_held_slot_is_passed_over_and_comes_back() -> None:
-    first = choose_slot("seed")
-    with first.hold():
-        assert not first.is_free()
-        assert choose_slot("seed") != first
-    assert choose_slot("seed") == first
+    first, guard = hold_slot("seed")
+    with guard:
+        other, others = hold_slot("seed")
+        others.close()
+        assert other != first
+    again, guard = hold_slot("seed")
+    guard.close()
+    assert again == first
 
 
 def test_when_all_slots_are_taken_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Slot, "is_free", lambda _: False)
+    def held(_: Slot) -> socket.socket:
+        raise OSError
+
+    monkeypatch.setattr(Slot, "hold", held)
     with pytest.raises(BootError, match="60 network slots"):
-        choose_slot("seed")
+        hold_slot("seed")
 
 
 def test_free_ports_are_different_and_free() -> None:
@@ -50,7 +63,11 @@ def test_chosen_ports_are_none_that_an_outgoing_connection_may_take() -> None:
     assert not [port for port in ports if low <= port <= high]
 
 
-def test_more_ports_than_the_range_has_are_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("oarlock.cluster.boot.network.PORTS", range(20_000, 20_003))
-    ports = free_ports(6)
+def test_ports_are_of_those_asked_for_while_there_are_any() -> None:
+    asked = Slot(59).ports
+    assert set(free_ports(20, among=asked)) <= set(asked)
+
+
+def test_more_ports_than_were_asked_for_are_found_all_the_same() -> None:
+    ports = free_ports(6, among=range(20_000, 20_003))
     assert len(set(ports)) == 6
