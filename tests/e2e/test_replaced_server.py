@@ -80,6 +80,8 @@ class Hosts:
 
     async def stop(self, *names: str) -> None:
         await asyncio.gather(*(self.supervisors.pop(name).stop() for name in names))
+        for name in names:
+            shutil.rmtree(StateFolder(self._folder / name / "state").runtime)
 
     def client(self, *names: str) -> StoreClient:
         return StoreClient([f"{LOOPBACK}:{self._ports[name]}" for name in names], self._tls["a"])
