@@ -56,7 +56,12 @@ class Cluster:
     def kubectl_run(
         self, *arguments: str, input_text: str | None = None, timeout_s: float = 60
     ) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.folder)}
+        environment = {
+            **os.environ,
+            "KUBECONFIG": str(self.kubeconfig),
+            "HOME": str(self.folder),
+            "TMPDIR": str(self.folder),
+        }
         return subprocess.run(
             [self.kubectl_path, *arguments],
             capture_output=True,
