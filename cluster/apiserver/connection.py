@@ -10,7 +10,7 @@ from typing import Any, cast
 import orjson
 from aiohttp import web
 
-from oarlock.cluster.apiserver.exchange import JSON, Rest, chunk
+from oarlock.cluster.apiserver.exchange import JSON, Rest, chunk, unchunked
 from oarlock.cluster.apiserver.standing import Standing
 from oarlock.cluster.objects.status import ApiError
 from oarlock.cluster.takeover import TakenConnection
@@ -281,3 +281,18 @@ class ChunkedWire:
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
+
+
+class PlainWire(ChunkedWire):
+    """Writes the same without chunks, for HTTP/1.0, which has none: the end of the connection ends the answer."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> None:
+        super().write_chunks(data)
+
+    def write_chunks(self, chunks: bytes) -> None:
+        super().write_chunks(unchunked(chunks))
+
+    def push(self, chunks: bytes, unsent_max: int) -> bool:
+        return super().push(unchunked(chunks), unsent_max)

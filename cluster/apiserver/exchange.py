@@ -109,6 +109,17 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def unchunked(chunks: bytes) -> bytes:
+    """Return what is in whole chunks."""
+    pieces, at = [], 0
+    while at < len(chunks):
+        start = chunks.index(b"\r\n", at) + 2
+        end = start + int(chunks[at : start - 2], 16)
+        pieces.append(chunks[start:end])
+        at = end + 2
+    return b"".join(pieces)
+
+
 class Wire(Protocol):
     """The sending side of a streamed answer."""
 

@@ -14,7 +14,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
 from oarlock.cluster.apiserver import wireform
-from oarlock.cluster.apiserver.connection import ChunkedWire, Connection
+from oarlock.cluster.apiserver.connection import ChunkedWire, Connection, PlainWire
 from oarlock.cluster.apiserver.exchange import (
     Parts,
     Relayed,
@@ -148,18 +148,22 @@ async def stream(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
 
 async def _streamed(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=_headers(answer))
-    response.enable_chunked_encoding()
+    has_chunks = raw.version > HttpVersion10
+    if has_chunks:
+        response.enable_chunked_encoding()
+    else:
+        response.force_close()
     await response.prepare(raw)
     if raw.method == "HEAD":
         return response
     connection = raw.protocol
     assert isinstance(connection, Connection)
     connection.keep_open()
-    wire = ChunkedWire(connection)
+    wire = ChunkedWire(connection) if has_chunks else PlainWire(connection)
     with contextlib.suppress(ConnectionError):
         rest = await answer.run(wire)
         if rest is not None:
-            if raw.content.is_eof() and connection.left_to(rest, stays=bool(response.keep_alive)):
+            if has_chunks and raw.content.is_eof() and connection.left_to(rest, stays=bool(response.keep_alive)):
                 wire.left()
                 return Taken()
             await _ended(rest)
@@ -179,6 +183,8 @@ async def _ended(rest: Rest) -> None:
 
 async def _relay(raw: web.BaseRequest, answer: Relayed) -> web.StreamResponse:
     response = web.StreamResponse(status=answer.status, headers=CIMultiDict(answer.headers))
+    if raw.version == HttpVersion10 and response.content_length is None:
+        response.force_close()
     try:
         await response.prepare(raw)
         if raw.method != "HEAD":

@@ -84,6 +84,31 @@ def test_unparsable_http_is_refused_without_echo(with_api: Any) -> None:
     with_api(scenario)
 
 
+@pytest.mark.parametrize("headers", ["", "Connection: keep-alive\r\n", "Oarlock-Gather: 5\r\n"])
+def test_an_http_1_0_client_watches_without_chunks(with_api: Any, objects: Any, headers: str) -> None:
+    """Proxies speak it to what is behind them unless they are told otherwise."""
+
+    async def scenario(api: Any) -> None:
+        await api("POST", MAPS, objects.configmap("first"))
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.server.port)
+        writer.write(f"GET {MAPS}?watch=1&timeoutSeconds=1 HTTP/1.0\r\n{headers}\r\n".encode())
+        async with asyncio.timeout(20):
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.0 200 OK\r\n")
+            assert b"chunked" not in head
+            assert b"keep-alive" not in head
+            events = [json.loads(await reader.readline())]
+            for name in ("second", "third"):
+                await api("POST", MAPS, objects.configmap(name))
+                events.append(json.loads(await reader.readline()))
+            rest = await reader.read()
+        writer.close()
+        assert [event["object"]["metadata"]["name"] for event in events] == ["first", "second", "third"]
+        assert rest == b"", "the time is over, and the connection with it"
+
+    with_api(scenario)
+
+
 def test_discovery_and_version(with_api: Any) -> None:
     async def scenario(api: Any) -> None:
         assert (await api("GET", "/version"))[1]["gitVersion"].startswith("v1.36.")

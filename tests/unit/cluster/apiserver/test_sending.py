@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 import uvloop
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oarlock.cluster.apiserver import sending
-from oarlock.cluster.apiserver.exchange import Answer, Parts, Request, Response
+from oarlock.cluster.apiserver.exchange import Answer, Parts, Relayed, Request, Response
 from oarlock.cluster.apiserver.http import HttpFront
 
 
@@ -149,3 +150,42 @@ def test_an_answer_in_one_piece(asked: bytes, answer: Response, told: bytes, bod
             await front.stop(0, 0)
 
     uvloop.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("asked", "headers", "sent", "stays"),
+    [
+        (b"GET / HTTP/1.1\r\n", [], b"3\r\none\r\n3\r\ntwo\r\n0\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\n", [("Content-Length", "6")], b"onetwo", True),
+        (b"GET / HTTP/1.0\r\n", [], b"onetwo", False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", [], b"onetwo", False),
+        (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", [("Content-Length", "6")], b"onetwo", True),
+    ],
+)
+def test_another_servers_answer_ends_where_its_client_can_tell(
+    asked: bytes, headers: list[tuple[str, str]], sent: bytes, stays: bool
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    async def handler(_: Request) -> Answer:
+        return Relayed(200, headers, pieces(), lambda: None)
+
+    async def scenario() -> None:
+        front = HttpFront("127.0.0.1", 0, None, handler)
+        await front.start()
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", front.port)
+            async with asyncio.timeout(20):
+                for _ in range(2 if stays else 1):
+                    writer.write(asked + b"Host: x\r\n\r\n")
+                    await reader.readuntil(b"\r\n\r\n")
+                    assert await reader.readexactly(len(sent)) == sent
+                if not stays:
+                    assert await reader.read() == b""
+            writer.close()
+        finally:
+            await front.stop(0, 0)
+
+    asyncio.run(scenario())
