@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import orjson
 from aiohttp import web
+from aiohttp.hdrs import SERVER
 
 from oarlock.cluster.apiserver.exchange import JSON, Rest, chunk, unchunked
 from oarlock.cluster.apiserver.standing import Standing
@@ -128,7 +129,7 @@ class Connection(web.RequestHandler):
         text = "the request could not be parsed as HTTP" if status < 500 else "the request could not be handled"
         reason = {400: "BadRequest", 413: "RequestEntityTooLarge"}.get(status, "InternalError")
         body = orjson.dumps(ApiError(status, reason, text).status())
-        response = web.Response(status=status, body=body, content_type=JSON)
+        response = NamelessResponse(status=status, body=body, content_type=JSON)
         response.force_close()
         return response
 
@@ -146,6 +147,20 @@ def read_peer(certificate: dict[str, Any] | None) -> tuple[str, tuple[str, ...]]
                 organizations.append(sys.intern(value))
     certificate.clear()
     return name, tuple(organizations)
+
+
+class NamelessStream(web.StreamResponse):
+    """An answer that doesn't tell what software made it: neither do upstream's, and who attacks it learns nothing."""
+
+    async def _prepare_headers(self) -> None:
+        is_told = SERVER in self.headers  # by the server whose answer is passed on
+        await super()._prepare_headers()
+        if not is_told:
+            del self.headers[SERVER]
+
+
+class NamelessResponse(NamelessStream, web.Response):
+    """The same in one piece."""
 
 
 class Refused(asyncio.Protocol):

@@ -14,7 +14,7 @@ from aiohttp.helpers import rfc822_formatted_time
 from multidict import CIMultiDict
 
 from oarlock.cluster.apiserver import wireform
-from oarlock.cluster.apiserver.connection import ChunkedWire, Connection, PlainWire
+from oarlock.cluster.apiserver.connection import ChunkedWire, Connection, NamelessStream, PlainWire
 from oarlock.cluster.apiserver.exchange import (
     Parts,
     Relayed,
@@ -123,7 +123,7 @@ def _headers(answer: Response | Stream) -> dict[str, str]:
 
 
 async def _pieces(raw: web.BaseRequest, answer: Response, body: Parts, warnings: list[str]) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=_headers(answer))
+    response = NamelessStream(status=answer.status, headers=_headers(answer))
     response.content_length = len(body)
     for value in warning_headers(warnings):
         response.headers.add("Warning", value)
@@ -147,7 +147,7 @@ async def stream(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
 
 
 async def _streamed(raw: web.BaseRequest, answer: Stream) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=_headers(answer))
+    response = NamelessStream(status=answer.status, headers=_headers(answer))
     has_chunks = raw.version > HttpVersion10
     if has_chunks:
         response.enable_chunked_encoding()
@@ -182,7 +182,7 @@ async def _ended(rest: Rest) -> None:
 
 
 async def _relay(raw: web.BaseRequest, answer: Relayed) -> web.StreamResponse:
-    response = web.StreamResponse(status=answer.status, headers=CIMultiDict(answer.headers))
+    response = NamelessStream(status=answer.status, headers=CIMultiDict(answer.headers))
     if raw.version == HttpVersion10 and response.content_length is None:
         response.force_close()
     try:

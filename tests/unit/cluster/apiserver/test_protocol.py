@@ -79,6 +79,7 @@ def test_unparsable_http_is_refused_without_echo(with_api: Any) -> None:
         writer.close()
         assert answer.startswith((b"HTTP/1.0 400", b"HTTP/1.1 400"))
         assert b"s3cret" not in answer
+        assert b"aiohttp" not in answer
         assert b'"kind":"Status"' in answer
 
     with_api(scenario)
@@ -96,6 +97,7 @@ def test_an_http_1_0_client_watches_without_chunks(with_api: Any, objects: Any, 
             head = await reader.readuntil(b"\r\n\r\n")
             assert head.startswith(b"HTTP/1.0 200 OK\r\n")
             assert b"chunked" not in head
+            assert b"aiohttp" not in head
             assert b"keep-alive" not in head
             events = [json.loads(await reader.readline())]
             for name in ("second", "third"):

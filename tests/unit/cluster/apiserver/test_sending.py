@@ -160,6 +160,7 @@ def test_an_answer_in_one_piece(asked: bytes, answer: Response, told: bytes, bod
         (b"GET / HTTP/1.0\r\n", [], b"onetwo", False),
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", [], b"onetwo", False),
         (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n", [("Content-Length", "6")], b"onetwo", True),
+        (b"GET / HTTP/1.0\r\n", [("Server", "another")], b"onetwo", False),
     ],
 )
 def test_another_servers_answer_ends_where_its_client_can_tell(
@@ -180,7 +181,10 @@ def test_another_servers_answer_ends_where_its_client_can_tell(
             async with asyncio.timeout(20):
                 for _ in range(2 if stays else 1):
                     writer.write(asked + b"Host: x\r\n\r\n")
-                    await reader.readuntil(b"\r\n\r\n")
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    assert (
+                        (b"Server:" in head) == (b"Server: another\r\n" in head) == (("Server", "another") in headers)
+                    )
                     assert await reader.readexactly(len(sent)) == sent
                 if not stays:
                     assert await reader.read() == b""
