@@ -92,8 +92,8 @@ def serve(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | 
 async def _serve_or_die(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None) -> None:
     try:
         await _serve(copy, factory, settings, leaving)
-    except Stuck:
-        _log.exception("process ends with its component name=%s", copy)
+    except Stuck as stuck:
+        _log.error("process ends with its component name=%s error=%r", copy, str(stuck))
         logging.shutdown()
         os._exit(1)
 
