@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from oarlock.cluster.apiserver import bodies, clock
-from oarlock.cluster.apiserver.authentication import MASTERS, Authenticator, User
+from oarlock.cluster.apiserver import authorization, bodies, clock
+from oarlock.cluster.apiserver.authentication import Authenticator, User
 from oarlock.cluster.apiserver.call import Call
 from oarlock.cluster.apiserver.options import write_options
+from oarlock.cluster.apiserver.requests import RequestInfo
 from oarlock.cluster.apiserver.serviceaccounts import ServiceAccounts
 from oarlock.cluster.objects import review_validation, status
 
@@ -37,8 +38,8 @@ class Reviews:
             "SelfSubjectReview": lambda call, _: {"userInfo": _user_info(call.user)},
             "LocalSubjectAccessReview": _access_of_another,
             "SubjectAccessReview": _access_of_another,
-            "SelfSubjectAccessReview": lambda call, _: _access(call.user.groups),
-            "SelfSubjectRulesReview": lambda call, _: _rules(call.user),
+            "SelfSubjectAccessReview": lambda call, review: _access(call.user, review),
+            "SelfSubjectRulesReview": lambda call, _: authorization.rules(call.user),
         }
 
     async def create(self, call: Call) -> Obj:
@@ -96,18 +97,18 @@ def _user_info(user: User) -> Obj:
 
 
 def _access_of_another(_: Call, review: Obj) -> Obj:
-    return _access(tuple(review["spec"].get("groups") or ()))
+    spec = review["spec"]
+    return _access(User(spec.get("user") or "", tuple(spec.get("groups") or ())), review)
 
 
-def _access(groups: tuple[str, ...]) -> Obj:
-    return {"allowed": True} if MASTERS in groups else {"allowed": False}
+def _access(user: User, review: Obj) -> Obj:
+    return {"allowed": authorization.allowed(user, _asked(review["spec"]))}
 
 
-def _rules(user: User) -> Obj:
-    if MASTERS not in user.groups:
-        return {"resourceRules": [], "nonResourceRules": [], "incomplete": False}
-    return {
-        "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-        "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-        "incomplete": False,
-    }
+def _asked(spec: Obj) -> RequestInfo:
+    """Return the request that a review asks about."""
+    if path := spec.get("nonResourceAttributes"):
+        return RequestInfo(path.get("verb") or "", path.get("path") or "")
+    about = spec.get("resourceAttributes") or {}
+    named = {key: about.get(key) or "" for key in ("group", "version", "namespace", "resource", "name", "subresource")}
+    return RequestInfo(about.get("verb") or "", "", is_resource=True, **named)
