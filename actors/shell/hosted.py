@@ -17,7 +17,7 @@ from typing import Any, Self
 import uvloop
 
 from oarlock.actors.shell.component import ComponentContext
-from oarlock.actors.shell.hosting import ComponentHost, Stuck, host_of
+from oarlock.actors.shell.hosting import ComponentHost, Stuck, end_process, host_of
 from oarlock.actors.shell.pages import MetricsTls, listen
 from oarlock.cluster.client.errors import Unreachable
 from oarlock.cluster.client.http import ApiClient
@@ -82,7 +82,7 @@ Leaving = Callable[[], Awaitable[None]]
 def serve(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None = None) -> None:
     """Host the copy until something ends it, which is raised, or until `leaving` returns.
 
-    A component that can't be stopped takes the process with it: nothing on its event loop would come to an end.
+    A component that can't be stopped takes the process with it.
     """
     _log_to(settings.log_folder, copy)
     gc.set_threshold(*COLLECTOR_THRESHOLDS)
@@ -93,9 +93,7 @@ async def _serve_or_die(copy: str, factory: str, settings: HostedSettings, leavi
     try:
         await _serve(copy, factory, settings, leaving)
     except Stuck as stuck:
-        _log.error("process ends with its component name=%s error=%r", copy, str(stuck))
-        logging.shutdown()
-        os._exit(1)
+        end_process(stuck)
 
 
 async def _serve(copy: str, factory: str, settings: HostedSettings, leaving: Leaving | None) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from oarlock.actors.shell.component import ComponentContext
-from oarlock.actors.shell.hosting import ComponentHost, host_of
+from oarlock.actors.shell.hosting import ComponentHost, Stuck, end_process, host_of
 
 
 class InProcessShell:
@@ -28,8 +28,11 @@ class InProcessShell:
             raise
 
     async def wait(self) -> None:
-        """Return when stopped; raises what ended a component otherwise."""
-        await asyncio.gather(*(host.wait() for host in self._hosts))
+        """Return when stopped; raises what ended a component otherwise. One that is stuck ends the process."""
+        try:
+            await asyncio.gather(*(host.wait() for host in self._hosts))
+        except Stuck as stuck:
+            end_process(stuck)
 
     async def answer(self, path: str) -> bytes | None:
         """Return what one of the components tells about `path` as JSON, None if none does."""

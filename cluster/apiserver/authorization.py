@@ -56,7 +56,8 @@ def rules(user: User) -> dict[str, Any]:
     elif AUTHENTICATED in user.groups:
         for group, resource in sorted(_ABOUT_ONESELF):
             resource_rules.append({"verbs": ["create"], "apiGroups": [group], "resources": [resource]})
-        urls = [*_OPEN_PATHS, *_DISCOVERY, *(f"{prefix}*" for prefix in _DISCOVERY_PREFIXES)]
+        below = (f"{prefix}*" for prefix in (*_OPEN_PREFIXES, *_DISCOVERY_PREFIXES))
+        urls = [*_OPEN_PATHS, *_DISCOVERY, *below]
         path_rules.append({"verbs": ["get"], "nonResourceURLs": sorted(urls)})
     return {"resourceRules": resource_rules, "nonResourceRules": path_rules, "incomplete": False}
 

@@ -70,8 +70,8 @@ def _start(spec: ClusterSpec, folder: StateFolder, base: ClusterRecord, guard: s
 def _prepare(spec: ClusterSpec, folder: StateFolder, base: ClusterRecord) -> Layout:
     """Settle the other ports, keep the record, and make certificates."""
     names = port_names(spec)
-    fresh = [port for port in free_ports(len(names) + 1, among=Slot(base.slot).ports) if port != base.port]
-    record = with_ports(base, choose_ports(names, base.ports, is_free, fresh))
+    others = [port for port in Slot(base.slot).ports if port not in {base.port, *base.ports.values()}]
+    record = with_ports(base, choose_ports(names, base.ports, is_free, free_ports(len(names), among=others)))
     folder.save(record)
     layout = Layout(spec, record, folder, Authority(folder.pki), secrets.token_hex(32))
     kubeconfig.merge(folder.kubeconfig, spec.context, layout.server, layout.admin())

@@ -69,6 +69,6 @@ def test_reviews_tell_what_is_so(with_api: Any, tmp_path: Path) -> None:
         code, answer = await api("POST", path, {**review, "spec": {"namespace": "default"}}, **bearer)
         assert code == 201
         assert {tuple(rule["verbs"]) for rule in answer["status"]["resourceRules"]} == {("create",)}
-        assert "/openapi/*" in answer["status"]["nonResourceRules"][0]["nonResourceURLs"]
+        assert {"/openapi/*", "/livez/*", "/api"} <= set(answer["status"]["nonResourceRules"][0]["nonResourceURLs"])
 
     with_api(scenario, token_file=str(tokens))
